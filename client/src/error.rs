@@ -73,6 +73,10 @@ pub enum Error {
         /// What it holds.
         value: u64,
     },
+    /// The program has closed a file descriptor of this library, so others took this participant for dead. The next
+    /// operation joins the ring anew.
+    #[error("a file descriptor of this library was closed by the program, and the participant taken for dead")]
+    Unseated,
     /// The process could not join the ring (after a fork, or with more operations at once than one slot carries).
     #[error("failed to join the ring")]
     Join(#[from] SegmentError),

@@ -24,12 +24,14 @@ pub(crate) unsafe fn copy_and_hash(from: *const u8, to: *mut u8, len: usize) -> 
     let mut done = 0;
     while done < len {
         let block = BLOCK.min(len - done);
-        // SAFETY: done + block <= len, and the caller vouches for len bytes on both sides.
-        let copied = unsafe {
-            std::ptr::copy_nonoverlapping(from.add(done), to.add(done), block);
-            std::slice::from_raw_parts(to.add(done), block)
-        };
-        hasher.update(copied);
+        // SAFETY: done <= len, and the caller vouches for len bytes.
+        let from = unsafe { from.add(done) };
+        // SAFETY: likewise.
+        let to = unsafe { to.add(done) };
+        // SAFETY: done + block <= len on both sides, which do not overlap.
+        unsafe { std::ptr::copy_nonoverlapping(from, to, block) };
+        // SAFETY: just initialised, and nobody else writes there.
+        hasher.update(unsafe { std::slice::from_raw_parts(to, block) });
         done += block;
     }
     Checksum::from_u64(hasher.digest())

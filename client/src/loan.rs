@@ -1,0 +1,82 @@
+//! [`Loan`]: a frame that is being written in place.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
+use crate::checksum::hash;
+use crate::client::nanoseconds_since_1970;
+use crate::error::Error;
+use crate::frame::Frame;
+use crate::membership::{Hold, Membership};
+
+/// A frame of the ring lent for writing: `&mut [u8]` straight into shared memory, aligned to 64 bytes. Nobody else sees
+/// its bytes before [`commit`](Loan::commit). Dropped without it, the frame counts as never written.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let server = framebuffer::FrameBufferServer::options(1 << 20).start()?;
+/// # let client = framebuffer::FrameBufferClient::open(server.get_key())?;
+/// let mut loan = client.loan(1000)?;
+/// loan.fill(7); // or decode, receive, render into it
+/// let frame = loan.commit()?;
+/// assert_eq!(&*client.view(&frame)?, &[7; 1000]);
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a loan that is dropped without commit gives its frame back as never written"]
+pub struct Loan<'c> {
+    membership: &'c Membership,
+    hold: Hold<'c>,
+    offset: u64,
+    size: u64,
+}
+
+impl<'c> Loan<'c> {
+    /// `hold` pins the frame, and the caller is its one writer.
+    pub(crate) fn new(membership: &'c Membership, hold: Hold<'c>, offset: u64, size: u64) -> Self {
+        Self { membership, hold, offset, size }
+    }
+
+    /// Shortens the frame to its first `len` bytes, for data whose size is known only when it is there. Does nothing if it
+    /// is not longer than that.
+    pub fn truncate(&mut self, len: u64) {
+        self.size = self.size.min(len);
+    }
+
+    /// Makes the frame readable and returns its description, for the reader. Hashes the bytes where they are.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Forked`] in a child of the process that borrowed it.
+    pub fn commit(self) -> Result<Frame, Error> {
+        if self.hold.is_of_parent() {
+            return Err(Error::Forked);
+        }
+        let frame = Frame { offset: self.offset, size: self.size, checksum: hash(&self) };
+        self.membership.ring().commit(&frame, nanoseconds_since_1970(), self.hold.slot());
+        Ok(frame)
+    }
+}
+
+impl Deref for Loan<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: `size` bytes are allocated and mapped there, and initialised, as all shared memory is. By the ring's
+        // invariant nobody else touches them while `hold` pins them and we are their one writer, which is until `commit`.
+        unsafe { std::slice::from_raw_parts(self.membership.segment().payload(self.offset), self.size as usize) }
+    }
+}
+
+impl DerefMut for Loan<'_> {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `deref`, and `self` is borrowed mutably.
+        unsafe { std::slice::from_raw_parts_mut(self.membership.segment().payload(self.offset), self.size as usize) }
+    }
+}
+
+impl fmt::Debug for Loan<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loan").field("offset", &self.offset).field("size", &self.size).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,106 @@
+//! Frames: their headers' life from reserved over writing to committed, and finding them again.
+
+use super::pin::{Pin, Range};
+use super::{Ring, RingMemory};
+use crate::error::{Error, FrameBufferTimeout, TimeoutReason};
+use crate::layout::{FRAME_ALIGN, FrameHeader, HEADER_SIZE, state};
+use crate::stats::Counter;
+use crate::sync::Ordering;
+use crate::{Checksum, Frame};
+
+impl<M: RingMemory> Ring<M> {
+    /// Pins the frame at `offset` to write `len` bytes into it, and makes the caller its one writer.
+    pub(crate) fn begin_write(&self, offset: u64, len: u64, pin: &Pin<'_, M>) -> Result<(), Error> {
+        let header = self.lookup(offset, len, pin)?;
+        let allocated = header.allocated.load(Ordering::Relaxed);
+        if len > allocated {
+            return Err(Error::TooLarge { len, allocated });
+        }
+        // Only who makes this step may write the payload. Orders nothing: the bytes are ours by the pin.
+        match header.state.compare_exchange(state::RESERVED, state::WRITING, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Error::AlreadyWritten { offset }),
+        }
+    }
+
+    /// Commits the frame that the caller is the writer of: from here on it can be read, and not changed.
+    pub(crate) fn commit(&self, frame: &Frame, nanoseconds_since_1970: u64, slot: usize) {
+        let header = self.memory.header(frame.offset - HEADER_SIZE);
+        header.length.store(frame.size, Ordering::Relaxed);
+        header.checksum.store(frame.checksum.to_u64(), Ordering::Relaxed);
+        header.committed.store(nanoseconds_since_1970, Ordering::Relaxed);
+        // SYNC POINT "commit": pairs with the Acquire of `begin_read`. Payload and header are complete before this.
+        header.state.store(state::COMMITTED, Ordering::Release);
+        self.count(slot, Counter::FramesWritten, 1);
+        self.count(slot, Counter::BytesWritten, frame.size);
+    }
+
+    /// Pins the committed frame that was promised. Its payload may be read for as long as `pin` lives.
+    pub(crate) fn begin_read(&self, promised: &Frame, pin: &Pin<'_, M>) -> Result<(), Error> {
+        let found = self.check_promise(promised, pin);
+        if let Err(Error::Timeout(timeout)) = &found {
+            self.count_timeout(pin.place().0, timeout.reason);
+        }
+        found
+    }
+
+    fn check_promise(&self, promised: &Frame, pin: &Pin<'_, M>) -> Result<(), Error> {
+        let Frame { offset, size, checksum } = *promised;
+        let limit = self.memory.size();
+        if size > limit {
+            return Err(Error::LargerThanRing { size, limit });
+        }
+        let timeout = |reason| Err(FrameBufferTimeout { offset, reason }.into());
+        let header = self.lookup(offset, size, pin)?;
+        // SYNC POINT "commit", see `commit`.
+        if header.state.load(Ordering::Acquire) != state::COMMITTED {
+            return timeout(TimeoutReason::NotWritten);
+        }
+        let committed = header.length.load(Ordering::Relaxed);
+        if committed != size {
+            return timeout(TimeoutReason::SizeMismatch { promised: size, committed });
+        }
+        let found = Checksum::from_u64(header.checksum.load(Ordering::Relaxed));
+        if found != checksum {
+            return timeout(TimeoutReason::ChecksumMismatch { promised: checksum, found });
+        }
+        Ok(())
+    }
+
+    /// Pins `len` bytes at `offset` (fewer if that is beyond the head) and finds their header.
+    fn lookup(&self, offset: u64, len: u64, pin: &Pin<'_, M>) -> Result<&FrameHeader, Error> {
+        let head = self.memory.head().load(Ordering::Acquire);
+        let never = Error::NeverAllocated { offset, head };
+        if offset < HEADER_SIZE || !offset.is_multiple_of(FRAME_ALIGN) || offset > head {
+            return Err(never);
+        }
+        let start = offset - HEADER_SIZE;
+        let end = offset.saturating_add(len).checked_next_multiple_of(FRAME_ALIGN).map_or(head, |end| end.min(head));
+        let head = pin.hold(Range { start, end });
+        if !pin.is_seated() {
+            return Err(Error::Unseated);
+        }
+        let kept_until = start.saturating_add(self.memory.capacity());
+        if kept_until < head {
+            let laps = (head - start - 1) / self.memory.capacity();
+            let reason = TimeoutReason::Overwritten { behind: head - kept_until, laps };
+            return Err(FrameBufferTimeout { offset, reason }.into());
+        }
+        let header = self.memory.header(start);
+        // Acquire, pairs with the Release of `allocate`.
+        if header.offset.load(Ordering::Acquire) != offset {
+            return Err(never);
+        }
+        Ok(header)
+    }
+
+    /// Counts a timeout by its reason.
+    pub(crate) fn count_timeout(&self, slot: usize, reason: TimeoutReason) {
+        let counter = match reason {
+            TimeoutReason::Overwritten { .. } => Counter::TimeoutsOverwritten,
+            TimeoutReason::NotWritten => Counter::TimeoutsNotWritten,
+            TimeoutReason::SizeMismatch { .. } | TimeoutReason::ChecksumMismatch { .. } => Counter::TimeoutsMismatch,
+        };
+        self.count(slot, counter, 1);
+    }
+}

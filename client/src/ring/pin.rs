@@ -1,0 +1,162 @@
+//! Pins: how a participant says "these bytes are in use", and how an allocation finds out.
+
+use super::{Ring, RingMemory, Seat};
+use crate::layout::{self, FREE, PINS};
+use crate::sync::{Ordering, fence};
+
+/// Stream positions `[start, end)` of a frame, header included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Range {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+}
+
+/// A claimed pin. It holds nothing until [`Pin::hold`]; dropping it gives it back.
+pub(crate) struct Pin<'r, M: RingMemory> {
+    ring: &'r Ring<M>,
+    seat: Seat,
+    index: usize,
+}
+
+impl<M: RingMemory> Ring<M> {
+    /// Claims a pin of the slot, or `None` if all are in use.
+    pub(crate) fn claim(&self, seat: Seat) -> Option<Pin<'_, M>> {
+        let active = &self.memory.slot(seat.slot).active;
+        let mut seen = active.load(Ordering::Relaxed);
+        loop {
+            let index = seen.trailing_ones() as usize;
+            if index >= PINS {
+                return None;
+            }
+            // Acquire: what the pin's last holder did with its bytes happens before what its next holder does.
+            seen = active.fetch_or(1 << index, Ordering::Acquire);
+            if seen & (1 << index) == 0 {
+                return Some(Pin { ring: self, seat, index });
+            }
+        }
+    }
+
+    /// The first pin of another holder in the way of `candidate`, which is to be allocated by moving the head on from
+    /// `head`; with the slot that it is in.
+    ///
+    /// A range that somebody may touch was allocated before, so it ends at `head` at the latest. Pins that end later are
+    /// those of allocations that have not moved the head yet and will fail to, or of readers that will find that they
+    /// were promised too much: nobody touches those bytes. The same is true of half a pin, seen while it changes: its
+    /// holder's fence then comes after the caller's, so the holder sees the caller's head and gives up.
+    pub(super) fn obstacle(&self, candidate: Range, head: u64, own: (usize, usize)) -> Option<(usize, Range)> {
+        let capacity = self.memory.capacity();
+        for slot_index in self.enrolled() {
+            let slot = self.memory.slot(slot_index);
+            // Acquire, pairs with the Release of `drop`: who finds the bit clear may overwrite what the pin held.
+            for pin_index in bits(slot.active.load(Ordering::Acquire)) {
+                if own == (slot_index, pin_index) || pin_index >= PINS {
+                    continue;
+                }
+                let held = read(&slot.pins[pin_index]);
+                let genuine = held.start < held.end && held.end <= head && held.end - held.start <= capacity;
+                if genuine && overlap(candidate, held, capacity) {
+                    return Some((slot_index, held));
+                }
+            }
+        }
+        None
+    }
+
+    /// How many pins are claimed now.
+    #[cfg_attr(loom, allow(dead_code))]
+    pub(crate) fn pins(&self) -> usize {
+        self.enrolled().map(|slot| self.memory.slot(slot).active.load(Ordering::Relaxed).count_ones() as usize).sum()
+    }
+}
+
+impl<M: RingMemory> Pin<'_, M> {
+    /// Publishes `range` and returns the head as it is after that. The range is protected iff it is neither behind that
+    /// head (`start + capacity < head`) nor beyond it.
+    pub(super) fn hold(&self, range: Range) -> u64 {
+        self.publish(range);
+        self.ring.memory.head().load(Ordering::Acquire)
+    }
+
+    /// Publishes `range` so that every allocation whose fence comes after this one's sees it.
+    pub(super) fn publish(&self, range: Range) {
+        let pin = &self.ring.memory.slot(self.seat.slot).pins[self.index];
+        // Release both, pairs with the Acquire of `read`: whoever sees a word of this pin sees that its last holder is done.
+        pin.end.store(range.end, Ordering::Release);
+        pin.start.store(range.start, Ordering::Release);
+        // SYNC POINT "pin and head": pairs with the fence of `Ring::reserve` between moving the head and looking for pins.
+        // Of two fences one is first: either that allocation sees this pin, or we see its head.
+        fence(Ordering::SeqCst);
+    }
+
+    /// Whether the slot is still this participant's. Not so if somebody saw its lock released, for instance because
+    /// the program closed all its file descriptors: then nobody looks at this pin any more.
+    pub(super) fn is_seated(&self) -> bool {
+        self.ring.memory.slot(self.seat.slot).incarnation.load(Ordering::Acquire) == self.seat.incarnation
+    }
+
+    /// Where the pin is: its slot and its number there.
+    pub(crate) fn place(&self) -> (usize, usize) {
+        (self.seat.slot, self.index)
+    }
+}
+
+impl<M: RingMemory> Drop for Pin<'_, M> {
+    fn drop(&mut self) {
+        if self.is_seated() {
+            let slot = self.ring.memory.slot(self.seat.slot);
+            // Release, pairs with the Acquire of `obstacle` and `claim`: all that was done with the bytes is done.
+            slot.pins[self.index].start.store(FREE, Ordering::Release);
+            slot.active.fetch_and(!(1 << self.index), Ordering::Release);
+        }
+    }
+}
+
+fn read(pin: &layout::Pin) -> Range {
+    // Acquire both, pairs with the Release of `publish`. A free pin starts at FREE, which is after every end.
+    let start = pin.start.load(Ordering::Acquire);
+    Range { start, end: pin.end.load(Ordering::Acquire) }
+}
+
+/// Whether two ranges of the stream share bytes of the ring.
+fn overlap(a: Range, b: Range, capacity: u64) -> bool {
+    let (at, bt) = (a.start % capacity, b.start % capacity);
+    let from_a_to_b = (bt + capacity - at) % capacity;
+    let from_b_to_a = (at + capacity - bt) % capacity;
+    from_a_to_b < a.end - a.start || from_b_to_a < b.end - b.start
+}
+
+/// The numbers of the bits that are set.
+pub(super) fn bits(mut word: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let bit = word.trailing_zeros();
+        word &= word.wrapping_sub(1);
+        (bit < 64).then_some(bit as usize)
+    })
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_ranges_overlap_if_they_share_a_byte_of_the_ring_in_any_lap() {
+        let capacity = 16;
+        for a_start in 0..40 {
+            for b_start in 0..40 {
+                for (a_len, b_len) in [(1, 1), (4, 1), (1, 4), (5, 7), (16, 1), (16, 16)] {
+                    let a = Range { start: a_start, end: a_start + a_len };
+                    let b = Range { start: b_start, end: b_start + b_len };
+                    let shares = (a.start..a.end).any(|x| (b.start..b.end).any(|y| x % capacity == y % capacity));
+                    assert_eq!(overlap(a, b, capacity), shares, "{a:?} {b:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bits_lists_the_bits_that_are_set() {
+        assert_eq!(bits(0).count(), 0);
+        assert_eq!(bits(1 << 63 | 0b101).collect::<Vec<_>>(), [0, 2, 63]);
+        assert_eq!(bits(u64::MAX).count(), 64);
+    }
+}

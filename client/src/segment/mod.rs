@@ -1,0 +1,241 @@
+//! [`Segment`]: the file in shared memory that a ring lives in.
+//!
+//! - [`crate::layout`] says what is where in it;
+//! - [`create`] makes, adopts and removes it: the owner's side;
+//! - [`Segment::open`] checks one before anything in it is used: everybody's side;
+//! - [`mapping`] maps it, [`locks`] says who owns it and who takes part, [`memory`] whether there is room for it.
+//!
+//! What is read from a segment is never used unchecked as an index, a length or an address. Sizes are read once, when it
+//! is opened, compared with the file's length, and kept in this process; positions are taken modulo the capacity.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::key::Key;
+use crate::layout::{self, Control, FRAME_ALIGN, FrameHeader, HEADER_SIZE, MAGIC, PARTICIPANTS, Slot, VERSION};
+use crate::ring::{Ring, RingMemory};
+use crate::stats::{Counters, Stats};
+use crate::sync::{AtomicU64, Ordering};
+
+pub(crate) mod create;
+pub(crate) mod error;
+pub(crate) mod locks;
+pub(crate) mod mapping;
+pub(crate) mod memory;
+
+use error::SegmentError;
+use mapping::{HUGE_PAGE, Mapping};
+
+/// Rings from this size on are aligned to huge pages.
+const HUGE_FROM: u64 = 64 << 20;
+
+/// The largest ring: twice its size, which is what it takes to map it, fits into a 47-bit address space.
+pub(crate) const SIZE_LIMIT: u64 = 1 << 45;
+
+/// The folder that segments are in: `FRAMEBUFFER_DIR`, or `/dev/shm`.
+pub fn default_dir() -> PathBuf {
+    std::env::var_os("FRAMEBUFFER_DIR").filter(|dir| !dir.is_empty()).map_or_else(|| "/dev/shm".into(), PathBuf::from)
+}
+
+/// The path of the segment with this key.
+fn path(dir: &Path, key: &Key) -> PathBuf {
+    dir.join(format!("framebuffer-{}", key.as_str()))
+}
+
+/// The sizes of a segment. All of it follows from the ring's size, and is checked against what the file says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Geometry {
+    /// Payload that the user wants to keep, in bytes.
+    pub(crate) size: u64,
+    /// Bytes of the data ring.
+    pub(crate) capacity: u64,
+    /// Offset of the data ring in the file.
+    pub(crate) ring_offset: u64,
+}
+
+impl Geometry {
+    /// The geometry for a ring of `size` bytes: room for `size` bytes of payload, and for headers and alignment on top
+    /// of it 64 KiB or a 256th, whatever is more. So ten frames of a tenth always fit, and one of `size`.
+    pub(crate) fn new(size: u64) -> Result<Self, SegmentError> {
+        if size == 0 {
+            return Err(SegmentError::ZeroSize);
+        }
+        if size > SIZE_LIMIT {
+            return Err(SegmentError::SizeLimit { size, limit: SIZE_LIMIT });
+        }
+        let capacity = size + (64 << 10).max(size / 256);
+        let huge = size >= HUGE_FROM;
+        let page = if huge { HUGE_PAGE } else { page_size() };
+        let ring_offset = if huge { HUGE_PAGE } else { layout::RING_OFFSET.next_multiple_of(page) };
+        Ok(Self { size, capacity: capacity.next_multiple_of(page), ring_offset })
+    }
+
+    /// Bytes of the whole file.
+    pub(crate) fn file_length(self) -> u64 {
+        self.ring_offset + self.capacity
+    }
+}
+
+fn page_size() -> u64 {
+    let size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten();
+    size.and_then(|size| u64::try_from(size).ok()).unwrap_or(4096)
+}
+
+/// An open, checked and mapped segment.
+pub(crate) struct Segment {
+    file: File,
+    mapping: Arc<Mapping>,
+    geometry: Geometry,
+}
+
+impl Segment {
+    /// Opens the segment with this key.
+    pub(crate) fn open(dir: &Path, key: &Key, writable: bool) -> Result<Self, SegmentError> {
+        let file = open_file(dir, key, writable)?;
+        Self::from_file(file, writable)
+    }
+
+    /// Checks and maps an open file. Checks come before the mapping, so nothing can be read out of its bounds.
+    pub(crate) fn from_file(file: File, writable: bool) -> Result<Self, SegmentError> {
+        let geometry = check_header(&file)?;
+        let mapping = Arc::new(Mapping::new(&file, geometry.ring_offset, geometry.capacity, writable)?);
+        Ok(Self { file, mapping, geometry })
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    pub(crate) fn mapping(&self) -> &Arc<Mapping> {
+        &self.mapping
+    }
+
+    pub(crate) fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    /// The address of a frame's payload. `size` bytes from there on are mapped: no frame is larger than the ring.
+    pub(crate) fn payload(&self, offset: u64) -> *mut u8 {
+        self.mapping.ring(offset).as_ptr()
+    }
+
+    fn control(&self) -> &Control {
+        let control = self.mapping.control(0).cast::<Control>();
+        // SAFETY: mapped, aligned to a page, as large as SLOTS_OFFSET, all of its fields are atomics or never touched, and
+        // it lives as long as the mapping, which `self` borrows.
+        unsafe { control.as_ref() }
+    }
+}
+
+impl RingMemory for Segment {
+    fn size(&self) -> u64 {
+        self.geometry.size
+    }
+
+    fn capacity(&self) -> u64 {
+        self.geometry.capacity
+    }
+
+    fn head(&self) -> &AtomicU64 {
+        &self.control().head
+    }
+
+    fn enrolled(&self, word: usize) -> &AtomicU64 {
+        &self.control().enrolled[word]
+    }
+
+    fn slot(&self, index: usize) -> &Slot {
+        assert!(index < PARTICIPANTS, "slot {index} of {PARTICIPANTS}");
+        let slot = self.mapping.control(locks::slot_byte(index)).cast::<Slot>();
+        // SAFETY: slot number index is inside the control area, aligned to 64 bytes since SLOTS_OFFSET and SLOT_SIZE are
+        // multiples of it, and consists of atomics.
+        unsafe { slot.as_ref() }
+    }
+
+    fn header(&self, start: u64) -> &FrameHeader {
+        let aligned = start & !(FRAME_ALIGN - 1);
+        let header = self.mapping.ring(aligned).cast::<FrameHeader>();
+        // SAFETY: mapped with `capacity` bytes behind it, aligned (ring, capacity and position are multiples of 64), and
+        // only touched as atomics while it is a header: the ring's protocol.
+        unsafe { header.as_ref() }
+    }
+}
+
+fn open_file(dir: &Path, key: &Key, writable: bool) -> Result<File, SegmentError> {
+    OpenOptions::new().read(true).write(writable).open(path(dir, key)).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => SegmentError::NotFound { dir: dir.display().to_string() },
+        _ => SegmentError::Io { action: "open the segment", source },
+    })
+}
+
+/// Reads a segment's identity from its file and checks it.
+fn check_header(file: &File) -> Result<Geometry, SegmentError> {
+    let length = file.metadata().map_err(SegmentError::io("look at the segment"))?.len();
+    let shortest = layout::RING_OFFSET + HEADER_SIZE;
+    if length < shortest {
+        return Err(SegmentError::TooShort { len: length, needed: shortest });
+    }
+    let mut words = [0; 72];
+    file.read_exact_at(&mut words, 0).map_err(SegmentError::io("read the segment's header"))?;
+    let word = |index: usize| {
+        let bytes: [u8; 8] = std::array::from_fn(|byte| words[index * 8 + byte]);
+        u64::from_le_bytes(bytes)
+    };
+    let expect = |what, found, expected| {
+        if found == expected { Ok(()) } else { Err(SegmentError::Damaged { what, found, expected }) }
+    };
+    if word(0) != MAGIC {
+        return Err(SegmentError::Magic { found: word(0), expected: MAGIC });
+    }
+    if word(1) != VERSION {
+        return Err(SegmentError::Version { found: word(1), supported: VERSION });
+    }
+    let geometry = Geometry::new(word(2)).map_err(|_| SegmentError::Damaged {
+        what: "ring size",
+        found: word(2),
+        expected: SIZE_LIMIT,
+    })?;
+    expect("capacity", word(3), geometry.capacity)?;
+    expect("ring offset", word(4), geometry.ring_offset)?;
+    expect("number of participants", word(8), PARTICIPANTS as u64)?;
+    expect("file length", length, geometry.file_length())?;
+    Ok(geometry)
+}
+
+/// What the ring says about itself.
+pub(crate) fn stats(ring: &Ring<Segment>) -> Stats {
+    let segment = ring.memory();
+    let head = segment.head().load(Ordering::Relaxed);
+    let mut counters = Counters::default();
+    for slot in 0..PARTICIPANTS {
+        let words = &segment.slot(slot).counters.words;
+        counters.add(|counter| words[counter as usize].load(std::sync::atomic::Ordering::Relaxed));
+    }
+    Stats {
+        size: segment.size(),
+        capacity: segment.capacity(),
+        head,
+        laps: head / segment.capacity(),
+        participants: ring.enrolled().count(),
+        max_participants: PARTICIPANTS,
+        pins: ring.pins(),
+        created: SystemTime::UNIX_EPOCH
+            .checked_add(Duration::from_nanos(segment.control().created.load(Ordering::Relaxed)))
+            .unwrap_or(SystemTime::UNIX_EPOCH),
+        counters,
+    }
+}
+
+/// A look at a ring from outside: maps its segment for reading, takes no part in it.
+///
+/// # Errors
+///
+/// As [`crate::FrameBufferClient::open`], but for those of joining.
+pub fn stat(dir: &Path, key: &Key) -> Result<Stats, SegmentError> {
+    let segment = Segment::open(dir, key, false)?;
+    Ok(stats(&Ring::new(segment)))
+}

@@ -1,0 +1,231 @@
+//! [`FrameBufferServer`]: the owner of a ring.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::error::Error;
+use crate::key::Key;
+use crate::membership::Membership;
+use crate::ring::TO_BE_WRITTEN;
+use crate::segment::create::{self, Owned};
+use crate::segment::error::SegmentError;
+use crate::segment::locks::HeldLock;
+use crate::segment::mapping::Prefault;
+use crate::segment::{default_dir, stats};
+use crate::stats::Stats;
+
+/// Owns a ring: creates its segment in shared memory, hands out its key, allocates frames, and removes the segment when
+/// it is stopped or dropped.
+///
+/// All methods that take `&self` may be called from many threads at once.
+///
+/// ```
+/// use framebuffer::{FrameBufferClient, FrameBufferServer};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let server = FrameBufferServer::options(1 << 20).start()?; // a key of its own making
+/// let client = FrameBufferClient::open(server.get_key())?;
+///
+/// let offset = server.allocate(5)?;
+/// let checksum = client.write(offset, b"hello")?;
+/// assert_eq!(client.read(offset, 5, checksum)?, b"hello");
+/// # Ok(())
+/// # }
+/// ```
+pub struct FrameBufferServer {
+    options: ServerOptions,
+    key: Key,
+    running: Option<Running>,
+}
+
+struct Running {
+    membership: Membership,
+    lock: HeldLock,
+    adopted: bool,
+}
+
+/// How a [`FrameBufferServer`] is to be started. Made by [`FrameBufferServer::options`].
+#[derive(Debug, Clone)]
+#[must_use = "nothing happens before start"]
+pub struct ServerOptions {
+    size: u64,
+    key: Option<Key>,
+    dir: PathBuf,
+    mode: u32,
+    keep: bool,
+    prefault: Prefault,
+}
+
+impl ServerOptions {
+    /// The ring's key. Default: 128 random bits.
+    pub fn key(mut self, key: Key) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    /// The folder for the segment, a tmpfs. Default: [`default_dir`].
+    pub fn dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.dir = dir.into();
+        self
+    }
+
+    /// Permission bits of the segment: who may open it. Default: `0o600`, the server's own user. The umask does not apply.
+    pub fn mode(mut self, mode: u32) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// Whether the segment outlives the server: it is not removed at the end, and the next server with the same key and
+    /// size adopts it, with all frames and attached clients. Default: no; then a segment that a dead server left is
+    /// replaced.
+    pub fn keep(mut self, keep: bool) -> Self {
+        self.keep = keep;
+        self
+    }
+
+    /// When the ring's memory is touched. Default: in the background.
+    pub fn prefault(mut self, prefault: Prefault) -> Self {
+        self.prefault = prefault;
+        self
+    }
+
+    /// Creates (or adopts) the ring.
+    ///
+    /// # Errors
+    ///
+    /// [`SegmentError`]: a size of 0 or beyond the limit, more than there is memory for, a key that a live server owns, a
+    /// file of that name that is not a segment of this version, an adopted ring of another size, or what the system says.
+    /// Nothing is left behind, and nothing changed in a file that was refused.
+    pub fn start(self) -> Result<FrameBufferServer, SegmentError> {
+        let key = match &self.key {
+            Some(key) => key.clone(),
+            None => Key::random().map_err(SegmentError::io("read random bytes for a key"))?,
+        };
+        let mut server = FrameBufferServer { options: self, key, running: None };
+        server.start()?;
+        Ok(server)
+    }
+}
+
+impl FrameBufferServer {
+    /// Creates a ring that keeps `size` bytes of payload, and starts to own it.
+    ///
+    /// # Errors
+    ///
+    /// As [`ServerOptions::start`].
+    pub fn new(key: &str, size: u64) -> Result<Self, SegmentError> {
+        Self::options(size).key(Key::new(key)?).start()
+    }
+
+    /// Options for a ring that keeps `size` bytes of payload.
+    pub fn options(size: u64) -> ServerOptions {
+        ServerOptions { size, key: None, dir: default_dir(), mode: 0o600, keep: false, prefault: Prefault::default() }
+    }
+
+    /// Starts again after [`FrameBufferServer::stop`], with the same key and size. Does nothing if it is running.
+    ///
+    /// # Errors
+    ///
+    /// As [`ServerOptions::start`].
+    pub fn start(&mut self) -> Result<(), SegmentError> {
+        if self.running.is_none() {
+            let ServerOptions { size, key: _, dir, mode, keep, prefault } = &self.options;
+            let Owned { segment, lock, adopted } = create::create(dir, &self.key, *size, *mode, *keep)?;
+            let membership = Membership::join(segment, *prefault).inspect_err(|_| {
+                if !adopted {
+                    // The error that follows says why; one of the clean-up would hide it.
+                    let _ = create::remove(dir, &self.key, &lock);
+                }
+            })?;
+            self.running = Some(Running { membership, lock, adopted });
+        }
+        Ok(())
+    }
+
+    /// Stops to own the ring, and removes its segment unless it is to be kept. Clients that have it open can go on using
+    /// it. Dropping the server does the same. Does nothing if it is stopped, and nothing to the segment in a forked child.
+    ///
+    /// # Errors
+    ///
+    /// If the segment cannot be removed.
+    pub fn stop(&mut self) -> Result<(), SegmentError> {
+        match self.running.take() {
+            Some(running) if !self.options.keep => create::remove(&self.options.dir, &self.key, &running.lock),
+            _ => Ok(()),
+        }
+    }
+
+    /// The ring's key: what a client needs to open it. Treat it as a secret.
+    pub fn get_key(&self) -> &str {
+        self.key.as_str()
+    }
+
+    /// Size of the ring, and of its largest frame, in bytes.
+    pub fn size(&self) -> u64 {
+        self.options.size
+    }
+
+    /// Whether the ring was there before, left by another server that kept it.
+    pub fn adopted(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| running.adopted)
+    }
+
+    /// Allocates a frame of `size` bytes and returns its stream offset, for [`write`](crate::FrameBufferClient::write).
+    ///
+    /// Takes nanoseconds, never waits. The oldest frames give way, but none that somebody is using.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::LargerThanRing`]; [`Error::Exhausted`] if views and operations under way hold so much of the ring that
+    /// nowhere in it is room; [`Error::Stopped`].
+    pub fn allocate(&self, size: u64) -> Result<u64, Error> {
+        allocate(self.membership()?, size)
+    }
+
+    /// What the ring says about itself.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stopped`].
+    pub fn stats(&self) -> Result<Stats, Error> {
+        Ok(stats(self.membership()?.ring()))
+    }
+
+    /// Clears the slots of participants that have died, and returns how many there were. Allocations do so when a dead
+    /// participant is in their way; called once a second, this does it for all others.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stopped`].
+    pub fn reap(&self) -> Result<usize, Error> {
+        self.membership()?.reap()
+    }
+
+    fn membership(&self) -> Result<&Membership, Error> {
+        self.running.as_ref().map(|running| &running.membership).ok_or(Error::Stopped)
+    }
+}
+
+/// Allocates a frame that is to be written later, by whoever knows its offset.
+pub(crate) fn allocate(membership: &Membership, size: u64) -> Result<u64, Error> {
+    membership
+        .with_pin(|ring, hold, locks| ring.allocate(size, TO_BE_WRITTEN, hold.pin(), locks))
+        .map(|(offset, _)| offset)
+}
+
+impl Drop for FrameBufferServer {
+    fn drop(&mut self) {
+        if let Err(error) = self.stop() {
+            tracing::warn!(error = &error as &dyn std::error::Error, "failed to remove a ring's segment");
+        }
+    }
+}
+
+impl fmt::Debug for FrameBufferServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FrameBufferServer")
+            .field("size", &self.options.size)
+            .field("running", &self.running.is_some())
+            .finish_non_exhaustive()
+    }
+}

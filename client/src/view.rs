@@ -1,0 +1,66 @@
+//! [`View`]: a frame read in place.
+
+use std::fmt;
+use std::ops::Deref;
+
+use crate::checksum::hash;
+use crate::client::check;
+use crate::error::FrameBufferTimeout;
+use crate::frame::Frame;
+use crate::membership::{Hold, Membership};
+
+/// A committed frame in the ring: `&[u8]` straight into shared memory, aligned to 64 bytes. The bytes do not change for as
+/// long as the view lives.
+///
+/// A view holds a part of the ring: allocations go around it, however long it lives, and the ring is smaller by that much.
+/// A view that a forked child inherits is protected only for as long as its parent keeps it.
+pub struct View<'c> {
+    membership: &'c Membership,
+    hold: Hold<'c>,
+    frame: Frame,
+}
+
+impl<'c> View<'c> {
+    /// `hold` pins the frame, and it is committed.
+    pub(crate) fn new(membership: &'c Membership, hold: Hold<'c>, frame: Frame) -> Self {
+        Self { membership, hold, frame }
+    }
+
+    /// The frame's description.
+    pub fn frame(&self) -> &Frame {
+        &self.frame
+    }
+
+    /// Hashes the bytes and compares them with the frame's checksum.
+    ///
+    /// # Errors
+    ///
+    /// [`FrameBufferTimeout`] if they differ: then somebody has written to the segment past this library.
+    pub fn verify(&self) -> Result<(), FrameBufferTimeout> {
+        check(self.membership, &self.hold, &self.frame, hash(self))
+    }
+}
+
+impl Deref for View<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: a frame is not larger than the ring, so `size` bytes are mapped there. It is committed and pinned, so by
+        // the ring's invariant nobody writes to them while `hold` lives.
+        unsafe {
+            std::slice::from_raw_parts(self.membership.segment().payload(self.frame.offset), self.frame.size as usize)
+        }
+    }
+}
+
+impl AsRef<[u8]> for View<'_> {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl fmt::Debug for View<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("View").field("frame", &self.frame).finish_non_exhaustive()
+    }
+}
