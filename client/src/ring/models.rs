@@ -1,1 +1,423 @@
-//! Loom models of the protocol.
+//! Loom models of the protocol: every interleaving of small casts, under the C11 memory model.
+//!
+//! The ring's own code runs here on the heap instead of a segment. What it protects is a loom `UnsafeCell` for each
+//! 64 bytes of the ring: loom fails if two threads can touch one cell at once, one of them writing.
+//!
+//! Run with `RUSTFLAGS="--cfg loom" cargo test -p framebuffer --lib --profile fast models`.
+
+use loom::cell::UnsafeCell;
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicBool, Ordering};
+use loom::thread;
+
+use super::{BEING_WRITTEN, Pin, Ring, RingMemory, Seat, SlotLocks, TO_BE_WRITTEN};
+use crate::error::{Error, TimeoutReason};
+use crate::layout::{
+    ENROLLED_WORDS, FRAME_ALIGN, FREE, FrameHeader, HEADER_SIZE, PARTICIPANTS, PINS, Pin as PinWords, Slot,
+};
+use crate::sync::AtomicU64;
+use crate::{Checksum, Frame};
+
+/// A ring on the heap, with what loom watches in the place of payloads.
+struct Heap {
+    capacity: u64,
+    head: AtomicU64,
+    enrolled: [AtomicU64; ENROLLED_WORDS],
+    slots: [Slot; PARTICIPANTS],
+    headers: Vec<FrameHeader>,
+    /// For each 64 bytes of the ring: the offset of the frame whose payload is there.
+    cells: Vec<UnsafeCell<u64>>,
+}
+
+/// Slot locks: whether each slot's holder lives, and whether somebody is asking.
+#[derive(Default)]
+struct Locks {
+    taken: [AtomicBool; PARTICIPANTS],
+}
+
+impl Locks {
+    fn take(&self, slot: usize) -> bool {
+        self.taken[slot].compare_exchange(false, true, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    fn release(&self, slot: usize) {
+        self.taken[slot].store(false, Ordering::Release);
+    }
+}
+
+impl SlotLocks for Locks {
+    fn with_lock(&self, slot: usize, action: impl FnOnce()) -> bool {
+        let taken = self.take(slot);
+        if taken {
+            action();
+            self.release(slot);
+        }
+        taken
+    }
+}
+
+impl RingMemory for Heap {
+    fn size(&self) -> u64 {
+        self.capacity - HEADER_SIZE
+    }
+    fn capacity(&self) -> u64 {
+        self.capacity
+    }
+    fn head(&self) -> &AtomicU64 {
+        &self.head
+    }
+    fn enrolled(&self, word: usize) -> &AtomicU64 {
+        &self.enrolled[word]
+    }
+    fn slot(&self, index: usize) -> &Slot {
+        &self.slots[index]
+    }
+    fn header(&self, start: u64) -> &FrameHeader {
+        &self.headers[(start % self.capacity / FRAME_ALIGN) as usize]
+    }
+}
+
+/// A ring, its locks, and what a participant does with them.
+struct Model {
+    ring: Ring<Heap>,
+    locks: Locks,
+}
+
+impl Model {
+    /// A ring of `units` times 64 bytes. A frame of one cell of payload takes two.
+    fn new(units: u64) -> Self {
+        let zero = || AtomicU64::new(0);
+        let pin = |_| PinWords { start: AtomicU64::new(FREE), end: zero() };
+        let slot = |_| Slot {
+            active: zero(),
+            incarnation: zero(),
+            pins: std::array::from_fn::<_, PINS, _>(pin),
+            counters: Default::default(),
+        };
+        let header = |_| FrameHeader {
+            offset: zero(),
+            allocated: zero(),
+            length: zero(),
+            state: zero(),
+            checksum: zero(),
+            committed: zero(),
+        };
+        let heap = Heap {
+            capacity: units * FRAME_ALIGN,
+            head: zero(),
+            enrolled: std::array::from_fn(|_| zero()),
+            slots: std::array::from_fn(slot),
+            headers: (0..units).map(header).collect(),
+            cells: (0..units).map(|_| UnsafeCell::new(0)).collect(),
+        };
+        Self { ring: Ring::new(heap), locks: Locks::default() }
+    }
+
+    /// Takes the first free slot.
+    fn join(&self) -> Seat {
+        let slot = (0..PARTICIPANTS).find(|&slot| self.locks.take(slot)).expect("a free slot");
+        self.ring.enroll(slot)
+    }
+
+    /// The process of this seat dies: all that happens is that its lock is free.
+    fn die(&self, seat: Seat) {
+        self.locks.release(seat.slot);
+    }
+
+    fn claim(&self, seat: Seat) -> Pin<'_, Heap> {
+        self.ring.claim(seat).expect("a free pin")
+    }
+
+    fn cell(&self, offset: u64) -> &UnsafeCell<u64> {
+        &self.ring.memory().cells[(offset % self.ring.memory().capacity / FRAME_ALIGN) as usize]
+    }
+
+    fn fill_and_commit(&self, offset: u64, seat: Seat) -> Frame {
+        // SAFETY: loom checks that nobody else touches the cell.
+        self.cell(offset).with_mut(|cell| unsafe { *cell = offset });
+        let frame = Frame { offset, size: FRAME_ALIGN, checksum: Checksum::from_u64(offset) };
+        self.ring.commit(&frame, 0, seat.slot);
+        frame
+    }
+
+    /// Allocates and writes a frame under one pin.
+    fn publish(&self, seat: Seat) -> Result<Frame, Error> {
+        let pin = self.claim(seat);
+        let offset = self.ring.allocate(FRAME_ALIGN, BEING_WRITTEN, &pin, &self.locks)?;
+        Ok(self.fill_and_commit(offset, seat))
+    }
+
+    /// Reads a frame: its bytes, or why not.
+    fn read(&self, frame: &Frame, seat: Seat) -> Result<u64, Error> {
+        let pin = self.claim(seat);
+        self.ring.begin_read(frame, &pin)?;
+        // SAFETY: loom checks that nobody writes to the cell.
+        Ok(self.cell(frame.offset).with(|cell| unsafe { *cell }))
+    }
+}
+
+/// The promise that a reader has: the right bytes, or a timeout.
+fn intact_or_timeout(frame: &Frame, read: Result<u64, Error>) {
+    match read {
+        Ok(found) => assert_eq!(found, frame.offset, "another frame's bytes"),
+        Err(Error::Timeout(_)) => {}
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn check(model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    // Every interleaving with at most this many preemptions: what loom's authors recommend for larger models.
+    builder.preemption_bound = Some(3);
+    builder.check(model);
+}
+
+#[test]
+fn two_allocations_never_share_bytes() {
+    check(|| {
+        let model = Arc::new(Model::new(4));
+        let seats = [model.join(), model.join()];
+        let other = thread::spawn({
+            let model = Arc::clone(&model);
+            move || model.publish(seats[1]).expect("two frames fit")
+        });
+        let mine = model.publish(seats[0]).expect("two frames fit");
+        let theirs = other.join().expect("no panic");
+        assert_ne!(mine.offset, theirs.offset);
+        for frame in [mine, theirs] {
+            assert_eq!(model.read(&frame, seats[0]).expect("both are there"), frame.offset);
+        }
+    });
+}
+
+/// The ring holds one frame, so the second allocation is a lap ahead of the first: however long the first is stalled after
+/// its allocation, nobody writes where it writes.
+#[test]
+fn an_allocation_that_stalls_for_a_lap_harms_nobody() {
+    check(|| {
+        let model = Arc::new(Model::new(2));
+        let seats = [model.join(), model.join()];
+        let other = thread::spawn({
+            let model = Arc::clone(&model);
+            move || model.publish(seats[1])
+        });
+        let mine = model.publish(seats[0]);
+        let theirs = other.join().expect("no panic");
+        for result in [mine, theirs] {
+            match result {
+                Ok(frame) => intact_or_timeout(&frame, model.read(&frame, seats[0])),
+                // The whole ring is held by the other: nowhere is room.
+                Err(Error::Exhausted { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    });
+}
+
+#[test]
+fn a_reader_gets_the_right_bytes_or_a_timeout_while_the_ring_is_overwritten() {
+    check(|| {
+        let model = Arc::new(Model::new(2));
+        let seats = [model.join(), model.join()];
+        let frame = model.publish(seats[0]).expect("room");
+        let reader = thread::spawn({
+            let model = Arc::clone(&model);
+            move || intact_or_timeout(&frame, model.read(&frame, seats[1]))
+        });
+        match model.publish(seats[0]) {
+            Ok(_) | Err(Error::Exhausted { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+        reader.join().expect("no panic");
+    });
+}
+
+#[test]
+fn a_view_sees_its_frame_unchanged_while_writers_go_around_it() {
+    check(|| {
+        let model = Arc::new(Model::new(4));
+        let seats = [model.join(), model.join()];
+        let frame = model.publish(seats[0]).expect("room");
+        let view = thread::spawn({
+            let model = Arc::clone(&model);
+            move || {
+                let pin = model.claim(seats[1]);
+                if model.ring.begin_read(&frame, &pin).is_ok() {
+                    for _ in 0..2 {
+                        // SAFETY: loom checks that nobody writes to the cell.
+                        let found = model.cell(frame.offset).with(|cell| unsafe { *cell });
+                        assert_eq!(found, frame.offset);
+                    }
+                }
+            }
+        });
+        for _ in 0..2 {
+            model.publish(seats[0]).expect("at most one of two frames is held");
+        }
+        view.join().expect("no panic");
+    });
+}
+
+#[test]
+fn a_committed_frame_is_seen_whole_or_not_at_all() {
+    check(|| {
+        let model = Arc::new(Model::new(4));
+        let seats = [model.join(), model.join()];
+        let pin = model.claim(seats[0]);
+        let offset = model.ring.allocate(FRAME_ALIGN, TO_BE_WRITTEN, &pin, &model.locks).expect("room");
+        drop(pin);
+        let promised = Frame { offset, size: FRAME_ALIGN, checksum: Checksum::from_u64(offset) };
+        let reader = thread::spawn({
+            let model = Arc::clone(&model);
+            move || match model.read(&promised, seats[1]) {
+                Ok(found) => assert_eq!(found, offset),
+                Err(Error::Timeout(timeout)) => assert_eq!(timeout.reason, TimeoutReason::NotWritten),
+                Err(error) => panic!("{error}"),
+            }
+        });
+        let pin = model.claim(seats[0]);
+        model.ring.begin_write(offset, FRAME_ALIGN, &pin).expect("ours to write");
+        model.fill_and_commit(offset, seats[0]);
+        drop(pin);
+        reader.join().expect("no panic");
+    });
+}
+
+#[test]
+fn of_two_writers_of_one_frame_one_is_refused() {
+    check(|| {
+        let model = Arc::new(Model::new(4));
+        let seats = [model.join(), model.join()];
+        let pin = model.claim(seats[0]);
+        let offset = model.ring.allocate(FRAME_ALIGN, TO_BE_WRITTEN, &pin, &model.locks).expect("room");
+        drop(pin);
+        let write = move |model: &Model, seat| {
+            let pin = model.claim(seat);
+            match model.ring.begin_write(offset, FRAME_ALIGN, &pin) {
+                Ok(()) => {
+                    model.fill_and_commit(offset, seat);
+                    1
+                }
+                Err(Error::AlreadyWritten { .. }) => 0,
+                Err(error) => panic!("{error}"),
+            }
+        };
+        let other = thread::spawn({
+            let model = Arc::clone(&model);
+            move || write(&model, seats[1])
+        });
+        let mine = write(&model, seats[0]);
+        assert_eq!(mine + other.join().expect("no panic"), 1);
+    });
+}
+
+/// A frame allocated by one and written later, without a pin in between, while another fills the ring.
+#[test]
+fn a_late_writer_writes_its_own_frame_or_times_out() {
+    check(|| {
+        let model = Arc::new(Model::new(2));
+        let seats = [model.join(), model.join()];
+        let pin = model.claim(seats[0]);
+        let offset = model.ring.allocate(FRAME_ALIGN, TO_BE_WRITTEN, &pin, &model.locks).expect("room");
+        drop(pin);
+        let other = thread::spawn({
+            let model = Arc::clone(&model);
+            move || model.publish(seats[1])
+        });
+        let pin = model.claim(seats[0]);
+        match model.ring.begin_write(offset, FRAME_ALIGN, &pin) {
+            Ok(()) => _ = model.fill_and_commit(offset, seats[0]),
+            Err(Error::Timeout(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+        drop(pin);
+        match other.join().expect("no panic") {
+            Ok(frame) => assert_eq!(model.read(&frame, seats[0]).expect("the newest frame"), frame.offset),
+            Err(Error::Exhausted { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+    });
+}
+
+/// A dead participant has left a pin on the whole ring. One thread clears its slot; another joins, in the same slot if it
+/// comes later, and reads: its pin must count, however the two interleave with a writer.
+#[test]
+fn clearing_a_dead_slot_never_clears_the_pins_of_its_next_holder() {
+    check(|| {
+        let model = Arc::new(Model::new(2));
+        let writer = model.join();
+        let frame = model.publish(writer).expect("room");
+        let dead = model.join();
+        std::mem::forget(model.claim(dead));
+        model.die(dead);
+        let newcomer = thread::spawn({
+            let model = Arc::clone(&model);
+            move || {
+                let seat = model.join();
+                intact_or_timeout(&frame, model.read(&frame, seat));
+            }
+        });
+        model.ring.reap(dead.slot, &model.locks);
+        match model.publish(writer) {
+            Ok(_) | Err(Error::Exhausted { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+        newcomer.join().expect("no panic");
+    });
+}
+
+#[test]
+fn a_pin_of_the_dead_does_not_stop_allocation() {
+    check(|| {
+        let model = Arc::new(Model::new(2));
+        let seats = [model.join(), model.join()];
+        let frame = model.publish(seats[0]).expect("room");
+        let pin = model.claim(seats[1]);
+        model.ring.begin_read(&frame, &pin).expect("it is there");
+        let death = thread::spawn({
+            let model = Arc::clone(&model);
+            move || model.die(seats[1])
+        });
+        // The reader dies at some time during this.
+        let during = model.publish(seats[0]);
+        assert!(matches!(during, Ok(_) | Err(Error::Exhausted { .. })));
+        death.join().expect("no panic");
+        model.publish(seats[0]).expect("the dead hold nothing");
+        std::mem::forget(pin);
+    });
+}
+
+/// Two threads of one process share a slot and its pins.
+#[test]
+fn two_threads_of_one_participant_never_share_a_pin() {
+    check(|| {
+        let model = Arc::new(Model::new(4));
+        let seat = model.join();
+        let frames = [model.publish(seat).expect("room"), model.publish(seat).expect("room")];
+        let other = thread::spawn({
+            let model = Arc::clone(&model);
+            move || model.read(&frames[1], seat).expect("nothing is overwritten")
+        });
+        assert_eq!(model.read(&frames[0], seat).expect("nothing is overwritten"), frames[0].offset);
+        assert_eq!(other.join().expect("no panic"), frames[1].offset);
+    });
+}
+
+/// The models' own alarm: with the fence's order broken they must fail. A reader that does not look at the head after its
+/// pin is published reads bytes that are being overwritten, and loom says so.
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn reading_without_looking_at_the_head_is_caught() {
+    check(|| {
+        let model = Arc::new(Model::new(2));
+        let seats = [model.join(), model.join()];
+        let frame = model.publish(seats[0]).expect("room");
+        let reader = thread::spawn({
+            let model = Arc::clone(&model);
+            // SAFETY: none; that is what loom is to find.
+            move || model.cell(frame.offset).with(|cell| unsafe { *cell })
+        });
+        let _ = model.publish(seats[0]);
+        reader.join().expect("no panic");
+    });
+}
