@@ -1,4 +1,4 @@
-//! What can go wrong with frames: [`Error`] and [`FrameBufferTimeout`].
+//! What can go wrong with frames: [`Error`](enum@Error) and [`FrameBufferTimeout`].
 //!
 //! What can go wrong with the segment itself (creating, opening, joining) is [`SegmentError`].
 

@@ -1,4 +1,59 @@
-//! FrameBuffer moves video frames, tensors and other large messages between processes at memory speed.
+//! FrameBuffer moves video frames, tensors and other large messages between the processes of a machine, or the containers
+//! of a Kubernetes pod, at memory speed.
+//!
+//! One process owns a ring in shared memory: a [`FrameBufferServer`], in a program of yours or in the `framebuffer-sidecar`.
+//! Others open it with a [`FrameBufferClient`]. A writer puts a frame into the ring and sends its description, a [`Frame`] of
+//! three numbers, to the reader, by whatever messaging there is. The reader fetches the bytes; if the ring has moved on
+//! meanwhile, it gets a [`FrameBufferTimeout`], never wrong bytes.
+//!
+//! ```
+//! use framebuffer::{Frame, FrameBufferClient, FrameBufferServer};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // The owner: a ring that keeps the last 16 MiB.
+//! let server = FrameBufferServer::options(16 << 20).start()?;
+//!
+//! // The writer, usually another process. Next to a sidecar: framebuffer::connect_env()?
+//! let writer = FrameBufferClient::open(server.get_key())?;
+//! let frame = writer.publish(&vec![42; 1920 * 1080 * 3])?;
+//! let message = serde_json::to_string(&frame)?; // {"offset":64,"size":6220800,"checksum":"..."}
+//!
+//! // The reader.
+//! let reader = FrameBufferClient::open(server.get_key())?;
+//! let frame: Frame = serde_json::from_str(&message)?;
+//! let bytes = reader.read_frame(&frame)?; // a copy, compared with its checksum
+//! let view = reader.view(&frame)?; // or the frame in place, which writers go around as long as it lives
+//! assert_eq!(bytes, *view);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Which way to move bytes
+//!
+//! | | copies | for |
+//! |---|---|---|
+//! | [`publish`](FrameBufferClient::publish) | 1 | data that lies in a buffer |
+//! | [`loan`](FrameBufferClient::loan), [`commit`](Loan::commit) | 0 | data that can be produced in place: decoded, rendered, received |
+//! | [`allocate`](FrameBufferClient::allocate), [`write`](FrameBufferClient::write) | 1 | allocation here, writing there |
+//! | [`read_frame`](FrameBufferClient::read_frame), [`read_into`](FrameBufferClient::read_into) | 1 | keeping the bytes for longer |
+//! | [`view`](FrameBufferClient::view) | 0 | computing on the bytes now |
+//!
+//! # Memory
+//!
+//! A ring of `size` bytes keeps the last `size` bytes of frames, at least. It takes 1/256 more (64 KiB at least) for headers,
+//! and 340 KiB to 2 MiB for its control block, all of it when the server starts: later there is no error for lack of memory.
+//! Frames are aligned to 64 bytes.
+//!
+//! Linux on 64-bit little-endian machines only. `/proc` must be mounted.
+//!
+//! # Cargo features
+//!
+//! - `connect` (default): [`connect()`], [`connect_env`], [`Connect`].
+//!
+//! # In this crate
+//!
+//! `layout` (what lies where), `ring` (the protocol), `segment` (the file), `membership` and `fork` (a process's part in
+//! it), `checksum` (all copying and hashing), then the public types.
 #![cfg_attr(loom, allow(dead_code, unused_imports))]
 
 mod checksum;
