@@ -1,0 +1,103 @@
+//! What moving a frame costs, against `memcpy` of the same bytes between the same places.
+//!
+//! `cargo bench -p framebuffer` prints criterion's figures, then a table of ratios measured side by side: for each size the
+//! operations take turns, and what is compared is the median of each.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use criterion::{BenchmarkId, Criterion, Throughput};
+use framebuffer::{FrameBufferClient, FrameBufferServer, Key, Prefault};
+
+const SIZES: [(usize, &str); 5] = [
+    (4 << 10, "4 KiB"),
+    (64 << 10, "64 KiB"),
+    (1 << 20, "1 MiB"),
+    (1920 * 1080 * 3, "6.2 MB, 1080p RGB"),
+    (3840 * 2160 * 3, "24.9 MB, 4K RGB"),
+];
+const RING: u64 = 512 << 20;
+
+fn main() {
+    let server = FrameBufferServer::options(RING).prefault(Prefault::Wait).start().expect("512 MiB of shared memory");
+    let key = Key::new(server.get_key()).expect("a server's key is one");
+    let client = FrameBufferClient::options(key).prefault(Prefault::Wait).open().expect("the ring is there");
+    let mut criterion = Criterion::default().configure_from_args();
+    absolute(&mut criterion, &client);
+    criterion.final_summary();
+    ratios(&client);
+}
+
+/// Criterion's own measurements, one operation at a time.
+fn absolute(criterion: &mut Criterion, client: &FrameBufferClient) {
+    criterion.bench_function("allocate 64 KiB", |b| b.iter(|| client.allocate(black_box(64 << 10))));
+    let mut group = criterion.benchmark_group("frame");
+    group.sample_size(20).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
+    for (size, name) in SIZES {
+        let data = vec![0xA5; size];
+        let mut buffer = vec![0; size];
+        let frame = client.publish(&data).expect("room");
+        group.throughput(Throughput::Bytes(size as u64));
+        group.bench_function(BenchmarkId::new("publish", name), |b| b.iter(|| client.publish(black_box(&data))));
+        let frame = client.read_frame(&frame).map_or_else(|_| client.publish(&data).expect("room"), |_| frame);
+        group.bench_function(BenchmarkId::new("read_into", name), |b| b.iter(|| client.read_into(&frame, &mut buffer)));
+        group.bench_function(BenchmarkId::new("view", name), |b| b.iter(|| client.view(black_box(&frame)).map(drop)));
+    }
+    group.finish();
+}
+
+/// Operations in turns, against memcpy.
+fn ratios(client: &FrameBufferClient) {
+    println!("\nmedian time, and speed as a ratio to memcpy of the same size into (or out of) a 512 MiB region");
+    println!(
+        "{:18} {:>10} {:>18} {:>18} {:>18} {:>18} {:>10} {:>16} {:>10}",
+        "", "memcpy in", "publish", "memcpy out", "read_into", "read_frame", "view", "loan + commit", "allocate"
+    );
+    let mut region = vec![1_u8; RING as usize];
+    for (size, name) in SIZES {
+        let turns = ((4 << 30) / size).clamp(60, 4000);
+        row(client, &mut region, size, name, turns);
+    }
+}
+
+fn row(client: &FrameBufferClient, region: &mut [u8], size: usize, name: &str, turns: usize) {
+    let data = vec![0xA5; size];
+    let mut buffer = vec![0; size];
+    let mut samples: [Vec<Duration>; 8] = Default::default();
+    let mut at = 0;
+    for _ in 0..turns {
+        at = if at + 2 * size + 64 > region.len() { 0 } else { at + size + 64 };
+        let mut time = |index: usize, operation: &mut dyn FnMut()| {
+            let start = Instant::now();
+            operation();
+            samples[index].push(start.elapsed());
+        };
+        time(0, &mut || region[at..at + size].copy_from_slice(black_box(&data)));
+        let mut frame = None;
+        time(1, &mut || frame = client.publish(black_box(&data)).ok());
+        let frame = frame.expect("room");
+        // Frames as a reader finds them that comes a little later: the last quarter of the ring.
+        time(2, &mut || buffer.copy_from_slice(black_box(&region[at..at + size])));
+        time(3, &mut || client.read_into(&frame, &mut buffer).expect("just written"));
+        time(4, &mut || drop(black_box(client.read_frame(&frame).expect("just written"))));
+        time(5, &mut || drop(black_box(client.view(&frame).expect("just written"))));
+        let mut loan = Some(client.loan(size as u64).expect("room"));
+        if let Some(loan) = &mut loan {
+            loan.fill(1);
+        }
+        time(6, &mut || drop(black_box(loan.take().map(framebuffer::Loan::commit))));
+        time(7, &mut || drop(black_box(client.allocate(size as u64))));
+    }
+    let median = |samples: &mut Vec<Duration>| {
+        samples.sort_unstable();
+        samples[samples.len() / 2].as_secs_f64() * 1e6
+    };
+    let [copy_in, publish, copy_out, read_into, read_frame, view, commit, allocate] = samples.each_mut().map(median);
+    println!(
+        "{name:18} {copy_in:7.2} us {publish:9.2} us {:4.2}x {copy_out:12.2} us  {read_into:9.2} us {:4.2}x {read_frame:9.2} us \
+         {:4.2}x {view:7.3} us {commit:13.2} us {allocate:7.3} us",
+        copy_in / publish,
+        copy_out / read_into,
+        copy_out / read_frame,
+    );
+}
