@@ -38,6 +38,11 @@ impl<W: Write> FrameMd5<W> {
         writeln!(self.output, "0, {sequence:>10}, {sequence:>10}, {:>8}, {:>8}, {hash}", 1, frame.len())
     }
 
+    /// The output.
+    pub fn into_inner(self) -> W {
+        self.output
+    }
+
     /// Hands on what is buffered.
     ///
     /// # Errors

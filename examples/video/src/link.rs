@@ -239,23 +239,26 @@ mod tests {
         Settings { address: listener.address().parse().unwrap(), deadline: Duration::from_secs(10), once: false }
     }
 
-    fn next(reader: &mut Connection) -> Option<u64> {
-        loop {
-            match reader.receive().unwrap() {
-                Received::Line(text) => match Line::parse(text, 1).unwrap() {
-                    Line::Frame(descriptor) => return Some(descriptor.sequence),
-                    Line::End(_) => return None,
-                },
-                Received::Nothing => {}
-                Received::Closed(_) => panic!("closed without an end"),
-            }
+    /// The next line, or `None` if there is none for a tenth of a second.
+    fn try_next(reader: &mut Connection) -> Option<Line> {
+        match reader.receive().unwrap() {
+            Received::Line(text) => Some(Line::parse(text, 1).unwrap()),
+            Received::Nothing => None,
+            Received::Closed(_) => panic!("closed without an end"),
         }
+    }
+
+    /// The next frame's number, `None` at the end of the stream.
+    fn next(reader: &mut Connection) -> Option<u64> {
+        let line = (0..100).find_map(|_| try_next(reader)).expect("a line within ten seconds");
+        if let Line::Frame(descriptor) = line { Some(descriptor.sequence) } else { None }
     }
 
     /// Accepts the writer and reads its header.
     fn accept(listener: &Listener) -> Connection {
-        let mut reader = listener.accept(&Stop::default()).unwrap().unwrap();
-        loop {
+        let stop = Stop::default();
+        let mut reader = listener.accept(&stop).unwrap().unwrap();
+        for _ in 0..100 {
             match reader.receive().unwrap() {
                 Received::Line(text) => {
                     StreamHeader::parse(text).unwrap();
@@ -265,24 +268,33 @@ mod tests {
                 Received::Closed(_) => panic!("closed without a header"),
             }
         }
+        panic!("no header within ten seconds");
+    }
+
+    fn acknowledge(reader: &mut Connection, sequence: u64) {
+        reader.send(&line(&Ack { sequence, timeout: None })).unwrap();
+    }
+
+    /// A writer that sends `frames` frames, and says whether all of them were acknowledged.
+    fn writer(settings: Settings, window: u32, frames: u64) -> std::thread::JoinHandle<bool> {
+        std::thread::spawn(move || {
+            let mut link = Link::connect(settings, header(Some(window)), &Stop::default()).unwrap();
+            for sequence in 0..frames {
+                assert!(link.wait_for_room().unwrap());
+                assert!(link.send(descriptor(sequence)).unwrap());
+            }
+            link.finish(frames).unwrap()
+        })
     }
 
     #[test]
     fn what_the_lost_reader_did_not_acknowledge_goes_to_the_next_one() {
         let listener = Listener::bind(&"tcp:127.0.0.1:0".parse().unwrap()).unwrap();
-        let settings = settings(&listener);
-        let writer = std::thread::spawn(move || {
-            let mut link = Link::connect(settings, header(Some(3)), &Stop::default()).unwrap();
-            for sequence in 0..8 {
-                assert!(link.wait_for_room().unwrap());
-                assert!(link.send(descriptor(sequence)).unwrap());
-            }
-            link.finish(8).unwrap()
-        });
+        let writer = writer(settings(&listener), 3, 8);
         let mut first = accept(&listener);
         assert_eq!(next(&mut first), Some(0));
         assert_eq!(next(&mut first), Some(1));
-        first.send(&line(&Ack { sequence: 0, timeout: None })).unwrap();
+        acknowledge(&mut first, 0);
         assert_eq!(next(&mut first), Some(2));
         assert_eq!(next(&mut first), Some(3));
         drop(first);
@@ -290,24 +302,26 @@ mod tests {
         let mut sequences = Vec::new();
         while let Some(sequence) = next(&mut second) {
             sequences.push(sequence);
-            second.send(&line(&Ack { sequence, timeout: None })).unwrap();
+            acknowledge(&mut second, sequence);
         }
         assert_eq!(sequences, [1, 2, 3, 4, 5, 6, 7]);
         assert!(writer.join().unwrap());
     }
 
     #[test]
-    fn a_window_holds_the_writer_back() {
+    fn a_window_holds_the_writer_back_until_a_frame_is_acknowledged() {
         let listener = Listener::bind(&"tcp:127.0.0.1:0".parse().unwrap()).unwrap();
-        let (settings, stop) = (settings(&listener), Stop::default());
-        let mut link = Link::connect(settings, header(Some(2)), &stop).unwrap();
-        let _reader = accept(&listener);
-        for sequence in 0..2 {
-            assert!(link.wait_for_room().unwrap());
-            assert!(link.send(descriptor(sequence)).unwrap());
-        }
-        stop.set();
-        assert!(!link.wait_for_room().unwrap(), "a third frame would be one too many");
+        let writer = writer(settings(&listener), 2, 4);
+        let mut reader = accept(&listener);
+        assert_eq!((next(&mut reader), next(&mut reader)), (Some(0), Some(1)));
+        assert_eq!(try_next(&mut reader), None, "a third frame would be one too many");
+        acknowledge(&mut reader, 0);
+        assert_eq!(next(&mut reader), Some(2));
+        assert_eq!(try_next(&mut reader), None, "one place, one frame");
+        acknowledge(&mut reader, 1);
+        assert_eq!((next(&mut reader), next(&mut reader)), (Some(3), None));
+        (2..4).for_each(|sequence| acknowledge(&mut reader, sequence));
+        assert!(writer.join().unwrap());
     }
 
     #[test]
