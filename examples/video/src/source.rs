@@ -285,7 +285,7 @@ mod tests {
 
     #[test]
     fn raw_frames_are_cut_by_their_size_and_a_large_one_passes_the_buffer() {
-        let bytes: Vec<u8> = (0..300 * 100 * 2).map(|n| (n / 7) as u8).collect();
+        let bytes: Vec<u8> = (0..300 * 100 * 2_u32).map(|n| (n / 7) as u8).collect();
         let file = file(&bytes);
         let mut source = Source::raw(file.path(), "300x100:gray8".parse().unwrap(), false, &Stop::default()).unwrap();
         let frames: Vec<u8> = all(&mut source, 9).unwrap().into_iter().flat_map(|(_, frame)| frame).collect();

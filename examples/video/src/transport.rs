@@ -318,7 +318,9 @@ mod tests {
         let text = lines.iter().fold(String::new(), |text, line| text + line + "\n");
         std::thread::scope(|scope| {
             scope.spawn(move || {
-                text.as_bytes().chunks(1013).for_each(|piece| writer.send(std::str::from_utf8(piece).unwrap()).unwrap())
+                for piece in text.as_bytes().chunks(1013) {
+                    writer.send(std::str::from_utf8(piece).unwrap()).unwrap();
+                }
             });
             for line in &lines {
                 assert_eq!(reader.receive().unwrap(), Received::Line(line));

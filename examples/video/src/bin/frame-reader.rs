@@ -1,4 +1,4 @@
-//! `frame-reader`: takes the frames that a `frame-writer` announces out of a `FrameBuffer`, and checks each byte.
+//! `frame-reader`: takes the frames that a `frame-writer` announces out of a FrameBuffer, and checks each byte.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};

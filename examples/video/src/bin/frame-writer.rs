@@ -1,4 +1,4 @@
-//! `frame-writer`: publishes the frames of a video through a `FrameBuffer` and tells a `frame-reader` where they are.
+//! `frame-writer`: publishes the frames of a video through a FrameBuffer and tells a `frame-reader` where they are.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -23,8 +23,8 @@ use serde_json::json;
 /// Frames are read straight into the ring. Log and statistics go to standard error.
 ///
 /// Exit status: 0 at the end of the video or after SIGINT or SIGTERM, 1 after an error, 2 for wrong arguments.
-#[allow(clippy::doc_markdown, reason = "the text of --help")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+#[allow(clippy::doc_markdown, reason = "the text of --help")]
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {
