@@ -4,7 +4,7 @@
 //! [`descriptor`] what the writer tells the reader over a [`transport`];
 //! [`link`] is the writer's end of it. [`source`] gives the writer its frames,
 //! [`pattern`] draws those that it makes up. [`sink`] takes them from the reader, with [`framemd5`] and [`convert`].
-//! [`stats`], [`clock`] and [`shutdown`] serve both.
+//! [`stats`], [`log`], [`clock`] and [`shutdown`] serve both.
 
 #![forbid(unsafe_code)]
 
@@ -14,6 +14,7 @@ pub mod convert;
 pub mod descriptor;
 pub mod framemd5;
 pub mod link;
+pub mod log;
 pub mod pattern;
 pub mod rate;
 pub mod raw;

@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use crate::clock::now_ns;
 use crate::descriptor::{self, Ack, Descriptor, StreamHeader, end_line, line};
+use crate::say;
 use crate::shutdown::Stop;
 use crate::transport::{Address, Connection, Received};
 
@@ -89,7 +90,7 @@ impl Link {
                 break;
             }
             if !told {
-                eprintln!("frame-writer: waiting for a reader at {address}");
+                say!("frame-writer: waiting for a reader at {address}");
                 told = true;
             }
             stop.sleep(RETRY);
@@ -198,11 +199,11 @@ impl Link {
         if self.settings.once {
             return Err(Error::Gone(address));
         }
-        eprintln!("frame-writer: the reader is gone, waiting for the next one at {address}");
+        say!("frame-writer: the reader is gone, waiting for the next one at {address}");
         while !self.stop.is_set() {
             if self.try_connect().is_ok() {
                 self.reconnects += 1;
-                eprintln!("frame-writer: a reader is back at {address}, going on");
+                say!("frame-writer: a reader is back at {address}, going on");
                 return Ok(true);
             }
             self.stop.sleep(RETRY);

@@ -14,6 +14,7 @@ use framebuffer_video::shutdown::Stop;
 use framebuffer_video::sink::{self, OutputFormat, Sink};
 use framebuffer_video::stats::{Latency, Progress, Throughput, Timeouts};
 use framebuffer_video::transport::{Address, Connection, Listener, Received};
+use framebuffer_video::{log, say};
 use serde_json::json;
 
 /// Takes the frames that a frame-writer announces out of a FrameBuffer, and checks each byte against the checksum.
@@ -78,7 +79,7 @@ fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("frame-reader: {error:#}");
+            say!("frame-reader: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -98,14 +99,15 @@ fn run(args: &Args) -> anyhow::Result<()> {
     // Only now: until here a signal simply ends the program, and later it must not leave the socket's file behind.
     let stop = Stop::on_signals().context("failed to install signal handlers")?;
     let listener = Listener::bind(&args.listen).with_context(|| format!("failed to listen on {}", args.listen))?;
-    eprintln!("frame-reader: listening on {}", listener.address());
+    say!("frame-reader: listening on {}", listener.address());
     let mut reader = Reader::new(args, client, sink, stop);
     let served = reader.serve_all(&listener, args.forever);
     reader.progress.finish();
     let flushed = reader.sink.flush();
-    reader.report(args.json);
+    let reported = reader.report(args.json);
     served?;
-    Ok(flushed?)
+    flushed?;
+    reported
 }
 
 /// How a stream ended.
@@ -159,9 +161,9 @@ impl Reader {
         while let Some(connection) = listener.accept(&self.stop).context("failed to accept a writer")? {
             match self.serve(connection)? {
                 Outcome::Ended if forever => {
-                    eprintln!("frame-reader: the stream has ended, waiting for the next writer");
+                    say!("frame-reader: the stream has ended, waiting for the next writer");
                 }
-                Outcome::Lost => eprintln!("frame-reader: the writer is gone, waiting for the next one"),
+                Outcome::Lost => say!("frame-reader: the writer is gone, waiting for the next one"),
                 Outcome::Ended | Outcome::Stopped | Outcome::Unwanted => break,
             }
         }
@@ -220,7 +222,7 @@ impl Reader {
                 Ok(Received::Closed(_)) => return None,
                 Err(error) => error.into(),
             };
-            eprintln!("frame-reader: refusing a writer: {error:#}");
+            say!("frame-reader: refusing a writer: {error:#}");
             return None;
         }
         None
@@ -241,7 +243,7 @@ impl Reader {
             Err(Undelivered::Ring(Error::Timeout(FrameBufferTimeout { reason, .. }))) => reason.label(),
             Err(Undelivered::Ring(error @ Error::NeverAllocated { .. })) => {
                 if self.timeouts.count("never_allocated") == 0 {
-                    eprintln!("frame-reader: {error}: do writer and reader use the same sidecar?");
+                    say!("frame-reader: {error}: do writer and reader use the same sidecar?");
                 }
                 "never_allocated"
             }
@@ -269,10 +271,10 @@ impl Reader {
         Ok(())
     }
 
-    fn report(&self, as_json: bool) {
+    fn report(&self, as_json: bool) -> anyhow::Result<()> {
         let Self { throughput, latency, timeouts, missed, writers, .. } = self;
         let latency = latency.summary();
-        eprintln!("frame-reader: {throughput}, {latency}, {timeouts}, {missed} missed, {writers} writers");
+        say!("frame-reader: {throughput}, {latency}, {timeouts}, {missed} missed, {writers} writers");
         if as_json {
             let summary = json!({
                 "frames": throughput.frames,
@@ -285,8 +287,9 @@ impl Reader {
                 "missed": missed,
                 "writers": writers,
             });
-            println!("{summary}");
+            log::print(&summary).context("failed to write the statistics")?;
         }
+        Ok(())
     }
 }
 
@@ -326,7 +329,7 @@ fn next_line(connection: &mut Connection, frame_size: u64) -> Next {
         Ok(Received::Closed(_)) => return Next::Closed,
         Err(error) => error.into(),
     };
-    eprintln!("frame-reader: dropping the writer: {error:#}");
+    say!("frame-reader: dropping the writer: {error:#}");
     Next::Closed
 }
 

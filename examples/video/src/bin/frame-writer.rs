@@ -15,6 +15,7 @@ use framebuffer_video::shutdown::Stop;
 use framebuffer_video::source::Source;
 use framebuffer_video::stats::{Progress, Throughput};
 use framebuffer_video::transport::Address;
+use framebuffer_video::{log, say};
 use serde_json::json;
 
 /// Publishes the frames of a video through a FrameBuffer and tells a frame-reader where they are.
@@ -76,7 +77,7 @@ fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("frame-writer: {error:#}");
+            say!("frame-writer: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -142,7 +143,7 @@ impl Writer {
         let reconnects = link.reconnects();
         // What is sent so far is a whole stream to the reader, however it came to its end.
         let finished = link.finish(throughput.frames);
-        eprintln!("frame-writer: {throughput}, {reconnects} reconnects, {waits} waits for room");
+        say!("frame-writer: {throughput}, {reconnects} reconnects, {waits} waits for room");
         if args.json {
             let summary = json!({
                 "frames": throughput.frames,
@@ -153,7 +154,7 @@ impl Writer {
                 "reconnects": reconnects,
                 "waits": waits,
             });
-            println!("{summary}");
+            log::print(&summary).context("failed to write the statistics")?;
         }
         if stop.is_set() {
             return Ok(());
