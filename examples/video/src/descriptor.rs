@@ -143,7 +143,7 @@ impl StreamHeader {
     ///
     /// # Errors
     ///
-    /// [`Error`].
+    /// [`enum@Error`].
     pub fn parse(line: &str) -> Result<Self, Error> {
         let header: Self = parse(line)?;
         if header.framebuffer_video != VERSION {
@@ -213,7 +213,7 @@ impl Line {
     ///
     /// # Errors
     ///
-    /// [`Error`].
+    /// [`enum@Error`].
     pub fn parse(line: &str, frame_size: u64) -> Result<Self, Error> {
         let descriptor: Descriptor = match parse(line) {
             Ok(descriptor) => descriptor,

@@ -79,7 +79,8 @@ pub struct Source {
 
 #[derive(Debug)]
 enum Kind {
-    Y4m(y4m::Header),
+    /// What its header says, and the header.
+    Y4m(y4m::Header, String),
     Raw(RawFormat),
     Generated(Pattern),
 }
@@ -92,8 +93,8 @@ impl Source {
     /// If it cannot be opened or is not Y4M.
     pub fn y4m(path: &Path, looping: bool, stop: &Stop) -> Result<Self, Error> {
         let mut input = Input::open(path, stop)?;
-        let header = input.y4m_header()?;
-        Ok(Self { kind: Kind::Y4m(header), input: Some(input), looping, frames: 0 })
+        let (header, line) = input.y4m_header()?;
+        Ok(Self { kind: Kind::Y4m(header, line), input: Some(input), looping, frames: 0 })
     }
 
     /// Raw frames; `-` is standard input.
@@ -113,7 +114,7 @@ impl Source {
     /// What the frames are.
     pub fn format(&self) -> Format {
         match &self.kind {
-            Kind::Y4m(header) => Format::Y4m { header: header.to_string() },
+            Kind::Y4m(_, line) => Format::Y4m { header: line.clone() },
             Kind::Raw(format) => Format::Raw(*format),
             Kind::Generated(pattern) => Format::Raw(pattern.format()),
         }
@@ -122,7 +123,7 @@ impl Source {
     /// Bytes of a frame.
     pub fn frame_size(&self) -> u64 {
         match &self.kind {
-            Kind::Y4m(header) => header.frame_size(),
+            Kind::Y4m(header, _) => header.frame_size(),
             Kind::Raw(format) => format.frame_size(),
             Kind::Generated(pattern) => pattern.format().frame_size(),
         }
@@ -133,12 +134,12 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// [`Error`].
+    /// [`enum@Error`].
     pub fn advance(&mut self) -> Result<Option<String>, Error> {
         let Some(input) = &mut self.input else { return Ok(Some(String::new())) };
         loop {
             let next = match &self.kind {
-                Kind::Y4m(_) => input.y4m_frame(self.frames)?,
+                Kind::Y4m(..) => input.y4m_frame(self.frames)?,
                 Kind::Raw(_) | Kind::Generated(_) => input.more()?.then(String::new),
             };
             // An empty file has no next round either.
@@ -155,7 +156,7 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// [`Error`].
+    /// [`enum@Error`].
     pub fn fill(&mut self, sequence: u64, frame: &mut [u8]) -> Result<(), Error> {
         match (&self.kind, &mut self.input) {
             (Kind::Generated(pattern), _) => pattern.draw(sequence, frame),
@@ -186,7 +187,7 @@ impl Input {
         Ok(Self { path: path.to_owned(), name, stop: stop.clone(), reader })
     }
 
-    fn y4m_header(&mut self) -> Result<y4m::Header, Error> {
+    fn y4m_header(&mut self) -> Result<(y4m::Header, String), Error> {
         y4m::Header::read(&mut self.reader).map_err(|source| Error::Y4m { input: self.name.clone(), source })
     }
 
@@ -216,12 +217,12 @@ impl Input {
 
     fn rewind(&mut self, kind: &Kind) -> Result<(), Error> {
         *self = Self::open(&self.path, &self.stop)?;
-        let Kind::Y4m(first) = kind else { return Ok(()) };
-        let now = self.y4m_header()?;
+        let Kind::Y4m(_, first) = kind else { return Ok(()) };
+        let (_, now) = self.y4m_header()?;
         if now == *first {
             return Ok(());
         }
-        Err(Error::Changed { input: self.name.clone(), first: first.to_string(), now: now.to_string() })
+        Err(Error::Changed { input: self.name.clone(), first: first.clone(), now })
     }
 }
 

@@ -103,13 +103,14 @@ pub enum Error {
 }
 
 impl Header {
-    /// Reads the header line of a stream.
+    /// Reads the header line of a stream. Returns the line too, without its newline, to be handed on as it stands.
     ///
     /// # Errors
     ///
-    /// [`Error`]; at most [`MAX_LINE`] + 1 bytes are consumed.
-    pub fn read(input: &mut impl BufRead) -> Result<Self, Error> {
-        read_line(input, "stream")?.unwrap_or_default().parse()
+    /// [`enum@Error`]; at most [`MAX_LINE`] + 1 bytes are consumed.
+    pub fn read(input: &mut impl BufRead) -> Result<(Self, String), Error> {
+        let line = read_line(input, "stream")?.unwrap_or_default();
+        Ok((line.parse()?, line))
     }
 
     /// Bytes of one frame without its header.
@@ -170,7 +171,7 @@ impl fmt::Display for Header {
 ///
 /// # Errors
 ///
-/// [`Error`] if something else stands there.
+/// [`enum@Error`] if something else stands there.
 pub fn read_frame_header(input: &mut impl BufRead, index: u64) -> Result<Option<String>, Error> {
     let Some(line) = read_line(input, "frame")? else { return Ok(None) };
     match line.strip_prefix(FRAME) {

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn read(bytes: impl AsRef<[u8]>) -> Result<Header, Error> {
-    Header::read(&mut Cursor::new(bytes.as_ref()))
+    Header::read(&mut Cursor::new(bytes.as_ref())).map(|(header, _)| header)
 }
 
 fn message(bytes: impl AsRef<[u8]>) -> String {

@@ -42,7 +42,7 @@ fn a_generated_stream_arrives_identical_over_tcp() {
 #[test]
 fn y4m_from_standard_input_comes_out_byte_for_byte() {
     let ring = Ring::start(MIB);
-    let mut stream = b"YUV4MPEG2 W32 H18 F30000:1001 A1:1 C420p10 Ip XCOLORRANGE=FULL\n".to_vec();
+    let mut stream = b"YUV4MPEG2 W32 H18 F30000:1001 Ip A1:1 C420p10 XCOLORRANGE=FULL\n".to_vec();
     for n in 0..30_u8 {
         stream.extend_from_slice(if n % 3 == 0 { b"FRAME Ip XN=1\n" } else { b"FRAME\n" });
         stream.extend((0..32 * 18 * 3).map(|at: u32| (at as u8).wrapping_mul(7).wrapping_add(n)));
