@@ -1,0 +1,32 @@
+//! What the two example programs `frame-writer` and `frame-reader` share.
+//!
+//! Read in this order: [`y4m`] and [`raw`] are the two kinds of video streams, [`colour`] the tags of the first,
+//! [`descriptor`] what the writer tells the reader over a [`transport`];
+//! [`link`] is the writer's end of it. [`source`] gives the writer its frames,
+//! [`pattern`] draws those that it makes up. [`sink`] takes them from the reader, with [`framemd5`] and [`convert`].
+//! [`stats`], [`log`], [`clock`] and [`shutdown`] serve both.
+
+#![forbid(unsafe_code)]
+
+pub mod clock;
+pub mod colour;
+pub mod convert;
+pub mod descriptor;
+pub mod framemd5;
+pub mod link;
+pub mod log;
+pub mod pattern;
+pub mod rate;
+pub mod raw;
+pub mod shutdown;
+pub mod sink;
+pub mod source;
+pub mod stats;
+pub mod transport;
+pub mod y4m;
+
+/// The longest side of a picture, in pixels.
+pub const MAX_SIDE: u32 = 32_768;
+
+/// The largest frame, in bytes: what a header announces is refused above this, before anything is allocated for it.
+pub const MAX_FRAME: u64 = 2 << 30;

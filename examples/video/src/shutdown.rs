@@ -1,0 +1,72 @@
+//! Stopping at SIGINT and SIGTERM: the first asks, the second insists.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
+/// How long a blocking call waits before it looks whether it should stop.
+pub const TICK: Duration = Duration::from_millis(100);
+
+/// Whether the program was asked to stop.
+#[derive(Debug, Clone, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// A `Stop` that SIGINT and SIGTERM set. A second signal ends the process at once, with status 130.
+    ///
+    /// # Errors
+    ///
+    /// If the handlers cannot be installed.
+    pub fn on_signals() -> io::Result<Self> {
+        let stop = Self::default();
+        for signal in [SIGINT, SIGTERM] {
+            // Before the handler that sets the flag: it acts only if the flag was set by an earlier signal.
+            flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop.0))?;
+            flag::register(signal, Arc::clone(&stop.0))?;
+        }
+        Ok(stop)
+    }
+
+    /// Whether to stop.
+    pub fn is_set(&self) -> bool {
+        // Relaxed: nothing else is published with the flag.
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Asks for the stop, as a signal would.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Sleeps for `duration`, or less if the program is asked to stop.
+    pub fn sleep(&self, mut duration: Duration) {
+        while !duration.is_zero() && !self.is_set() {
+            let slice = duration.min(TICK);
+            std::thread::sleep(slice);
+            duration -= slice;
+        }
+    }
+
+    /// Waits until `fd` has something to read (or has ended). `false`: asked to stop.
+    ///
+    /// # Errors
+    ///
+    /// What `poll` returns, except for interruptions.
+    pub fn wait_readable(&self, fd: BorrowedFd<'_>) -> io::Result<bool> {
+        let timeout = PollTimeout::from(TICK.as_millis() as u16);
+        while !self.is_set() {
+            match poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], timeout) {
+                Ok(0) | Err(nix::Error::EINTR) => {}
+                Ok(_) => return Ok(true),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(false)
+    }
+}
