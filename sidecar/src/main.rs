@@ -1,2 +1,23 @@
-//! Stub.
-fn main() {}
+//! `framebuffer-sidecar`: the command line. What it does is in the library of the same name.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use framebuffer_sidecar::cli::{Cli, Command};
+use framebuffer_sidecar::{doctor, healthcheck, serve, stat};
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        // Reports its own errors: in its log, in the log's format.
+        Command::Serve(args) => return serve::main(args),
+        Command::Stat(args) => stat::main(&args),
+        Command::Doctor(args) => doctor::main(&args),
+        Command::Healthcheck(args) => healthcheck::main(&args),
+    };
+    result.unwrap_or_else(|error| {
+        // Nobody is left to tell if that fails.
+        let _ = writeln!(std::io::stderr(), "error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

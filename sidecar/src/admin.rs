@@ -1,0 +1,71 @@
+//! What the kubelet and Prometheus ask for, from outside the pod: `/healthz`, `/readyz`, `/metrics`. Never the key.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use framebuffer::{FrameBufferServer, Stats};
+
+use crate::metrics;
+
+/// How far the sidecar is, as the admin port tells it.
+#[derive(Debug, Default)]
+pub struct Health {
+    ring: OnceLock<Arc<FrameBufferServer>>,
+    stopping: AtomicBool,
+}
+
+impl Health {
+    /// The ring is there.
+    pub fn started(&self, ring: Arc<FrameBufferServer>) {
+        // A second ring would be a second start; the first stays.
+        let _ = self.ring.set(ring);
+    }
+
+    /// From now on no new work is welcome.
+    pub fn stopping(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// The ring's figures, once there is one.
+    fn stats(&self) -> Result<Option<Stats>, framebuffer::Error> {
+        self.ring.get().map(|ring| ring.stats()).transpose()
+    }
+}
+
+/// All routes.
+pub fn router(health: Arc<Health>) -> Router {
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(health)
+}
+
+async fn readyz(State(health): State<Arc<Health>>) -> Response {
+    let unavailable = |why: String| (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
+    if health.stopping.load(Ordering::Relaxed) {
+        return unavailable("stopping\n".to_owned());
+    }
+    match health.stats() {
+        Ok(Some(_)) => "ready\n".into_response(),
+        Ok(None) => unavailable("the ring is being created\n".to_owned()),
+        Err(error) => unavailable(format!("the ring is out of order: {error}\n")),
+    }
+}
+
+async fn metrics(State(health): State<Arc<Health>>) -> Response {
+    let failed = |why: String| (StatusCode::INTERNAL_SERVER_ERROR, why).into_response();
+    let stats = match health.stats() {
+        Ok(stats) => stats,
+        Err(error) => return failed(format!("the ring is out of order: {error}\n")),
+    };
+    match metrics::render(stats) {
+        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(error) => failed(format!("failed to write the metrics: {error}\n")),
+    }
+}

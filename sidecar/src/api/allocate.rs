@@ -1,0 +1,111 @@
+//! `POST /allocate`: room for one frame or several.
+
+use std::error::Error as _;
+
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, header};
+use framebuffer::FrameBufferServer;
+use http_body_util::LengthLimitError;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Ring;
+use super::problem::Problem;
+
+/// The largest body in bytes. The longest sensible one has about 50.
+pub const MAX_BODY: usize = 4096;
+
+/// The most frames in one request.
+pub const MAX_COUNT: u64 = 1024;
+
+/// What to allocate.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AllocateRequest {
+    /// Bytes of payload of each frame.
+    #[schema(minimum = 0)]
+    size: u64,
+    /// How many frames. If it is given, the answer has `offsets` instead of `offset`.
+    #[schema(minimum = 1, maximum = 1024)]
+    count: Option<u64>,
+}
+
+/// Where the allocated frames are.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum AllocateResponse {
+    /// To a request without `count`.
+    One {
+        /// The frame's stream offset.
+        offset: u64,
+    },
+    /// To a request with `count`.
+    Several {
+        /// The frames' stream offsets, in the order of their allocation.
+        offsets: Vec<u64>,
+    },
+}
+
+/// Allocates one frame, or `count` frames of the same size: all of them or none.
+#[utoipa::path(
+    post,
+    path = "/allocate",
+    request_body = AllocateRequest,
+    responses(
+        (status = 200, description = "The offset, or with `count` the offsets.", body = AllocateResponse),
+        (status = 400, description = "The body is not as described.",
+            body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "More than the ring can hold, or a body beyond 4096 bytes.",
+            body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "The body is not declared as application/json.",
+            body = Problem, content_type = "application/problem+json"),
+        (status = 500, description = "The ring is damaged.",
+            body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The whole ring is held by readers and writers. Retry-After says when to try again.",
+            body = Problem, content_type = "application/problem+json",
+            headers(("Retry-After" = u64, description = "In seconds."))),
+    )
+)]
+pub(super) async fn allocate(State(ring): State<Ring>, request: Request) -> Result<Json<AllocateResponse>, Problem> {
+    let (parts, body) = request.into_parts();
+    check_content_type(&parts.headers)?;
+    let body = read(body).await?;
+    let AllocateRequest { size, count } = serde_json::from_slice(&body).map_err(|e| Problem::malformed(&e))?;
+    let response = match count {
+        None => AllocateResponse::One { offset: ring.allocate(size)? },
+        Some(count) => AllocateResponse::Several { offsets: allocate_several(&ring, size, count)? },
+    };
+    Ok(Json(response))
+}
+
+/// Offsets of a request that fails half-way are dropped: nobody will write there, and the ring moves past them.
+fn allocate_several(ring: &FrameBufferServer, size: u64, count: u64) -> Result<Vec<u64>, Problem> {
+    if !(1..=MAX_COUNT).contains(&count) {
+        return Err(Problem::count_out_of_range(count));
+    }
+    let total = u128::from(size) * u128::from(count);
+    if total > u128::from(ring.size()) && count > 1 && size <= ring.size() {
+        return Err(Problem::together_larger_than_ring(size, count, ring.size()));
+    }
+    Ok((0..count).map(|_| ring.allocate(size)).collect::<Result<_, _>>()?)
+}
+
+/// A browser lets a page of any site POST other content types without asking; so this check is also what keeps
+/// web pages away from the ring.
+fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
+    let found = headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or("(not text)"));
+    let essence = found.map(|value| value.split(';').next().unwrap_or_default().trim());
+    match essence {
+        Some(essence) if essence.eq_ignore_ascii_case("application/json") => Ok(()),
+        _ => Err(Problem::content_type(found)),
+    }
+}
+
+async fn read(body: Body) -> Result<Bytes, Problem> {
+    axum::body::to_bytes(body, MAX_BODY).await.map_err(|error| {
+        let too_long = error.source().is_some_and(<dyn std::error::Error>::is::<LengthLimitError>);
+        if too_long { Problem::body_too_long() } else { Problem::unreadable(&error) }
+    })
+}

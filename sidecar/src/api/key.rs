@@ -1,0 +1,23 @@
+//! `GET /get_key`: the ring's key and size.
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Ring;
+
+/// What a client needs in order to open the ring.
+#[derive(Serialize, ToSchema)]
+pub struct KeyResponse {
+    /// Names the ring's file, `framebuffer-<key>`, in the shared folder.
+    key: String,
+    /// Bytes of payload that the ring keeps, and the size of the largest frame.
+    size: u64,
+}
+
+/// The key with which to open the ring.
+#[utoipa::path(get, path = "/get_key", responses((status = 200, description = "The key and size.", body = KeyResponse)))]
+pub(super) async fn get_key(State(ring): State<Ring>) -> Json<KeyResponse> {
+    Json(KeyResponse { key: ring.get_key().to_owned(), size: ring.size() })
+}

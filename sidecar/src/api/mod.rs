@@ -1,0 +1,71 @@
+//! The API that programs in the pod use: `GET /get_key`, `POST /allocate`, `GET /openapi.json`.
+//!
+//! [`allocate`] is the one that has to be fast: no middleware is in front of it. Whatever fails is a [`problem`].
+
+use std::future::ready;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::http::{Method, Uri, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use framebuffer::FrameBufferServer;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub mod allocate;
+pub mod key;
+pub mod problem;
+
+use problem::Problem;
+
+/// What every handler is given.
+pub type Ring = Arc<FrameBufferServer>;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "FrameBuffer sidecar", description = "Keys and frames of a ring in shared memory."),
+    paths(openapi_json)
+)]
+struct Document;
+
+/// All routes, serving `ring`.
+pub fn router(ring: Ring) -> Router {
+    let (router, document) = documented_routes().split_for_parts();
+    // Serialising strings and numbers cannot fail.
+    let document = Bytes::from(serde_json::to_vec(&document).unwrap_or_default());
+    router
+        .route("/openapi.json", get(move || ready(openapi_json(document.clone()))))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state(ring)
+}
+
+/// The routes whose entry in the OpenAPI document is made from the same function.
+fn documented_routes() -> OpenApiRouter<Ring> {
+    OpenApiRouter::with_openapi(Document::openapi()).routes(routes!(key::get_key)).routes(routes!(allocate::allocate))
+}
+
+/// This document.
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    responses((status = 200, description = "The API as an OpenAPI document.", content_type = "application/json"))
+)]
+fn openapi_json(document: Bytes) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], document)
+}
+
+async fn not_found(uri: Uri) -> Problem {
+    Problem::not_found(uri.path())
+}
+
+/// axum adds the `Allow` header.
+async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
+    Problem::method_not_allowed(&method, uri.path())
+}
+
+#[cfg(test)]
+mod tests;

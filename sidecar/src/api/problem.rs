@@ -1,0 +1,138 @@
+//! [`Problem`]: whatever fails, as an RFC 9457 problem document. No problem contains the key.
+
+use std::fmt::Display;
+
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use framebuffer::Error;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::allocate::{MAX_BODY, MAX_COUNT};
+
+/// An RFC 9457 problem document.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Problem {
+    /// Which kind of problem, for programs.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// Which kind of problem, for people.
+    title: &'static str,
+    /// The HTTP status.
+    status: u16,
+    /// What is wrong with this request.
+    detail: String,
+    /// The value that was too large.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<u64>,
+    /// The largest value possible.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<u64>,
+}
+
+/// Seconds after which an exhausted ring is worth another try. The header has no smaller unit.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+
+/// Longest piece of a request that is repeated in an answer, in characters.
+const MAX_QUOTE: usize = 100;
+
+impl Problem {
+    fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+        Self { kind, title, status: status.as_u16(), detail: detail.into(), value: None, limit: None }
+    }
+
+    fn limited(self, value: u64, limit: u64) -> Self {
+        Self { value: Some(value), limit: Some(limit), ..self }
+    }
+
+    pub(super) fn malformed(error: &serde_json::Error) -> Self {
+        let detail = format!("the body is not {{\"size\": BYTES}} or {{\"size\": BYTES, \"count\": N}}: {error}");
+        Self::new(StatusCode::BAD_REQUEST, "urn:framebuffer:problem:malformed", "Malformed request", detail)
+    }
+
+    pub(super) fn unreadable(error: &impl Display) -> Self {
+        let detail = format!("the body could not be read: {error}");
+        Self::new(StatusCode::BAD_REQUEST, "urn:framebuffer:problem:malformed", "Malformed request", detail)
+    }
+
+    pub(super) fn count_out_of_range(count: u64) -> Self {
+        let detail = format!("count is {count}, it has to be 1 to {MAX_COUNT}");
+        Self::new(StatusCode::BAD_REQUEST, "urn:framebuffer:problem:count", "Count out of range", detail)
+            .limited(count, MAX_COUNT)
+    }
+
+    pub(super) fn content_type(found: Option<&str>) -> Self {
+        let found = found.map_or("missing".to_owned(), |found| format!("`{}`", quote(found)));
+        let detail = format!("the content type is {found}, it has to be application/json");
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        Self::new(status, "urn:framebuffer:problem:content-type", "Not application/json", detail)
+    }
+
+    pub(super) fn body_too_long() -> Self {
+        let detail = format!("the body is longer than the limit of {MAX_BODY} bytes");
+        let problem =
+            Self::new(StatusCode::PAYLOAD_TOO_LARGE, "urn:framebuffer:problem:body-too-long", "Body too long", detail);
+        Self { limit: Some(MAX_BODY as u64), ..problem }
+    }
+
+    pub(super) fn together_larger_than_ring(size: u64, count: u64, limit: u64) -> Self {
+        let detail = format!(
+            "{count} frames of {size} bytes are together larger than the ring, which keeps {limit} bytes: \
+             the last would overwrite the first"
+        );
+        larger_than_ring(detail).limited(size.saturating_mul(count), limit)
+    }
+
+    pub(super) fn not_found(path: &str) -> Self {
+        let detail = format!("`{}` is not here; /openapi.json describes what is", quote(path));
+        Self::new(StatusCode::NOT_FOUND, "about:blank", "Not Found", detail)
+    }
+
+    pub(super) fn method_not_allowed(method: &Method, path: &str) -> Self {
+        let detail =
+            format!("{} is not possible on `{}`, the header Allow says what is", quote(method.as_str()), quote(path));
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "about:blank", "Method Not Allowed", detail)
+    }
+}
+
+fn larger_than_ring(detail: String) -> Problem {
+    let status = StatusCode::PAYLOAD_TOO_LARGE;
+    Problem::new(status, "urn:framebuffer:problem:larger-than-ring", "Larger than the ring", detail)
+}
+
+/// The beginning of what somebody sent.
+fn quote(text: &str) -> &str {
+    text.char_indices().nth(MAX_QUOTE).map_or(text, |(end, _)| &text[..end])
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        let detail = error.to_string();
+        match error {
+            Error::LargerThanRing { size, limit } => larger_than_ring(detail).limited(size, limit),
+            Error::Exhausted { .. } => {
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                Self::new(status, "urn:framebuffer:problem:exhausted", "The whole ring is held", detail)
+            }
+            // What else `allocate` can say is not the caller's doing.
+            error => {
+                tracing::error!(error = &error as &dyn std::error::Error, "allocate failed");
+                let status = StatusCode::INTERNAL_SERVER_ERROR;
+                Self::new(status, "urn:framebuffer:problem:ring", "The ring is out of order", detail)
+            }
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        // The status that the type holds is made of a StatusCode, and serialising strings and numbers cannot fail.
+        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let mut response = (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        response
+    }
+}

@@ -1,0 +1,257 @@
+//! The command line: commands, flags, and the `FRAMEBUFFER_*` variables behind them.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::builder::BoolishValueParser;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use framebuffer::Prefault;
+use tracing::level_filters::LevelFilter;
+
+use crate::quantity::Quantity;
+use crate::secret::SecretKey;
+
+/// Owns a FrameBuffer ring in shared memory and serves its key and its frames over HTTP on loopback.
+#[derive(Debug, Parser)]
+#[command(version, about, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Create the ring and serve it until SIGINT or SIGTERM.
+    Serve(ServeArgs),
+    /// Show what a ring says about itself.
+    Stat(StatArgs),
+    /// Check what a ring needs, and say what to do about what is missing. Exits with 1 if something fails.
+    Doctor(DoctorArgs),
+    /// Ask a sidecar whether it is ready. Exits with 0 if so, else with 1: for probes without a shell.
+    Healthcheck(HealthcheckArgs),
+}
+
+/// `serve`.
+#[derive(Debug, Clone, Args)]
+pub struct ServeArgs {
+    /// Bytes of payload that the ring keeps, as Kubernetes writes them: 500Mi, 1.5Gi, 4G.
+    #[arg(long, env = "FRAMEBUFFER_SIZE")]
+    pub size: Quantity,
+    /// The ring's key, 1 to 200 of A-Z a-z 0-9 . _ -; random if not given. Better in the environment than among the
+    /// arguments, which every user of the machine can see.
+    #[arg(long, env = "FRAMEBUFFER_KEY", hide_env_values = true)]
+    pub key: Option<SecretKey>,
+    /// Leave the ring in place at the end, and adopt one that is there at the start.
+    #[arg(long, env = "FRAMEBUFFER_KEEP", value_parser = BoolishValueParser::new())]
+    pub keep: bool,
+    /// Folder of the ring's file, on a tmpfs.
+    #[arg(long, env = "FRAMEBUFFER_DIR", default_value = "/dev/shm")]
+    pub dir: PathBuf,
+    /// Permissions of the ring's file and of the Unix socket, octal. 0666 lets other users take part.
+    #[arg(long, env = "FRAMEBUFFER_MODE", default_value = "0600", value_parser = parse_mode)]
+    pub mode: u32,
+    /// Address of the API. It hands out the key, so it has to be a loopback address. Port 0 takes a free one.
+    #[arg(long, env = "FRAMEBUFFER_LISTEN", default_value = "127.0.0.1:7570", value_parser = parse_loopback)]
+    pub listen: SocketAddr,
+    /// Path of a Unix socket on which to serve the API as well.
+    #[arg(long, env = "FRAMEBUFFER_SOCKET")]
+    pub socket: Option<PathBuf>,
+    /// Address of /healthz, /readyz and /metrics.
+    #[arg(long, env = "FRAMEBUFFER_ADMIN", default_value = "0.0.0.0:7571")]
+    pub admin: SocketAddr,
+    /// Least important events to log.
+    #[arg(long, env = "FRAMEBUFFER_LOG_LEVEL", value_enum, default_value_t = LogLevel::Info)]
+    pub log_level: LogLevel,
+    /// How to log, to standard error.
+    #[arg(long, env = "FRAMEBUFFER_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// When to touch the ring's pages: never, behind a ring that is already in use, or before it is ready.
+    #[arg(long, env = "FRAMEBUFFER_PREFAULT", value_enum, default_value_t = PrefaultMode::Background)]
+    pub prefault: PrefaultMode,
+}
+
+/// `stat`.
+#[derive(Debug, Args)]
+pub struct StatArgs {
+    /// Which ring.
+    #[command(flatten)]
+    pub ring: RingArgs,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Which ring.
+    #[command(flatten)]
+    pub ring: RingArgs,
+    /// Bytes that the ring shall have: checks that there is room for them.
+    #[arg(long, env = "FRAMEBUFFER_SIZE")]
+    pub size: Option<Quantity>,
+}
+
+/// Where a ring is and how to get its key.
+#[derive(Debug, Args)]
+pub struct RingArgs {
+    /// The ring's key; without it the sidecar at --url is asked.
+    #[arg(long, env = "FRAMEBUFFER_KEY", hide_env_values = true)]
+    pub key: Option<SecretKey>,
+    /// Folder of the ring's file.
+    #[arg(long, env = "FRAMEBUFFER_DIR", default_value = "/dev/shm")]
+    pub dir: PathBuf,
+    /// A sidecar's API: `http://127.0.0.1:7570` (if nothing is given) or `unix:/path/to.sock`.
+    #[arg(long, env = "FRAMEBUFFER_URL")]
+    pub url: Option<String>,
+}
+
+/// Where the API is if nothing else is said.
+pub const DEFAULT_URL: &str = "http://127.0.0.1:7570";
+
+impl RingArgs {
+    /// The API's URL, given or default.
+    pub fn url(&self) -> &str {
+        self.url.as_deref().unwrap_or(DEFAULT_URL)
+    }
+}
+
+/// `healthcheck`.
+#[derive(Debug, Args)]
+pub struct HealthcheckArgs {
+    /// The sidecar's admin address; 0.0.0.0 and [::] stand for this machine.
+    #[arg(long, env = "FRAMEBUFFER_ADMIN", default_value = "0.0.0.0:7571")]
+    pub admin: SocketAddr,
+}
+
+/// Least important events to log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "clap would print what the names say")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl From<LogLevel> for LevelFilter {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Error => Self::ERROR,
+            LogLevel::Warn => Self::WARN,
+            LogLevel::Info => Self::INFO,
+            LogLevel::Debug => Self::DEBUG,
+            LogLevel::Trace => Self::TRACE,
+        }
+    }
+}
+
+/// How to log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// When to touch the ring's pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PrefaultMode {
+    /// When a frame first reaches them.
+    Off,
+    /// In a thread, while the ring is already in use.
+    Background,
+    /// Before the ring is ready.
+    Wait,
+}
+
+impl From<PrefaultMode> for Prefault {
+    fn from(mode: PrefaultMode) -> Self {
+        match mode {
+            PrefaultMode::Off => Self::Off,
+            PrefaultMode::Background => Self::Background,
+            PrefaultMode::Wait => Self::Wait,
+        }
+    }
+}
+
+fn parse_mode(text: &str) -> Result<u32, String> {
+    let digits = text.strip_prefix("0o").unwrap_or(text);
+    let mode = u32::from_str_radix(digits, 8).map_err(|_| "permissions are octal digits, as in 0600".to_owned())?;
+    if mode > 0o777 {
+        return Err(format!("{mode:#o} is larger than the limit of 0o777"));
+    }
+    if mode & 0o600 != 0o600 {
+        return Err(format!("{mode:#o} locks the owner out, who has to read and write: at least 0600"));
+    }
+    Ok(mode)
+}
+
+fn parse_loopback(text: &str) -> Result<SocketAddr, String> {
+    let addr: SocketAddr = text.parse().map_err(|_| "an address is written as 127.0.0.1:7570 or [::1]:7570")?;
+    if !addr.ip().to_canonical().is_loopback() {
+        return Err(format!(
+            "the API hands out the ring's key, so it listens on loopback only (127.0.0.1 or [::1]), not on {}",
+            addr.ip()
+        ));
+    }
+    Ok(addr)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn serve(args: &[&str]) -> Result<ServeArgs, String> {
+        let line = [&["framebuffer-sidecar", "serve", "--size", "1Mi"], args].concat();
+        match Cli::try_parse_from(line).map_err(|error| error.to_string())?.command {
+            Command::Serve(args) => Ok(args),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_mode_is_octal_and_never_locks_the_owner_out() {
+        for (text, mode) in [("0600", 0o600), ("666", 0o666), ("0o660", 0o660)] {
+            assert_eq!(serve(&["--mode", text]).unwrap().mode, mode);
+        }
+        assert!(serve(&["--mode", "0800"]).unwrap_err().contains("octal digits"));
+        assert!(serve(&["--mode", "1777"]).unwrap_err().contains("limit of 0o777"));
+        assert!(serve(&["--mode", "0466"]).unwrap_err().contains("locks the owner out"));
+    }
+
+    #[test]
+    fn the_api_listens_on_loopback_only() {
+        for addr in ["127.0.0.1:0", "127.8.8.8:7570", "[::1]:7570", "[::ffff:127.0.0.1]:1"] {
+            serve(&["--listen", addr]).unwrap();
+        }
+        for addr in ["0.0.0.0:7570", "[::]:7570", "192.0.2.1:7570"] {
+            assert!(serve(&["--listen", addr]).unwrap_err().contains("loopback only"), "{addr}");
+        }
+        assert!(serve(&["--listen", "localhost"]).unwrap_err().contains("127.0.0.1:7570"));
+    }
+
+    #[test]
+    fn no_error_and_no_debug_output_repeats_the_key() {
+        let args = serve(&["--key", "hush"]).unwrap();
+        assert!(!format!("{args:?}").contains("hush"));
+        let error = serve(&["--key", "hush", "--nonsense"]).unwrap_err();
+        assert!(!error.contains("hush"), "{error}");
+    }
+
+    #[test]
+    fn a_bad_size_is_refused_with_its_reason() {
+        let error = Cli::try_parse_from(["framebuffer-sidecar", "serve", "--size", "500MB"]).unwrap_err().to_string();
+        assert!(error.contains("`MB` is not a unit"), "{error}");
+    }
+}

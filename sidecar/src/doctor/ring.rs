@@ -1,0 +1,87 @@
+//! The ring itself and the sidecar in front of it.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use framebuffer::{Key, SegmentError, Stats};
+
+use super::Check;
+use crate::cli::RingArgs;
+use crate::http::Endpoint;
+use crate::quantity::Quantity;
+use crate::stat;
+
+/// How long a sidecar may take to answer.
+const DEADLINE: Duration = Duration::from_secs(2);
+
+/// Checks the API, and the ring if there is a way to its key. A ring that is fine is returned.
+pub(super) fn examine(args: &RingArgs) -> (Option<Stats>, Vec<Check>) {
+    let (reachable, check) = api(args);
+    let mut checks = vec![check];
+    if args.key.is_none() && !reachable {
+        checks.push(Check::ok("no ring looked at: no --key (FRAMEBUFFER_KEY) is given and no sidecar says one"));
+        return (None, checks);
+    }
+    let (stats, check) = match stat::find_key(args) {
+        Ok(key) => segment(args, &key),
+        Err(error) => (None, Check::fail(format!("{error:#}"), "give a key that a server has, or none")),
+    };
+    checks.push(check);
+    (stats, checks)
+}
+
+fn api(args: &RingArgs) -> (bool, Check) {
+    let url = args.url();
+    let answer = url.parse::<Endpoint>().and_then(|endpoint| endpoint.get("/openapi.json", DEADLINE));
+    match answer {
+        Ok(response) if response.status == 200 => (true, Check::ok(format!("a sidecar answers at {url}"))),
+        Ok(response) => {
+            let advice = "something else listens there: check --url (FRAMEBUFFER_URL) and the sidecar's --listen";
+            (false, Check::fail(format!("{url} answers with status {}", response.status), advice))
+        }
+        Err(error) => {
+            let cause = anyhow::Error::new(error);
+            let found = format!("no sidecar answers at {url}: {cause:#}");
+            // Nobody has said that there is one at the default address.
+            if args.url.is_none() {
+                return (false, Check::warn(found, "if one should: start it, or say where it listens with --url"));
+            }
+            let advice = "check that the sidecar runs, in this pod or on this machine, and its --listen or --socket";
+            (false, Check::fail(found, advice))
+        }
+    }
+}
+
+fn segment(args: &RingArgs, key: &Key) -> (Option<Stats>, Check) {
+    let dir = args.dir.display();
+    match framebuffer::stat(&args.dir, key) {
+        Ok(stats) => {
+            let size = Quantity::from(stats.size);
+            let found = format!(
+                "the ring in {dir} keeps {size}, has {} of {} participants",
+                stats.participants, stats.max_participants
+            );
+            (Some(stats), Check::ok(found))
+        }
+        Err(error) => {
+            let advice = advice(&error);
+            (None, Check::fail(format!("{:#}", anyhow::Error::new(error)), advice))
+        }
+    }
+}
+
+fn advice(error: &SegmentError) -> &'static str {
+    match error {
+        SegmentError::NotFound { .. } => {
+            "start its server; if it runs, give both containers the same volume and the same folder (FRAMEBUFFER_DIR)"
+        }
+        SegmentError::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
+            "another user owns it: run as the same user, or start the sidecar with --mode 0666 (0660 with a common group)"
+        }
+        SegmentError::Version { .. } => "sidecar and clients come from releases that differ: update the older",
+        SegmentError::TooShort { .. } | SegmentError::Magic { .. } | SegmentError::Damaged { .. } => {
+            "something else has this name, or has written to it: remove the file when nobody uses it"
+        }
+        _ => "see the message",
+    }
+}

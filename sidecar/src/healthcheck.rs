@@ -1,0 +1,54 @@
+//! `healthcheck`: asks a sidecar whether it is ready, for probes in an image without a shell.
+
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+
+use crate::cli::HealthcheckArgs;
+use crate::http::Endpoint;
+
+/// How long a sidecar may take to answer.
+const DEADLINE: Duration = Duration::from_secs(2);
+
+/// Succeeds if the sidecar is ready.
+///
+/// # Errors
+///
+/// If it is not, with its reason, or if nobody answers.
+pub fn main(args: &HealthcheckArgs) -> anyhow::Result<ExitCode> {
+    let addr = reachable(args.admin);
+    let failed = || format!("the sidecar does not answer on {addr} (--admin)");
+    let response = Endpoint::from(addr).get("/readyz", DEADLINE).with_context(failed)?;
+    if response.status != 200 {
+        bail!("the sidecar is not ready: {} {}", response.status, String::from_utf8_lossy(&response.body).trim());
+    }
+    // The exit code is the answer, the word is for people.
+    let _ = writeln!(std::io::stdout(), "ready");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where to reach a server that listens on `addr`, from the same machine.
+fn reachable(addr: SocketAddr) -> SocketAddr {
+    let ip = match addr.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, addr.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unspecified_address_is_reached_over_loopback() {
+        let reached = |addr: &str| reachable(addr.parse().unwrap()).to_string();
+        assert_eq!(reached("0.0.0.0:7571"), "127.0.0.1:7571");
+        assert_eq!(reached("[::]:7571"), "[::1]:7571");
+        assert_eq!(reached("192.0.2.7:7571"), "192.0.2.7:7571");
+    }
+}

@@ -1,0 +1,165 @@
+//! `serve`: the life of the server. Sockets -> ring -> serving -> draining -> ring removed or kept.
+//!
+//! Signals are caught before the ring exists, and whatever ends the serving, the ring is stopped on the way out: so
+//! nothing is left behind without `--keep`. A process that is killed cannot do that; then the next owner of the same
+//! key takes the ring over.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use framebuffer::{FrameBufferServer, Key, ServerOptions};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use crate::admin::{self, Health};
+use crate::api;
+use crate::cli::ServeArgs;
+
+mod listen;
+mod log;
+mod reaper;
+mod signals;
+mod unix_socket;
+
+use listen::{Sockets, UnixSocket, serve_tcp, serve_unix};
+use reaper::Reaper;
+use signals::{Signal, Signals};
+
+/// How long requests under way may take to end after the first signal.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// How often to look for dead participants.
+const REAP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How serving ended.
+enum End {
+    /// After one signal: in order, even if some connection had to be cut.
+    Stopped,
+    /// By another signal while connections were still being drained.
+    Interrupted(Signal),
+}
+
+/// Serves until a signal. Errors go to the log.
+pub fn main(args: ServeArgs) -> ExitCode {
+    log::init(args.log_level.into(), args.log_format);
+    run(args).unwrap_or_else(|error| {
+        tracing::error!("{error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
+    let options = ring_options(&args)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("failed to start the runtime")?;
+    let served = runtime.block_on(serve(args, options));
+    // Ends the connections that are still there. After that nobody else holds the ring.
+    drop(runtime);
+    let (ring, end) = served?;
+    stop(ring)?;
+    Ok(match end {
+        End::Stopped => ExitCode::SUCCESS,
+        End::Interrupted(signal) => signal.exit_code(),
+    })
+}
+
+fn ring_options(args: &ServeArgs) -> anyhow::Result<ServerOptions> {
+    let key = match &args.key {
+        Some(key) => key.check()?,
+        None => Key::random().context("failed to make a random key")?,
+    };
+    Ok(FrameBufferServer::options(args.size.bytes())
+        .key(key)
+        .dir(&args.dir)
+        .mode(args.mode)
+        .keep(args.keep)
+        .prefault(args.prefault.into()))
+}
+
+async fn serve(args: ServeArgs, options: ServerOptions) -> anyhow::Result<(Arc<FrameBufferServer>, End)> {
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), size = %args.size, dir = %args.dir.display(), "starting");
+    let mut signals = Signals::catch()?;
+    let Sockets { api, unix, admin } = Sockets::bind(&args).await?;
+
+    let health = Arc::new(Health::default());
+    tracing::info!(addr = %admin.local_addr()?, "admin listening");
+    // Never told to stop: it answers until the runtime ends.
+    tokio::spawn(serve_tcp(admin, admin::router(Arc::clone(&health)), std::future::pending()));
+
+    let ring = create(options, args.keep).await?;
+    health.started(Arc::clone(&ring));
+    let (stop_sender, stop) = watch::channel(());
+    let router = api::router(Arc::clone(&ring));
+    let mut api_servers = JoinSet::new();
+    tracing::info!(addr = %api.local_addr()?, "api listening");
+    api_servers.spawn(serve_tcp(api, router.clone(), closed(stop.clone())));
+    let mut socket_file = None;
+    if let Some(UnixSocket { listener, file }) = unix {
+        tracing::info!(socket = %file.path().display(), "api listening");
+        api_servers.spawn(serve_unix(listener, router, closed(stop)));
+        socket_file = Some(file);
+    }
+
+    let signal = until_signal(&mut signals, &ring).await;
+    tracing::info!(%signal, "stopping");
+    health.stopping();
+    drop(socket_file);
+    drop(stop_sender);
+    Ok((ring, drain(&mut signals, api_servers).await))
+}
+
+/// Creates or adopts the ring, on a thread of its own: the admin port answers meanwhile.
+async fn create(options: ServerOptions, keep: bool) -> anyhow::Result<Arc<FrameBufferServer>> {
+    let started = Instant::now();
+    let ring = tokio::task::spawn_blocking(|| options.start()).await?.context("failed to set up the ring")?;
+    let stats = ring.stats().context("failed to read the new ring")?;
+    let message = if ring.adopted() { "ring adopted" } else { "ring created" };
+    let elapsed = started.elapsed();
+    tracing::info!(size = stats.size, capacity = stats.capacity, head = stats.head, keep, ?elapsed, "{message}");
+    Ok(Arc::new(ring))
+}
+
+async fn until_signal(signals: &mut Signals, ring: &FrameBufferServer) -> Signal {
+    let mut reaper = Reaper::default();
+    let mut tick = interval(REAP_INTERVAL);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            signal = signals.next() => return signal,
+            _ = tick.tick() => reaper.reap(ring),
+        }
+    }
+}
+
+/// Waits for the requests under way, until they have ended, [`DRAIN`] is over or there is another signal.
+async fn drain(signals: &mut Signals, mut servers: JoinSet<()>) -> End {
+    let ended = async { while servers.join_next().await.is_some() {} };
+    tokio::select! {
+        () = ended => End::Stopped,
+        () = sleep(DRAIN) => {
+            tracing::warn!(after = ?DRAIN, "cutting connections that have not ended");
+            End::Stopped
+        }
+        signal = signals.next() => {
+            tracing::warn!(%signal, "stopping at once");
+            End::Interrupted(signal)
+        }
+    }
+}
+
+/// Until the sender is gone.
+async fn closed(mut stop: watch::Receiver<()>) {
+    while stop.changed().await.is_ok() {}
+}
+
+fn stop(ring: Arc<FrameBufferServer>) -> anyhow::Result<()> {
+    // Dropping the last reference stops the ring as well, but could not report what goes wrong.
+    if let Some(mut ring) = Arc::into_inner(ring) {
+        ring.stop().context("failed to stop the ring")?;
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
