@@ -41,7 +41,8 @@
 //! # Memory
 //!
 //! A ring of `size` bytes keeps the last `size` bytes of frames, at least. It takes 1/256 more (64 KiB at least) for headers,
-//! and 340 KiB to 2 MiB for its control block, all of it when the server starts: later there is no error for lack of memory.
+//! and 340 KiB to 2 MiB for its control block ([`segment_length`]), all of it when the server starts: later there is no
+//! error for lack of memory.
 //! Frames are aligned to 64 bytes.
 //!
 //! Linux on 64-bit little-endian machines only. `/proc` must be mounted.
@@ -99,7 +100,7 @@ pub use key::{InvalidKey, Key};
 pub use loan::Loan;
 pub use segment::error::SegmentError;
 #[cfg(not(loom))]
-pub use segment::{default_dir, mapping::Prefault, stat};
+pub use segment::{default_dir, mapping::Prefault, segment_length, stat};
 #[cfg(not(loom))]
 pub use server::{FrameBufferServer, ServerOptions};
 pub use stats::{Counters, Stats};

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use common::{DEADLINE, Sidecar, command, files, run, wait_for};
 use framebuffer::{FrameBufferClient, Key};
-use nix::sys::signal::Signal::{SIGINT, SIGKILL, SIGTERM};
+use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGKILL, SIGTERM};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
@@ -23,8 +23,8 @@ fn open(dir: &Path, key: &str) -> FrameBufferClient {
 }
 
 #[test]
-fn sigint_and_sigterm_end_it_with_success_and_nothing_left() {
-    for signal in [SIGINT, SIGTERM] {
+fn sigint_sigterm_and_sighup_end_it_with_success_and_nothing_left() {
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("api.sock");
         let mut sidecar = Sidecar::start(dir.path(), &["--size", "1Mi", "--socket", socket.to_str().unwrap()]);

@@ -41,6 +41,15 @@ pub fn default_dir() -> PathBuf {
     std::env::var_os("FRAMEBUFFER_DIR").filter(|dir| !dir.is_empty()).map_or_else(|| "/dev/shm".into(), PathBuf::from)
 }
 
+/// Bytes of shared memory that a ring of `size` bytes takes, all told: its segment's length.
+///
+/// # Errors
+///
+/// [`SegmentError::ZeroSize`] and [`SegmentError::SizeLimit`].
+pub fn segment_length(size: u64) -> Result<u64, SegmentError> {
+    Geometry::new(size).map(Geometry::file_length)
+}
+
 /// The path of the segment with this key.
 fn path(dir: &Path, key: &Key) -> PathBuf {
     dir.join(format!("framebuffer-{}", key.as_str()))

@@ -28,7 +28,7 @@ fn judge(limit: Option<u64>, size: Option<Quantity>) -> Check {
     let Some(limit) = limit.map(Quantity::from) else { return Check::ok("no memory limit") };
     let Some(size) = size else { return Check::ok(format!("memory limit {limit}")) };
     let needed = Quantity::from(segment_bytes(size).saturating_add(OVERHEAD));
-    let found = format!("memory limit {limit}, a ring of {size} and its sidecar need up to {needed}");
+    let found = format!("memory limit {limit}, a ring of {size} and its sidecar need {needed}");
     if limit >= needed {
         return Check::ok(found);
     }

@@ -83,13 +83,9 @@ impl fmt::Display for Check {
     }
 }
 
-/// Bytes that the file of a ring of `size` needs at most: the ring with its frame headers, control block, participant
-/// slots, and the rounding to pages, which are huge ones from 64 MiB on.
+/// Bytes that the segment of a ring of `size` needs. More than there can be if the size is none that a ring can have.
 fn segment_bytes(size: Quantity) -> u64 {
-    let size = size.bytes();
-    let headers = (size / 256).max(64 << 10);
-    let rest = if size < 64 << 20 { 512 << 10 } else { 4 << 20 };
-    size.saturating_add(headers).saturating_add(rest)
+    framebuffer::segment_length(size.bytes()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! [`Signals`]: SIGINT and SIGTERM, caught and waited for.
+//! [`Signals`]: SIGINT, SIGTERM and SIGHUP (a terminal that is closed), caught and waited for.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -11,6 +11,7 @@ use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 pub(super) enum Signal {
     Interrupt,
     Terminate,
+    HangUp,
 }
 
 impl Signal {
@@ -19,6 +20,7 @@ impl Signal {
         ExitCode::from(match self {
             Self::Interrupt => 130,
             Self::Terminate => 143,
+            Self::HangUp => 129,
         })
     }
 }
@@ -28,20 +30,26 @@ impl fmt::Display for Signal {
         f.write_str(match self {
             Self::Interrupt => "SIGINT",
             Self::Terminate => "SIGTERM",
+            Self::HangUp => "SIGHUP",
         })
     }
 }
 
-/// From its creation on, SIGINT and SIGTERM no longer end the process; each is kept until it is asked for.
+/// From its creation on, these signals no longer end the process; each is kept until it is asked for.
 pub(super) struct Signals {
     interrupt: Stream,
     terminate: Stream,
+    hang_up: Stream,
 }
 
 impl Signals {
     pub(super) fn catch() -> anyhow::Result<Self> {
         let catch = |kind| signal(kind).context("failed to catch signals");
-        Ok(Self { interrupt: catch(SignalKind::interrupt())?, terminate: catch(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: catch(SignalKind::interrupt())?,
+            terminate: catch(SignalKind::terminate())?,
+            hang_up: catch(SignalKind::hangup())?,
+        })
     }
 
     /// The next one. Nothing is lost if the future is dropped.
@@ -49,6 +57,7 @@ impl Signals {
         tokio::select! {
             _ = self.interrupt.recv() => Signal::Interrupt,
             _ = self.terminate.recv() => Signal::Terminate,
+            _ = self.hang_up.recv() => Signal::HangUp,
         }
     }
 }
