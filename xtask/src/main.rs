@@ -1,2 +1,36 @@
-//! Stub.
-fn main() {}
+//! `cargo xtask`: the repository's commands.
+//!
+//! - [`mod@test`]: everything that is checked, in parts; what a part needs is installed by [`setup`].
+//! - [`demo`]: a video through a ring, as three processes.
+//! - [`workspace`]: where the repository is and how cargo is called in it.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+mod demo;
+mod setup;
+mod test;
+mod workspace;
+
+/// The repository's commands.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Command {
+    Test(test::Args),
+    Demo(demo::Args),
+    #[command(name = demo::child::SUBCOMMAND, hide = true)]
+    Child(demo::child::Args),
+}
+
+fn main() -> ExitCode {
+    let done = match Command::parse() {
+        Command::Test(args) => test::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Child(args) => demo::child::run(&args),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,128 @@
+//! `cargo xtask demo`: a video through a ring, from one process to another, with a third that owns the ring.
+//!
+//! Build -> start the sidecar, the reader and the writer ([`stage`]) on sockets in one folder ([`folder`]) -> show what
+//! the reader says ([`report`]) until the video ends or somebody interrupts ([`signals`]) -> stop the sidecar, remove
+//! the folder, check that nothing is left. What is streamed is [`input`]'s matter, how a process is started and ended
+//! [`child`]'s.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::mpsc::channel;
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+
+use crate::workspace::Workspace;
+use folder::Folder;
+use input::{Input, Resolution};
+use size::Size;
+use stage::{Stage, Streamed};
+
+pub(crate) mod child;
+mod folder;
+mod input;
+mod report;
+mod signals;
+mod size;
+mod stage;
+
+/// Stream a video from one process to another, through a ring in shared memory.
+///
+/// Builds and starts a sidecar, which owns the ring, a reader and a writer; shows what moves and how fast; checks that
+/// every frame arrived intact; leaves nothing behind, also after Ctrl-C.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The video: Y4M, or anything that ffmpeg decodes; without it, frames are generated
+    #[arg(long, value_name = "FILE")]
+    input: Option<PathBuf>,
+    /// Keep what the reader received in this file, as Y4M
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// End after so many seconds [default: 5 without an input, else at its end]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    seconds: Option<u32>,
+    /// Size of the ring, as Kubernetes writes it: 512Mi, 2Gi
+    #[arg(long, default_value = "512Mi")]
+    size: Size,
+    /// Frames per second; without it, as many as possible
+    #[arg(long, value_name = "FPS")]
+    rate: Option<String>,
+    /// Width and height of generated frames, in pixels
+    #[arg(long, default_value = "1920x1080", conflicts_with = "input")]
+    resolution: Resolution,
+    /// Use the programs in this folder instead of building them
+    #[arg(long, value_name = "DIR", hide = true)]
+    binaries: Option<PathBuf>,
+}
+
+/// One of the two whose results are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Writer,
+    Reader,
+}
+
+/// What the demo waits for.
+#[derive(Debug)]
+enum Event {
+    /// A signal that asks us to end.
+    Interrupt(Signal),
+    /// A line that the reader said about its progress.
+    Progress(String),
+    /// What the reader or the writer printed, whole.
+    Result(Side, String),
+}
+
+/// Streams the video.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let input = Input::choose(args.input.as_deref(), args.resolution)?;
+    let window = window(&input, args.size)?;
+    let binaries = match &args.binaries {
+        Some(folder) => std::path::absolute(folder).context("--binaries is not a path")?,
+        None => build(&Workspace::find()?)?,
+    };
+    let (sender, events) = channel();
+    signals::send_to(sender.clone())?;
+    let folder = Folder::new()?;
+    let stage = Stage { args, input: &input, window, binaries: &binaries, folder: &folder };
+    let streamed = stage.stream(sender, &events);
+    // First of all clean up, then say what went wrong.
+    let removed = folder.remove();
+    let report = match streamed? {
+        Streamed::ToTheEnd(report) => report,
+        Streamed::Interrupted(signal) => {
+            removed?;
+            println!("{signal}: all processes have ended, nothing is left behind");
+            // As shells have it.
+            return Ok(ExitCode::from(128 + u8::try_from(signal as i32).unwrap_or_default()));
+        }
+    };
+    report.conclude(|summary| print!("\n{summary}"))?;
+    if let Some(output) = &args.output {
+        println!("kept       {}", output.display());
+    }
+    removed?;
+    println!("left       nothing: no process, no file in /dev/shm");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How many frames are in flight at most: enough to keep writer and reader busy, few enough to stay in half the ring, so
+/// that none is overwritten before the reader has it.
+fn window(input: &Input, ring: Size) -> Result<u64> {
+    const MOST: u64 = 8;
+    // ffmpeg tells the size of its frames when the writer runs already: 4 of 8K fit into the default ring.
+    let Some(frame) = input.frame_bytes() else { return Ok(MOST / 2) };
+    ensure!(frame <= ring.bytes(), "a frame has {frame} bytes, the ring {}: give a larger --size", ring.bytes());
+    Ok((ring.bytes() / 2 / frame).clamp(1, MOST))
+}
+
+/// Builds the three programs, says where they are.
+fn build(workspace: &Workspace) -> Result<PathBuf> {
+    if !workspace.fast_binary("framebuffer-sidecar").exists() {
+        println!("Building the sidecar, the writer and the reader; the first time takes a minute or two.");
+    }
+    let mut cargo = workspace.cargo(["build", "--profile=fast", "--bins"]);
+    cargo.args(["--package=framebuffer-sidecar", "--package=framebuffer-video"]);
+    ensure!(cargo.status().context("failed to start cargo")?.success(), "failed to build");
+    Ok(workspace.target.join("fast"))
+}

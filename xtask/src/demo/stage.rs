@@ -1,0 +1,217 @@
+//! The processes of the demo: their command lines, in which order they start and end, and what happens if one fails.
+
+use std::io::Read;
+use std::path::Path;
+use std::process::{ChildStdout, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+use nix::sys::signal::Signal;
+
+use super::child::Child;
+use super::folder::Folder;
+use super::input::Input;
+use super::report::Report;
+use super::{Args, Event, Side};
+
+/// How often the processes are looked at while no event comes.
+const TICK: Duration = Duration::from_millis(20);
+/// How long the sidecar and the reader may take until the reader's socket is there.
+const START: Duration = Duration::from_secs(30);
+/// What would steer the programs besides what they are told here.
+const VARIABLES: [&str; 5] =
+    ["FRAMEBUFFER_KEY", "FRAMEBUFFER_KEEP", "FRAMEBUFFER_MODE", "FRAMEBUFFER_LOG_FORMAT", "FRAMEBUFFER_PREFAULT"];
+
+/// Everything that the command lines depend on.
+pub(super) struct Stage<'a> {
+    pub(super) args: &'a Args,
+    pub(super) input: &'a Input,
+    /// Frames in flight at most.
+    pub(super) window: u64,
+    /// The folder of the three programs.
+    pub(super) binaries: &'a Path,
+    pub(super) folder: &'a Folder,
+}
+
+/// The processes that end by themselves when the video does, in the order in which they do.
+type Working<'a> = [&'a mut Child];
+
+/// How the video ended.
+#[derive(Debug)]
+pub(super) enum Streamed {
+    /// By itself, and this is what the reader says of it.
+    ToTheEnd(Report),
+    /// By a signal.
+    Interrupted(Signal),
+}
+
+impl Stage<'_> {
+    /// Starts the processes and follows the video to its end.
+    pub(super) fn stream(&self, sender: Sender<Event>, events: &Receiver<Event>) -> Result<Streamed> {
+        let started = Instant::now();
+        let mut sidecar = Child::start("sidecar", &self.sidecar(), Stdio::null(), Signal::SIGTERM, |_| ())?;
+        let progress = sender.clone();
+        let said = move |line: &str| _ = progress.send(Event::Progress(line.into()));
+        let mut reader = Child::start("reader", &self.reader(), Stdio::null(), Signal::SIGKILL, said)?;
+        // The reader listens as soon as it has found the sidecar and opened the ring.
+        if let Some(signal) = wait_for_socket(&self.folder.frames(), &mut [&mut sidecar, &mut reader], events)? {
+            return Ok(Streamed::Interrupted(signal));
+        }
+        println!("ring       {} in shared memory, in use after {} ms", self.args.size, started.elapsed().as_millis());
+        send_result(Side::Reader, reader.take_stdout()?, sender.clone());
+        let (mut decoder, stdin) = self.start_decoder()?;
+        let mut writer = Child::start("writer", &self.writer(), stdin, Signal::SIGKILL, |_| ())?;
+        send_result(Side::Writer, writer.take_stdout()?, sender);
+        println!("video      {}", self.input.describe());
+        println!("window     {} in flight at most: the ring never overtakes the reader", frames(self.window));
+        println!("processes  sidecar {}, writer {}, reader {}\n", sidecar.pid(), writer.pid(), reader.pid());
+
+        let mut report = Report::default();
+        let mut working: Vec<&mut Child> = decoder.iter_mut().chain([&mut writer, &mut reader]).collect();
+        let followed = follow(&mut report, &mut sidecar, &mut working, events);
+        report.end_progress();
+        if let Some(signal) = followed? {
+            return Ok(Streamed::Interrupted(signal));
+        }
+        let status = sidecar.stop(Signal::SIGTERM)?;
+        ensure!(status.success(), sidecar.obituary(status));
+        Ok(Streamed::ToTheEnd(report))
+    }
+
+    /// The decoder, if the input needs one, and what the writer reads.
+    fn start_decoder(&self) -> Result<(Option<Child>, Stdio)> {
+        let Some(command) = self.input.decoder() else { return Ok((None, Stdio::null())) };
+        let mut decoder = Child::start("decoder", &command, Stdio::null(), Signal::SIGKILL, |_| ())?;
+        let output = decoder.take_stdout()?;
+        Ok((Some(decoder), output.into()))
+    }
+
+    fn sidecar(&self) -> Command {
+        let mut command = self.program("framebuffer-sidecar");
+        command.args(["serve", "--log-level=warn", "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--size"]);
+        command.arg(self.args.size.to_string()).arg("--socket").arg(self.folder.api());
+        command
+    }
+
+    fn reader(&self) -> Command {
+        let mut command = self.program("frame-reader");
+        command.arg("--listen").arg(address(&self.folder.frames())).args(["--progress", "--json"]);
+        if let Some(output) = &self.args.output {
+            command.arg("--output").arg(output).args(["--output-format", "y4m"]);
+        }
+        command
+    }
+
+    fn writer(&self) -> Command {
+        let mut command = self.program("frame-writer");
+        command.arg("--to").arg(address(&self.folder.frames())).args(["--once", "--json"]);
+        command.arg("--window").arg(self.window.to_string());
+        let generated = matches!(self.input, Input::Generated(_));
+        if let Some(seconds) = self.args.seconds.or(generated.then_some(5)) {
+            command.arg("--seconds").arg(seconds.to_string());
+        }
+        if let Some(rate) = &self.args.rate {
+            command.arg("--rate").arg(rate);
+        }
+        match self.input {
+            Input::Generated(resolution) => _ = command.arg("--generate").arg(format!("{resolution}:rgb24")),
+            Input::Y4m(file) => _ = command.arg(file),
+            Input::Ffmpeg(_) => _ = command.arg("-"),
+        }
+        command
+    }
+
+    /// One of our programs, told where the ring is.
+    fn program(&self, name: &str) -> Command {
+        let mut command = Command::new(self.binaries.join(name));
+        for variable in VARIABLES {
+            command.env_remove(variable);
+        }
+        command.env("FRAMEBUFFER_DIR", self.folder.path());
+        command.env("FRAMEBUFFER_URL", address(&self.folder.api()));
+        command
+    }
+}
+
+fn frames(count: u64) -> String {
+    if count == 1 { "1 frame".into() } else { format!("{count} frames") }
+}
+
+fn address(socket: &Path) -> String {
+    format!("unix:{}", socket.display())
+}
+
+/// Waits until `socket` is there; an error if one of the `alive` ends before. A signal ends the wait.
+fn wait_for_socket(socket: &Path, alive: &mut Working<'_>, events: &Receiver<Event>) -> Result<Option<Signal>> {
+    let deadline = Instant::now() + START;
+    while !socket.exists() {
+        if let Ok(Event::Interrupt(signal)) = events.recv_timeout(TICK) {
+            return Ok(Some(signal));
+        }
+        for child in alive.iter_mut() {
+            must_live(child)?;
+        }
+        if Instant::now() > deadline {
+            let name = alive.last().map_or("process", |child| child.name());
+            bail!("the {name} was not ready after {} s", START.as_secs());
+        }
+    }
+    Ok(None)
+}
+
+/// Shows what the reader says until all of `working` have ended, or a signal comes; an error if one fails, or the
+/// sidecar ends.
+fn follow(
+    report: &mut Report,
+    sidecar: &mut Child,
+    working: &mut Working<'_>,
+    events: &Receiver<Event>,
+) -> Result<Option<Signal>> {
+    loop {
+        match events.recv_timeout(TICK) {
+            Ok(Event::Interrupt(signal)) => return Ok(Some(signal)),
+            Ok(Event::Progress(line)) => report.progress(&line),
+            Ok(Event::Result(side, text)) => report.result(side, text),
+            // The signals' thread holds a sender for as long as we run: nothing ever disconnects.
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                if !still_running(sidecar, working)? && report.is_complete() {
+                    return Ok(None);
+                }
+            }
+        }
+    }
+}
+
+/// Whether any of `working` still runs; an error if one has failed, or the sidecar has ended.
+fn still_running(sidecar: &mut Child, working: &mut Working<'_>) -> Result<bool> {
+    let mut running = false;
+    let mut complaints = Vec::new();
+    for child in working {
+        running |= child.poll()?.is_none();
+        complaints.extend(child.complaint()?);
+    }
+    if let Some(status) = sidecar.poll()? {
+        complaints.insert(0, format!("too early, {}", sidecar.obituary(status)));
+    }
+    // One that fails takes others with it: tell of all, so that the first is among them.
+    ensure!(complaints.is_empty(), complaints.join("\n"));
+    Ok(running)
+}
+
+fn must_live(child: &mut Child) -> Result<()> {
+    match child.poll()? {
+        Some(status) => bail!("too early, {}", child.obituary(status)),
+        None => Ok(()),
+    }
+}
+
+/// Sends all that one side prints as an event when it ends.
+fn send_result(side: Side, mut output: ChildStdout, sender: Sender<Event>) {
+    std::thread::spawn(move || {
+        let mut text = Vec::new();
+        // What could be read before an error is reported by whoever parses it.
+        let _ = output.read_to_end(&mut text);
+        let _ = sender.send(Event::Result(side, String::from_utf8_lossy(&text).into_owned()));
+    });
+}

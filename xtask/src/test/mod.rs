@@ -1,0 +1,90 @@
+//! `cargo xtask test`: everything that is checked, in parts.
+//!
+//! - [`parts`]: what the parts are; to add one, add it to its list.
+//! - [`counts`]: how the tests of a command are counted.
+//! - [`report`]: the table and the last line.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::Result;
+use clap::builder::PossibleValuesParser;
+
+use crate::setup::{Need, Setup};
+use crate::workspace::Workspace;
+use counts::Counts;
+use report::Outcome;
+
+mod counts;
+mod parts;
+mod report;
+
+/// Check everything, or some parts of it.
+///
+/// Parts run in a fixed order, those after a failed one too. What a part needs is looked for first; what is missing is
+/// installed on Debian as root, elsewhere the part fails and says how to get it. The last line is `N passed, N failed`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Parts to run; all if none is named
+    #[arg(value_name = "PART", value_parser = PossibleValuesParser::new(parts::ALL.iter().map(|part| part.name)))]
+    parts: Vec<String>,
+    /// Show the parts and what they need, run none
+    #[arg(long)]
+    list: bool,
+}
+
+/// One part of the tests.
+pub(crate) struct Part {
+    /// What it is called on the command line.
+    name: &'static str,
+    /// What it checks, in one line.
+    about: &'static str,
+    /// What must be installed.
+    needs: &'static [Need],
+    /// Runs it and counts. An error is a failed test.
+    run: fn(&Workspace, &Setup) -> Result<Counts>,
+}
+
+/// Runs the parts that `args` name.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    if args.list {
+        list();
+        return Ok(ExitCode::SUCCESS);
+    }
+    let workspace = Workspace::find()?;
+    let mut setup = Setup::new()?;
+    let chosen = |part: &&Part| args.parts.is_empty() || args.parts.iter().any(|name| name == part.name);
+    let outcomes: Vec<Outcome> =
+        parts::ALL.iter().filter(chosen).map(|part| run_part(part, &workspace, &mut setup)).collect();
+    Ok(report::print(&outcomes))
+}
+
+fn run_part(part: &Part, workspace: &Workspace, setup: &mut Setup) -> Outcome {
+    println!("\n=== {}: {}", part.name, part.about);
+    let start = Instant::now();
+    let result = part.needs.iter().try_for_each(|need| setup.provide(*need)).and_then(|()| {
+        let counts = (part.run)(workspace, setup)?;
+        anyhow::ensure!(counts != Counts::default(), "no test ran");
+        Ok(counts)
+    });
+    let (counts, note) = match result {
+        Ok(counts) => (counts, None),
+        Err(error) => {
+            let note = format!("{error:#}");
+            eprintln!("{}: {note}", part.name);
+            (Counts::FAILED, Some(note))
+        }
+    };
+    let outcome = Outcome { part: part.name, counts, note, time: start.elapsed() };
+    println!("=== {}: {}, {}", part.name, outcome.counts, report::time(outcome.time));
+    outcome
+}
+
+fn list() {
+    for Part { name, about, needs, .. } in parts::ALL {
+        println!("{name:<12}{about}");
+        for need in *needs {
+            println!("{:<12}- needs {}", "", need.name());
+        }
+    }
+}

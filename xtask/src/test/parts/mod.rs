@@ -1,0 +1,25 @@
+//! What the parts of `cargo xtask test` are.
+//!
+//! To add one: declare a [`Part`] with its name, what it checks and what it needs, in the file of its family or in a new
+//! one, and put it into [`ALL`], cheap ones first. Builds with `RUSTFLAGS` of their own get a target folder of their
+//! own ([`Workspace::target_for`](crate::workspace::Workspace::target_for)).
+
+use super::Part;
+
+mod fuzz;
+mod lints;
+mod sanitizers;
+mod tests;
+
+/// All parts in the order in which they run.
+pub(super) const ALL: &[Part] = &[
+    lints::FORMAT,
+    lints::CLIPPY,
+    lints::DOCS,
+    tests::UNIT,
+    tests::LOOM,
+    tests::PROCESSES,
+    sanitizers::SANITIZERS,
+    fuzz::FUZZ,
+    lints::DENY,
+];
