@@ -150,8 +150,9 @@ pub(crate) fn alone(name: &str, test: impl FnOnce()) {
     if std::env::var(ALONE).is_ok_and(|alone| alone == name) {
         return test();
     }
-    let status = this_test_binary(name).env(ALONE, name).status().expect("the test binary runs");
-    assert!(status.success(), "in a process of its own: {status}");
+    let output = this_test_binary(name).env(ALONE, name).output().expect("the test binary runs");
+    let text = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    assert!(output.status.success(), "in a process of its own: {}\n{text}", output.status);
 }
 
 /// A command that runs one test of this binary, in the main thread.
