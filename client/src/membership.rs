@@ -10,7 +10,7 @@ use crate::layout::PARTICIPANTS;
 use crate::ring::{Pin, Ring, Seat};
 use crate::segment::Segment;
 use crate::segment::error::SegmentError;
-use crate::segment::locks::{HeldLock, Probe, reopen};
+use crate::segment::locks::{HeldLock, Probe};
 use crate::segment::mapping::{Prefault, Prefaulting};
 
 /// A ring that this process takes part in. Shared by all threads; its hot path takes no lock.
@@ -129,7 +129,7 @@ impl Drop for Membership {
 impl Seats {
     /// Takes a first seat.
     fn take(ring: &Ring<Segment>) -> Result<Box<Self>, SegmentError> {
-        let anew = || reopen(ring.memory().file()).map_err(SegmentError::io("open the segment anew through /proc"));
+        let anew = || ring.memory().file().reopen().map_err(SegmentError::io("open the segment anew through /proc"));
         let seats = Box::new(Self {
             generation: fork::generation(),
             taken: [const { OnceLock::new() }; PARTICIPANTS],
@@ -141,17 +141,21 @@ impl Seats {
     }
 
     /// Claims a pin in one of the seats; takes another seat if all their pins are in use.
-    fn claim<'r>(&self, ring: &'r Ring<Segment>) -> Result<Pin<'r, Segment>, SegmentError> {
+    fn claim<'r>(&self, ring: &'r Ring<Segment>) -> Result<Pin<'r, Segment>, Error> {
         for (number, place) in self.taken.iter().enumerate() {
             let seat = match place.get() {
                 Some(taken) => taken.seat,
                 None => self.take_another(number, ring)?,
             };
+            // Whoever has the slot now would keep the pin for as long as it lives, since we may not give it back.
+            if !ring.is_seated(seat) {
+                return Err(Error::Unseated);
+            }
             if let Some(pin) = ring.claim(seat) {
                 return Ok(pin);
             }
         }
-        Err(SegmentError::ParticipantsFull { limit: PARTICIPANTS })
+        Err(SegmentError::ParticipantsFull { limit: PARTICIPANTS }.into())
     }
 
     /// Takes a free slot as this process's seat number `number`, unless another thread did meanwhile.
@@ -160,7 +164,7 @@ impl Seats {
         if let Some(taken) = self.taken[number].get() {
             return Ok(taken.seat);
         }
-        let file = reopen(ring.memory().file()).map_err(SegmentError::io("open the segment anew through /proc"))?;
+        let file = ring.memory().file().reopen().map_err(SegmentError::io("open the segment anew through /proc"))?;
         let taken = HeldLock::take_slot(file).map_err(SegmentError::io("lock a participant slot"))?;
         let (slot, lock) = taken.ok_or(SegmentError::ParticipantsFull { limit: PARTICIPANTS })?;
         let seat = ring.enroll(slot);
