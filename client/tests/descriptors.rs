@@ -5,6 +5,7 @@ mod common;
 
 use std::fs::File;
 use std::io::Read;
+use std::os::fd::AsRawFd;
 
 use common::{TestRing, alone, chain, client_in, is_payload, move_on, payload};
 use framebuffer::{Error, FrameBufferClient, SegmentError};
@@ -76,10 +77,9 @@ fn a_client_whose_descriptors_are_closed_works_until_it_is_taken_for_dead_and_th
             let frame = client.publish(&payload(1, 1000)).expect("there is room");
             // The pipes of the test live on as the standard streams, which daemons keep.
             // SAFETY: the child has no other use for its standard streams.
-            unsafe {
-                assert_eq!(nix::libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&closed.1), 1), 1);
-                assert_eq!(nix::libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&reaped.0), 0), 0);
-            }
+            assert_eq!(unsafe { nix::libc::dup2(closed.1.as_raw_fd(), 1) }, 1);
+            // SAFETY: likewise.
+            assert_eq!(unsafe { nix::libc::dup2(reaped.0.as_raw_fd(), 0) }, 0);
             close_all_descriptors();
             assert!(is_payload(1, &client.read_frame(&frame).expect("nobody has noticed yet")));
             for seed in 0..100 {

@@ -166,7 +166,7 @@ fn the_slot_of_a_parent_that_is_killed_is_reaped_while_its_child_lives() {
                 done.signal();
                 go_on.wait();
             });
-            std::thread::sleep(std::time::Duration::from_secs(60));
+            std::thread::sleep(std::time::Duration::from_mins(1));
         });
         forked.wait();
         assert_eq!((participants(&ring), ring.server.stats().expect("stats").pins), (2, 1));
@@ -195,7 +195,7 @@ fn a_child_that_is_killed_is_reaped_and_the_parent_goes_on() {
         let child = fork_child(|| {
             let _views: Vec<_> = (0..100).map(|_| client.view(&frame).expect("it is there")).collect();
             views.signal();
-            std::thread::sleep(std::time::Duration::from_secs(60));
+            std::thread::sleep(std::time::Duration::from_mins(1));
         });
         views.wait();
         assert_eq!((participants(&ring), ring.server.stats().expect("stats").pins), (4, 100));
@@ -243,7 +243,7 @@ fn the_ownership_of_a_killed_server_does_not_live_on_in_its_child() {
                 forked.signal();
                 end.wait();
             });
-            std::thread::sleep(std::time::Duration::from_secs(60));
+            std::thread::sleep(std::time::Duration::from_mins(1));
         });
         forked.wait();
         kill(parent, Signal::SIGKILL).expect("it lives");
@@ -331,7 +331,7 @@ fn fork_server(dir: &tempfile::TempDir) -> Pid {
         let options = framebuffer::FrameBufferServer::options(SIZE).key(key()).dir(dir.path());
         let _server = options.start().expect("a ring");
         gate.signal();
-        std::thread::sleep(std::time::Duration::from_secs(60));
+        std::thread::sleep(std::time::Duration::from_mins(1));
     });
     gate.wait();
     server

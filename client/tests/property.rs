@@ -129,7 +129,7 @@ impl Model {
         let start = frame.offset - ALIGN;
         let behind = self.head.checked_sub(start + self.capacity).filter(|&behind| behind > 0)?;
         // Counted lap by lap.
-        let laps = (1..).take_while(|lap| start + lap * self.capacity < self.head).count() as u64;
+        let laps = (start + self.capacity..self.head).step_by(self.capacity as usize).count() as u64;
         Some(TimeoutReason::Overwritten { behind, laps })
     }
 
@@ -153,7 +153,7 @@ struct Run<'r> {
     seed: u64,
 }
 
-impl<'r> Run<'r> {
+impl Run<'_> {
     fn step(&mut self, operation: &Operation) {
         match *operation {
             Operation::Allocate { client, size } => {

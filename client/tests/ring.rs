@@ -283,7 +283,7 @@ fn a_ring_full_of_views_is_exhausted_and_loses_no_frame() {
     let mut views: Vec<_> = frames.iter().map(|frame| client.view(frame).expect("it is there")).collect();
     let head = ring.head();
     for _ in 0..10 {
-        let error = client.publish(&[0; 20_000]).expect_err("there is no room");
+        let error = client.publish(&payload(9, 20_000)).expect_err("there is no room");
         assert!(matches!(error, Error::Exhausted { size: 20_000, .. }), "{}", chain(&error));
         assert!(matches!(ring.server.allocate(20_000), Err(Error::Exhausted { size: 20_000, .. })));
     }
