@@ -19,6 +19,8 @@ fn fork_child(body: impl FnOnce()) -> Pid {
     match unsafe { fork() }.expect("a child") {
         ForkResult::Parent { child } => child,
         ForkResult::Child => {
+            // A failing test must not leave a child behind that waits for it.
+            nix::unistd::alarm::set(30);
             let outcome = catch_unwind(AssertUnwindSafe(body));
             // SAFETY: ends the process.
             unsafe { nix::libc::_exit(i32::from(outcome.is_err())) }
