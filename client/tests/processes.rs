@@ -28,7 +28,7 @@ const LARGEST_FRAME: u64 = 8 << 10;
 const WRITERS: usize = 6;
 const READERS: usize = 6;
 /// How often processes are killed.
-const KILLS: usize = 400;
+const KILLS: usize = 800;
 /// A stop between two kills, every so often.
 const STOP_EVERY: usize = 8;
 

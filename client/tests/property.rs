@@ -305,7 +305,7 @@ impl Run<'_> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
     fn the_ring_does_what_the_naive_model_does(operations in proptest::collection::vec(operation(), 1..250)) {

@@ -283,7 +283,9 @@ fn clients_that_come_and_go_disturb_nobody() {
             })
         };
         let threads: Vec<_> = (0..4).map(come_and_go).collect();
-        threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
+        for thread in threads {
+            thread.join().expect("no panic");
+        }
     });
     assert!(is_payload(1, &view));
     let stats = ring.server.stats().expect("stats");
