@@ -9,12 +9,13 @@
 
 use std::fs::File;
 use std::num::NonZeroUsize;
-use std::os::fd::{AsRawFd, RawFd};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::libc;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
+
+use crate::own_file::{OwnFile, close_files_of_parent};
 
 /// The number of this process: another one in every forked child.
 pub(crate) fn generation() -> u64 {
@@ -53,54 +54,27 @@ extern "C" fn after_fork_in_child() {
     if let Some(word) = WIPED.get() {
         word.store(0, Ordering::Relaxed);
     }
-    for open in &OPEN {
-        let fd = open.swap(NONE, Ordering::Relaxed);
-        if fd != NONE {
-            // SAFETY: the descriptor belongs to a ParentOnly, which will not touch it in this process.
-            unsafe { libc::close(fd) };
-        }
-    }
+    close_files_of_parent();
 }
 
 /// At least what is mapped for a word, whatever the page size.
 const PAGE: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
 
-const NONE: RawFd = -1;
-
-/// Descriptors to close in a child. Those that find no room here stay open there, and their locks held by it.
-static OPEN: [AtomicI32; 1024] = [const { AtomicI32::new(NONE) }; 1024];
-
 /// A file that a forked child does not have.
 #[derive(Debug)]
 pub(crate) struct ParentOnly {
-    /// `None` only while it is dropped.
-    file: Option<File>,
+    file: OwnFile,
     generation: u64,
 }
 
 impl ParentOnly {
     pub(crate) fn new(file: File) -> Self {
         let generation = generation();
-        let fd = file.as_raw_fd();
-        OPEN.iter().find(|open| open.compare_exchange(NONE, fd, Ordering::Relaxed, Ordering::Relaxed).is_ok());
-        Self { file: Some(file), generation }
+        Self { file: OwnFile::new(file, true), generation }
     }
 
-    /// The file, but for a forked child.
+    /// The file, but for a forked child, and only if the program has not closed it.
     pub(crate) fn get(&self) -> Option<&File> {
-        self.file.as_ref().filter(|_| self.generation == generation())
-    }
-}
-
-impl Drop for ParentOnly {
-    fn drop(&mut self) {
-        let Some(file) = self.file.take() else { return };
-        if self.generation == generation() {
-            let fd = file.as_raw_fd();
-            OPEN.iter().find(|open| open.compare_exchange(fd, NONE, Ordering::Relaxed, Ordering::Relaxed).is_ok());
-        } else {
-            // Closed already, and its number may be another file's by now.
-            std::mem::forget(file);
-        }
+        (self.generation == generation()).then(|| self.file.get())?
     }
 }

@@ -72,6 +72,8 @@ mod layout;
 mod loan;
 #[cfg(not(loom))]
 mod membership;
+#[cfg(not(loom))]
+mod own_file;
 mod ring;
 #[cfg(not(loom))]
 mod segment;

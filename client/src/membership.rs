@@ -10,7 +10,7 @@ use crate::layout::PARTICIPANTS;
 use crate::ring::{Pin, Ring, Seat};
 use crate::segment::Segment;
 use crate::segment::error::SegmentError;
-use crate::segment::locks::{HeldLock, Probe, reopen};
+use crate::segment::locks::{HeldLock, Probe};
 use crate::segment::mapping::{Prefault, Prefaulting};
 
 /// A ring that this process takes part in. Shared by all threads; its hot path takes no lock.
@@ -29,12 +29,15 @@ struct Seats {
     /// Held while a slot is taken.
     taking: Mutex<()>,
     probe: Probe,
+    /// The seats before these, or null. Other threads, and views that are still open, may be using them: they live as long
+    /// as the membership.
+    replaced: *mut Seats,
 }
 
 struct TakenSeat {
     seat: Seat,
-    /// The lock that tells others that this participant lives.
-    _lock: HeldLock,
+    /// The lock that tells others that this participant lives. Boxed, because most places stay empty.
+    _lock: Box<HeldLock>,
 }
 
 /// A pin for one operation.
@@ -95,10 +98,11 @@ impl Membership {
         if current.generation == fork::generation() { Ok(current) } else { self.replace_seats(seats) }
     }
 
-    /// Takes new seats in place of `old`, which belong to the parent process or were taken for dead. The old ones are
-    /// leaked: other threads, and views that are still open, may be using them.
+    /// Takes new seats in place of `old`, which belong to the parent process or were taken for dead.
     fn replace_seats(&self, old: *mut Seats) -> Result<&Seats, SegmentError> {
-        let new = Box::into_raw(Seats::take(&self.ring)?);
+        let mut new = Seats::take(&self.ring)?;
+        new.replaced = old;
+        let new = Box::into_raw(new);
         match self.seats.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire) {
             // SAFETY: as in `seats`.
             Ok(_) => Ok(unsafe { &*new }),
@@ -115,13 +119,15 @@ impl Membership {
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        // SAFETY: stored by `join` or `replace_seats` from a Box, and nobody else has `self` any more.
-        let seats = unsafe { Box::from_raw(*self.seats.get_mut()) };
-        if seats.generation == fork::generation() {
-            seats.leave(&self.ring);
-        } else {
-            // A forked child that never used the ring: the seats are its parent's.
-            std::mem::forget(seats);
+        let mut next = *self.seats.get_mut();
+        while !next.is_null() {
+            // SAFETY: made by `join` or `replace_seats` from a Box, each once in this list, and nobody else has `self` any more.
+            let seats = unsafe { Box::from_raw(next) };
+            next = seats.replaced;
+            // In a forked child those of its parent are only forgotten: it is the parent who leaves them.
+            if seats.generation == fork::generation() {
+                seats.leave(&self.ring);
+            }
         }
     }
 }
@@ -129,29 +135,34 @@ impl Drop for Membership {
 impl Seats {
     /// Takes a first seat.
     fn take(ring: &Ring<Segment>) -> Result<Box<Self>, SegmentError> {
-        let anew = || reopen(ring.memory().file()).map_err(SegmentError::io("open the segment anew through /proc"));
+        let anew = || ring.memory().file().reopen().map_err(SegmentError::io("open the segment anew through /proc"));
         let seats = Box::new(Self {
             generation: fork::generation(),
             taken: [const { OnceLock::new() }; PARTICIPANTS],
             taking: Mutex::new(()),
             probe: Probe::new(anew()?),
+            replaced: std::ptr::null_mut(),
         });
         seats.take_another(0, ring)?;
         Ok(seats)
     }
 
     /// Claims a pin in one of the seats; takes another seat if all their pins are in use.
-    fn claim<'r>(&self, ring: &'r Ring<Segment>) -> Result<Pin<'r, Segment>, SegmentError> {
+    fn claim<'r>(&self, ring: &'r Ring<Segment>) -> Result<Pin<'r, Segment>, Error> {
         for (number, place) in self.taken.iter().enumerate() {
             let seat = match place.get() {
                 Some(taken) => taken.seat,
                 None => self.take_another(number, ring)?,
             };
+            // Whoever has the slot now would keep the pin for as long as it lives, since we may not give it back.
+            if !ring.is_seated(seat) {
+                return Err(Error::Unseated);
+            }
             if let Some(pin) = ring.claim(seat) {
                 return Ok(pin);
             }
         }
-        Err(SegmentError::ParticipantsFull { limit: PARTICIPANTS })
+        Err(SegmentError::ParticipantsFull { limit: PARTICIPANTS }.into())
     }
 
     /// Takes a free slot as this process's seat number `number`, unless another thread did meanwhile.
@@ -160,11 +171,11 @@ impl Seats {
         if let Some(taken) = self.taken[number].get() {
             return Ok(taken.seat);
         }
-        let file = reopen(ring.memory().file()).map_err(SegmentError::io("open the segment anew through /proc"))?;
+        let file = ring.memory().file().reopen().map_err(SegmentError::io("open the segment anew through /proc"))?;
         let taken = HeldLock::take_slot(file).map_err(SegmentError::io("lock a participant slot"))?;
         let (slot, lock) = taken.ok_or(SegmentError::ParticipantsFull { limit: PARTICIPANTS })?;
         let seat = ring.enroll(slot);
-        Ok(self.taken[number].get_or_init(|| TakenSeat { seat, _lock: lock }).seat)
+        Ok(self.taken[number].get_or_init(|| TakenSeat { seat, _lock: Box::new(lock) }).seat)
     }
 
     /// Gives all seats back.

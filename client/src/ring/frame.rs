@@ -12,7 +12,8 @@ impl<M: RingMemory> Ring<M> {
     /// Pins the frame at `offset` to write `len` bytes into it, and makes the caller its one writer.
     pub(crate) fn begin_write(&self, offset: u64, len: u64, pin: &Pin<'_, M>) -> Result<(), Error> {
         let header = self.lookup(offset, len, pin)?;
-        let allocated = header.allocated.load(Ordering::Relaxed);
+        // Whatever the header claims: no frame is larger than the ring, and nothing behind that is mapped.
+        let allocated = header.allocated.load(Ordering::Relaxed).min(self.memory.size());
         if len > allocated {
             return Err(Error::TooLarge { len, allocated });
         }

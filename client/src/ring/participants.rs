@@ -37,6 +37,11 @@ impl<M: RingMemory> Ring<M> {
         }
     }
 
+    /// Whether the slot is still that participant's: not so if it was taken for dead.
+    pub(crate) fn is_seated(&self, seat: Seat) -> bool {
+        self.memory.slot(seat.slot).incarnation.load(Ordering::Acquire) == seat.incarnation
+    }
+
     /// Clears the slot if its participant is dead, and returns whether it was.
     ///
     /// The slot's lock is held meanwhile, so a new participant cannot enrol there and lose its pins to this.

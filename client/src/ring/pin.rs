@@ -91,7 +91,7 @@ impl<M: RingMemory> Pin<'_, M> {
     /// Whether the slot is still this participant's. Not so if somebody saw its lock released, for instance because
     /// the program closed all its file descriptors: then nobody looks at this pin any more.
     pub(super) fn is_seated(&self) -> bool {
-        self.ring.memory.slot(self.seat.slot).incarnation.load(Ordering::Acquire) == self.seat.incarnation
+        self.ring.is_seated(self.seat)
     }
 
     /// Where the pin is: its slot and its number there.

@@ -18,10 +18,11 @@ use nix::libc;
 use nix::unistd::linkat;
 
 use super::error::SegmentError;
-use super::locks::{HeldLock, OWNER, reopen};
+use super::locks::{HeldLock, OWNER};
 use super::{Geometry, Segment, check_header, memory, open_file, path};
 use crate::key::{Key, random_bytes};
 use crate::layout::{MAGIC, PARTICIPANTS, VERSION};
+use crate::own_file::reopen;
 
 /// How often a name may be taken and gone again between two looks before it is given up.
 const ATTEMPTS: usize = 16;

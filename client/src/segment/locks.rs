@@ -7,7 +7,6 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
 use std::sync::Mutex;
 
 use nix::errno::Errno;
@@ -48,7 +47,7 @@ impl HeldLock {
         Ok(None)
     }
 
-    /// The file whose description holds the lock; `None` in a forked child.
+    /// The file whose description holds the lock; `None` in a forked child, and if the program has closed it.
     pub(crate) fn file(&self) -> Option<&File> {
         self.file.get()
     }
@@ -105,10 +104,4 @@ fn lock_of(byte: u64, kind: libc::c_int) -> libc::flock {
         l_len: 1,
         l_pid: 0,
     }
-}
-
-/// Opens the file behind `file` anew: another file description of the same file, also when it has no name any more.
-pub(crate) fn reopen(file: &File) -> io::Result<File> {
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    std::fs::OpenOptions::new().read(true).write(true).open(path)
 }

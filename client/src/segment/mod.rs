@@ -17,6 +17,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::key::Key;
 use crate::layout::{self, Control, FRAME_ALIGN, FrameHeader, HEADER_SIZE, MAGIC, PARTICIPANTS, Slot, VERSION};
+use crate::own_file::OwnFile;
 use crate::ring::{Ring, RingMemory};
 use crate::stats::{Counters, Stats};
 use crate::sync::{AtomicU64, Ordering};
@@ -96,7 +97,7 @@ fn page_size() -> u64 {
 
 /// An open, checked and mapped segment.
 pub(crate) struct Segment {
-    file: File,
+    file: OwnFile,
     mapping: Arc<Mapping>,
     geometry: Geometry,
 }
@@ -112,10 +113,11 @@ impl Segment {
     pub(crate) fn from_file(file: File, writable: bool) -> Result<Self, SegmentError> {
         let geometry = check_header(&file)?;
         let mapping = Arc::new(Mapping::new(&file, geometry.ring_offset, geometry.capacity, writable)?);
-        Ok(Self { file, mapping, geometry })
+        Ok(Self { file: OwnFile::new(file, false), mapping, geometry })
     }
 
-    pub(crate) fn file(&self) -> &File {
+    /// The file, for opening it anew.
+    pub(crate) fn file(&self) -> &OwnFile {
         &self.file
     }
 

@@ -1,0 +1,464 @@
+//! Segments as files: what is created, opened, adopted, refused and left behind.
+
+mod common;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::process::{Child, Stdio};
+
+use common::{ALIGN, KEY, alone, chain, client_in, is_payload, key, payload, segment_path, this_test_binary};
+use framebuffer::{Error, Frame, FrameBufferClient, FrameBufferServer, Prefault, SegmentError, ServerOptions};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::unistd::{Uid, setuid};
+use tempfile::TempDir;
+
+const SIZE: u64 = 64 << 10;
+/// Offset of the head in the segment, and of the ring: `src/layout.rs`.
+const HEAD: u64 = 128;
+const RING: u64 = 348_160;
+
+fn options(dir: &TempDir) -> ServerOptions {
+    FrameBufferServer::options(SIZE).key(key()).dir(dir.path()).prefault(Prefault::Off)
+}
+
+fn open(dir: &TempDir) -> Result<FrameBufferClient, SegmentError> {
+    FrameBufferClient::options(key()).dir(dir.path()).prefault(Prefault::Off).open()
+}
+
+fn folder() -> TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}
+
+fn is_empty(dir: &TempDir) -> bool {
+    fs::read_dir(dir.path()).expect("the folder").next().is_none()
+}
+
+/// A segment that its server kept, with one frame in it.
+fn kept_segment() -> (TempDir, Frame) {
+    let dir = folder();
+    let server = options(&dir).keep(true).start().expect("a ring");
+    let frame = client_in(&dir).publish(&payload(1, 1000)).expect("there is room");
+    drop(server);
+    (dir, frame)
+}
+
+#[test]
+fn a_ring_of_no_bytes_or_of_too_many_is_refused() {
+    let dir = folder();
+    let start = |size| FrameBufferServer::options(size).dir(dir.path()).start().expect_err("not a size");
+    assert!(matches!(start(0), SegmentError::ZeroSize));
+    assert!(chain(&start(0)).contains("0 bytes"));
+    for size in [(1 << 45) + 1, 1 << 60, u64::MAX] {
+        let error = start(size);
+        let named = matches!(error, SegmentError::SizeLimit { size: s, limit } if s == size && limit == 1 << 45);
+        assert!(named, "{}", chain(&error));
+        assert!(chain(&error).contains(&size.to_string()) && chain(&error).contains("35184372088832"));
+    }
+    assert!(is_empty(&dir));
+}
+
+#[test]
+fn a_ring_larger_than_the_memory_is_refused_at_the_start_and_leaves_nothing_behind() {
+    let dir = folder();
+    let size = 1 << 45;
+    let error = FrameBufferServer::options(size).dir(dir.path()).start().expect_err("nobody has that much");
+    let SegmentError::NoMemory { size: asked, needed, available, .. } = error else { panic!("{}", chain(&error)) };
+    assert!(asked == size && needed > size && available < needed);
+    assert!(chain(&error).contains(&size.to_string()) && chain(&error).contains(&available.to_string()));
+    assert!(is_empty(&dir));
+}
+
+#[test]
+fn a_ring_larger_than_its_file_system_is_refused_at_the_start_and_leaves_nothing_behind() {
+    struct Mounted(TempDir);
+    impl Drop for Mounted {
+        fn drop(&mut self) {
+            umount2(self.0.path(), MntFlags::MNT_DETACH).expect("it is mounted");
+        }
+    }
+    let dir = folder();
+    let (tmpfs, limit) = (Some("tmpfs"), Some("size=1m"));
+    if let Err(errno) = mount(tmpfs, dir.path(), tmpfs, MsFlags::empty(), limit) {
+        eprintln!("skipped: cannot mount a tmpfs of 1 MiB: {errno}");
+        return;
+    }
+    let mounted = Mounted(dir);
+    let start = |size| FrameBufferServer::options(size).dir(mounted.0.path()).prefault(Prefault::Off).start();
+    for size in [1 << 20, 10 << 20] {
+        let error = start(size).expect_err("more than fits");
+        let SegmentError::NoMemory { available, limited_by, .. } = error else { panic!("{}", chain(&error)) };
+        assert_eq!((available, limited_by), (1 << 20, "the shared memory folder"));
+        assert!(is_empty(&mounted.0));
+    }
+    let server = start(256 << 10).expect("this fits");
+    let second = start(256 << 10).map(|_| ()).expect_err("two do not fit");
+    assert!(matches!(second, SegmentError::NoMemory { .. }), "{}", chain(&second));
+    drop(server);
+    start(256 << 10).expect("all memory was given back");
+}
+
+#[test]
+fn without_a_segment_there_is_nothing_to_open() {
+    let dir = folder();
+    let error = open(&dir).expect_err("there is none");
+    assert!(matches!(error, SegmentError::NotFound { .. }));
+    assert!(chain(&error).contains(&dir.path().display().to_string()));
+    let gone = dir.path().join("gone");
+    let error = FrameBufferServer::options(SIZE).dir(&gone).start().expect_err("there is no such folder");
+    assert!(matches!(error, SegmentError::Io { .. }), "{}", chain(&error));
+    let error = FrameBufferClient::options(key()).dir(&gone).open().expect_err("there is no such folder");
+    assert!(matches!(error, SegmentError::NotFound { .. }), "{}", chain(&error));
+    for bad in ["", "../etc/passwd", "a/b"] {
+        assert!(matches!(FrameBufferClient::open(bad), Err(SegmentError::Key(_))));
+        assert!(matches!(FrameBufferServer::new(bad, SIZE), Err(SegmentError::Key(_))));
+    }
+}
+
+/// A client and servers of both kinds refuse the file, and leave it as it is.
+fn everybody_refuses(dir: &TempDir, what: &str, is_expected: impl Fn(&SegmentError) -> bool) {
+    let before = fs::read(segment_path(dir)).expect("the file");
+    let metadata = fs::metadata(segment_path(dir)).expect("the file");
+    let attempts = [
+        ("client", open(dir).map(|_| ())),
+        ("server", options(dir).start().map(|_| ())),
+        ("keeping server", options(dir).keep(true).start().map(|_| ())),
+        ("stat", framebuffer::stat(dir.path(), &key()).map(|_| ())),
+    ];
+    for (who, attempt) in attempts {
+        let error = attempt.expect_err(what);
+        assert!(is_expected(&error), "{what}, {who}: {}", chain(&error));
+    }
+    assert!(fs::read(segment_path(dir)).expect("the file") == before, "{what}: the file has changed");
+    let now = fs::metadata(segment_path(dir)).expect("the file");
+    assert_eq!((now.ino(), now.mode(), now.len()), (metadata.ino(), metadata.mode(), metadata.len()), "{what}");
+    assert_eq!(now.modified().expect("a time"), metadata.modified().expect("a time"), "{what}");
+    assert_eq!(fs::read_dir(dir.path()).expect("the folder").count(), 1, "{what}: something was left behind");
+}
+
+#[test]
+fn files_that_are_too_short_are_refused_and_not_touched() {
+    for len in [0, 1, 8, 71, 72, 4096, RING as usize, RING as usize + 63] {
+        let (dir, _) = kept_segment();
+        let segment = fs::read(segment_path(&dir)).expect("the segment");
+        fs::write(segment_path(&dir), &segment[..len]).expect("it can be written");
+        everybody_refuses(
+            &dir,
+            &format!("{len} bytes"),
+            |error| matches!(error, SegmentError::TooShort { len: l, needed } if *l == len as u64 && *needed > *l),
+        );
+    }
+}
+
+#[test]
+fn a_segment_whose_file_has_another_length_than_it_says_is_refused_and_not_touched() {
+    for by in [-4096_i64, -1, 1, 4096] {
+        let (dir, _) = kept_segment();
+        let file = fs::OpenOptions::new().write(true).open(segment_path(&dir)).expect("the segment");
+        let len = file.metadata().expect("the segment").len().checked_add_signed(by).expect("a length");
+        file.set_len(len).expect("it can be changed");
+        everybody_refuses(
+            &dir,
+            &format!("longer by {by}"),
+            |error| matches!(error, SegmentError::Damaged { what: "file length", found, .. } if *found == len),
+        );
+    }
+}
+
+#[test]
+fn foreign_files_are_refused_and_not_touched() {
+    for (what, contents) in [("zeros", vec![0; 1 << 20]), ("text", b"precious data\n".repeat(50_000))] {
+        let dir = folder();
+        fs::write(segment_path(&dir), contents).expect("it can be written");
+        everybody_refuses(&dir, what, |error| matches!(error, SegmentError::Magic { .. }));
+    }
+}
+
+#[test]
+fn damaged_fields_are_refused_one_by_one_and_not_touched() {
+    type Expected = fn(&SegmentError) -> bool;
+    let fields: [(u64, &str, Expected); 6] = [
+        (0, "magic", |error| matches!(error, SegmentError::Magic { .. })),
+        (8, "version", |error| matches!(error, SegmentError::Version { supported: 1, .. })),
+        (16, "size", |error| matches!(error, SegmentError::Damaged { .. })),
+        (24, "capacity", |error| matches!(error, SegmentError::Damaged { what: "capacity", .. })),
+        (32, "ring offset", |error| matches!(error, SegmentError::Damaged { what: "ring offset", .. })),
+        (64, "participants", |error| matches!(error, SegmentError::Damaged { what: "number of participants", .. })),
+    ];
+    for (at, what, is_expected) in fields {
+        for value in [0, 2, 1 << 20, 1 << 63, u64::MAX] {
+            let (dir, _) = kept_segment();
+            let file = fs::OpenOptions::new().write(true).open(segment_path(&dir)).expect("the segment");
+            file.write_all_at(&value.to_le_bytes(), at).expect("it can be written");
+            everybody_refuses(&dir, &format!("{what} {value}"), is_expected);
+        }
+    }
+}
+
+#[test]
+fn a_damaged_head_stops_the_traffic_with_an_error() {
+    let dir = folder();
+    let server = options(&dir).start().expect("a ring");
+    let client = client_in(&dir);
+    let frame = client.publish(&payload(1, 1000)).expect("there is room");
+    let file = fs::OpenOptions::new().write(true).open(segment_path(&dir)).expect("the segment");
+    for head in [1, 65, 1 << 63 | 64, u64::MAX, u64::MAX - 63] {
+        file.write_all_at(&head.to_le_bytes(), HEAD).expect("it can be written");
+        let error = server.allocate(100).expect_err("the head is damaged");
+        let named = matches!(error, Error::Corrupt { what: "head", value } if value == head);
+        assert!(named, "{}", chain(&error));
+        client.publish(&[1; 100]).expect_err("the head is damaged");
+        let _ = client.read_frame(&frame);
+        let _ = client.stats().expect("stats");
+    }
+}
+
+#[test]
+fn the_second_server_of_a_key_is_refused() {
+    let dir = folder();
+    let first = options(&dir).start().expect("a ring");
+    let frame = client_in(&dir).publish(&payload(1, 1000)).expect("there is room");
+    for keep in [false, true] {
+        let error = options(&dir).keep(keep).start().expect_err("it has an owner");
+        assert!(matches!(error, SegmentError::AlreadyOwned), "{}", chain(&error));
+    }
+    assert!(is_payload(1, &client_in(&dir).read_frame(&frame).expect("the first one's ring is untouched")));
+    drop(first);
+    assert!(is_empty(&dir));
+    options(&dir).start().expect("now the key is free");
+}
+
+/// A server in a process of its own.
+struct OtherServer(Child);
+
+impl OtherServer {
+    fn start(dir: &TempDir, keep: bool) -> Self {
+        let mut command = this_test_binary("helper_that_serves");
+        command.env("FRAMEBUFFER_TEST_DIR", dir.path()).env("FRAMEBUFFER_TEST_KEEP", keep.to_string());
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the test binary runs");
+        let output = BufReader::new(child.stdout.take().expect("a pipe"));
+        let serves = output.lines().map_while(Result::ok).any(|line| line.contains("serving"));
+        assert!(serves, "the other server came up");
+        Self(child)
+    }
+
+    fn kill(mut self) {
+        self.0.kill().expect("it runs");
+        self.0.wait().expect("it was killed");
+    }
+}
+
+#[test]
+#[ignore = "run by other tests, in a process of its own"]
+fn helper_that_serves() {
+    let (Ok(dir), Ok(keep)) = (std::env::var("FRAMEBUFFER_TEST_DIR"), std::env::var("FRAMEBUFFER_TEST_KEEP")) else {
+        return;
+    };
+    let options = FrameBufferServer::options(SIZE).key(key()).dir(dir).keep(keep == "true");
+    let _server = options.start().expect("a ring");
+    println!("\nserving");
+    // Until it is killed, or whoever started it is gone.
+    let _ = std::io::stdin().read_line(&mut String::new());
+}
+
+#[test]
+fn the_second_server_of_a_key_is_refused_across_processes() {
+    let dir = folder();
+    let other = OtherServer::start(&dir, false);
+    for keep in [false, true] {
+        let error = options(&dir).keep(keep).start().expect_err("it has an owner");
+        assert!(matches!(error, SegmentError::AlreadyOwned), "{}", chain(&error));
+    }
+    client_in(&dir).publish(&payload(1, 1000)).expect("the other's ring works");
+    other.kill();
+}
+
+#[test]
+fn the_segment_of_a_killed_server_is_replaced_without_keep() {
+    let dir = folder();
+    let other = OtherServer::start(&dir, false);
+    let old = client_in(&dir);
+    let frame = old.publish(&payload(1, 1000)).expect("there is room");
+    let inode = fs::metadata(segment_path(&dir)).expect("the segment").ino();
+    other.kill();
+    assert!(segment_path(&dir).exists(), "a killed server leaves its segment behind");
+
+    let server = options(&dir).start().expect("its owner is dead");
+    assert!(!server.adopted());
+    assert_ne!(fs::metadata(segment_path(&dir)).expect("the segment").ino(), inode);
+    assert!(is_payload(1, &old.read_frame(&frame).expect("who had the old ring still has it")));
+    assert!(client_in(&dir).read_frame(&frame).is_err(), "the new ring is another");
+    drop(server);
+    assert!(is_empty(&dir));
+}
+
+#[test]
+fn the_segment_of_a_killed_server_is_adopted_with_keep() {
+    let dir = folder();
+    let other = OtherServer::start(&dir, true);
+    let attached = client_in(&dir);
+    let frames: Vec<_> = (0..20).map(|seed| attached.publish(&payload(seed, 3000)).expect("there is room")).collect();
+    let before = attached.stats().expect("stats");
+    other.kill();
+    attached.publish(&payload(20, 3000)).expect("clients go on without the server");
+
+    let server = options(&dir).keep(true).start().expect("its owner is dead");
+    assert!(server.adopted());
+    assert_eq!(server.get_key(), KEY);
+    server.reap().expect("it serves");
+    let after = server.stats().expect("stats");
+    assert!(after.head > before.head && after.created == before.created);
+    assert_eq!(after.participants, 2, "the dead server's slot is free again");
+    let new = client_in(&dir);
+    for (seed, frame) in frames.iter().enumerate() {
+        assert!(is_payload(seed as u64, &new.read_frame(frame).expect("no frame is lost")));
+    }
+    let offset = server.allocate(100).expect("there is room");
+    assert!(offset > before.head);
+    let checksum = attached.write(offset, &payload(1, 100)).expect("attached clients are still attached");
+    assert!(is_payload(1, &new.read(offset, 100, checksum).expect("it is there")));
+}
+
+#[test]
+fn a_ring_of_another_size_is_not_adopted() {
+    let (dir, frame) = kept_segment();
+    for size in [SIZE - 1, SIZE + 1, 1, 10 << 20] {
+        let error = FrameBufferServer::options(size).key(key()).dir(dir.path()).keep(true).start();
+        let error = error.expect_err("another size");
+        let named = matches!(error, SegmentError::SizeDiffers { found: SIZE, asked } if asked == size);
+        assert!(named, "{}", chain(&error));
+        assert!(chain(&error).contains(&size.to_string()) && chain(&error).contains("65536"));
+    }
+    assert!(is_payload(1, &client_in(&dir).read_frame(&frame).expect("nothing has happened to it")));
+    let server = options(&dir).keep(true).start().expect("the same size");
+    assert!(server.adopted());
+}
+
+#[test]
+fn a_server_removes_its_segment_and_only_its_own() {
+    let dir = folder();
+    let mut server = options(&dir).start().expect("a ring");
+    assert!(segment_path(&dir).exists());
+    server.stop().expect("it can be removed");
+    assert!(is_empty(&dir));
+
+    server.start().expect("the key is free");
+    // Somebody removes the segment under its server, and another one takes its name.
+    fs::remove_file(segment_path(&dir)).expect("the segment");
+    let other = options(&dir).start().expect("the name is free");
+    server.stop().expect("nothing is to be removed");
+    assert!(segment_path(&dir).exists(), "that is the other's");
+    drop(other);
+    assert!(is_empty(&dir));
+}
+
+#[test]
+fn the_mode_is_what_was_asked_for_whatever_the_umask() {
+    alone("the_mode_is_what_was_asked_for_whatever_the_umask", || {
+        for umask in [0o000, 0o022, 0o077, 0o777] {
+            nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(umask));
+            for mode in [0o600, 0o640, 0o660, 0o666] {
+                let dir = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir();
+                let dir = dir.expect("a temporary folder");
+                fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("our folder");
+                let _server = options(&dir).mode(mode).start().expect("a ring");
+                let found = fs::metadata(segment_path(&dir)).expect("the segment").mode() & 0o7777;
+                assert_eq!(found, mode, "{found:o} instead of {mode:o} with umask {umask:o}");
+            }
+        }
+        let dir = folder();
+        let _server = options(&dir).start().expect("a ring");
+        assert_eq!(fs::metadata(segment_path(&dir)).expect("the segment").mode() & 0o7777, 0o600, "the default");
+    });
+}
+
+#[test]
+fn another_user_can_use_a_segment_of_mode_0666_and_not_one_of_0600() {
+    if !Uid::effective().is_root() {
+        eprintln!("skipped: only root can become another user");
+        return;
+    }
+    alone("another_user_can_use_a_segment_of_mode_0666_and_not_one_of_0600", || {
+        let folders = [0o666, 0o600].map(|mode| {
+            let dir = folder();
+            fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("our folder");
+            let server = options(&dir).mode(mode).start().expect("a ring");
+            (dir, server)
+        });
+        let frame = client_in(&folders[0].0).publish(&payload(1, 1000)).expect("there is room");
+        // SAFETY: the child does nothing but use the ring, report by its exit status and leave without destructors.
+        match unsafe { nix::unistd::fork() }.expect("a child") {
+            nix::unistd::ForkResult::Child => {
+                let outcome = std::panic::catch_unwind(|| use_as_nobody(&folders[0].0, &folders[1].0, &frame));
+                // SAFETY: ends the process.
+                unsafe { nix::libc::_exit(i32::from(outcome.is_err())) }
+            }
+            nix::unistd::ForkResult::Parent { child } => {
+                let status = nix::sys::wait::waitpid(child, None).expect("our child");
+                assert!(matches!(status, nix::sys::wait::WaitStatus::Exited(_, 0)), "{status:?}");
+            }
+        }
+        let stats = folders[0].1.stats().expect("stats");
+        assert_eq!(stats.counters.frames_read, 2, "the other user has read two frames");
+        assert_eq!(folders[0].1.reap().expect("it serves"), 0, "and left properly");
+    });
+}
+
+fn use_as_nobody(open_to_all: &TempDir, own_user_only: &TempDir, frame: &Frame) {
+    setuid(Uid::from_raw(65534)).expect("we are root");
+    let client = client_in(open_to_all);
+    assert!(is_payload(1, &client.read_frame(frame).expect("it is there")));
+    let own = client.publish(&payload(2, 5000)).expect("there is room");
+    assert!(is_payload(2, &client.read_frame(&own).expect("it is there")));
+    let error = open(own_user_only).expect_err("not ours");
+    let SegmentError::Io { source, .. } = &error else { panic!("{}", chain(&error)) };
+    assert_eq!(source.kind(), std::io::ErrorKind::PermissionDenied);
+    assert!(chain(&error).contains("open the segment"));
+    for keep in [false, true] {
+        let error = options(own_user_only).keep(keep).start().expect_err("not ours");
+        assert!(matches!(&error, SegmentError::Io { .. }), "{}", chain(&error));
+    }
+}
+
+#[test]
+fn many_servers_that_start_at_once_have_one_winner() {
+    for round in 0..20 {
+        let dir = if round % 2 == 0 { folder() } else { kept_segment().0 };
+        let winners = std::thread::scope(|scope| {
+            let start = || match options(&dir).keep(round % 4 > 1).start() {
+                Ok(server) => Some(server),
+                Err(SegmentError::AlreadyOwned) => None,
+                Err(error) => panic!("{}", chain(&error)),
+            };
+            let starting: Vec<_> = (0..8).map(|_| scope.spawn(start)).collect();
+            starting.into_iter().filter_map(|starting| starting.join().expect("no panic")).collect::<Vec<_>>()
+        });
+        assert_eq!(winners.len(), 1, "round {round}");
+        let frame = client_in(&dir).publish(&[1; 10]).expect("there is room");
+        assert!(frame.offset >= ALIGN);
+    }
+}
+
+#[test]
+fn the_default_folder_is_shared_memory() {
+    alone("the_default_folder_is_shared_memory", || {
+        // SAFETY: no other thread runs in this process.
+        unsafe { std::env::remove_var("FRAMEBUFFER_DIR") };
+        let name = format!("test-{}", std::process::id());
+        let server = FrameBufferServer::new(&name, 1 << 20).expect("a ring");
+        let path = std::path::PathBuf::from(format!("/dev/shm/framebuffer-{name}"));
+        assert!(path.exists());
+        let client = FrameBufferClient::open(&name).expect("the ring");
+        let frame = client.publish(&payload(1, 1 << 20)).expect("it fits");
+        assert!(is_payload(1, &client.read_frame(&frame).expect("it is there")));
+        drop(server);
+        assert!(!path.exists());
+
+        let dir = folder();
+        // SAFETY: as above, but for the threads that prefault, which read no environment.
+        unsafe { std::env::set_var("FRAMEBUFFER_DIR", dir.path()) };
+        let server = FrameBufferServer::new(&name, 1 << 20).expect("a ring");
+        assert!(dir.path().join(format!("framebuffer-{name}")).exists());
+        drop(server);
+    });
+}

@@ -1,0 +1,230 @@
+//! Scribbles on a living segment (control block, participant slots, frame headers) while clients and its server work on
+//! it. They may fail, and read nonsense; they must not panic, hang or touch memory that is not theirs.
+//!
+//! `TMPDIR=/dev/shm cargo +nightly fuzz run control_block -- -max_total_time=300 -timeout=10 -len_control=0`
+#![no_main]
+
+use std::fs::{File, OpenOptions};
+use std::hint::black_box;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+
+use arbitrary::Arbitrary;
+use framebuffer::{Checksum, ClientOptions, Frame, FrameBufferClient, FrameBufferServer, Key, Loan, Prefault, View};
+use libfuzzer_sys::fuzz_target;
+
+/// The layout, as `client/src/layout.rs` documents it.
+mod layout {
+    pub const HEAD: u64 = 128;
+    pub const ENROLLED: u64 = 256;
+    pub const SLOTS: u64 = 4096;
+    pub const SLOT_SIZE: u64 = 1344;
+    pub const RING: u64 = 348_160;
+}
+
+const SIZE: u64 = 16 << 10;
+const CLIENTS: usize = 3;
+/// Operations of one run.
+const OPERATIONS: usize = 200;
+/// More than twice the ring: what is written past an allocation would leave the mapping.
+static DATA: [u8; 8 << 20] = [0xA5; 8 << 20];
+
+#[derive(Arbitrary, Debug)]
+enum Operation {
+    Scribble(Place, Value),
+    Allocate(u8, u16),
+    ServerAllocate(u16),
+    Write(u8, u8, Length),
+    Publish(u8, u16),
+    Read(u8, u8),
+    ReadWhatever(u8, Value, u16, u64),
+    View(u8, u8),
+    DropView(u8),
+    Loan(u8, u16),
+    Commit(u8),
+    DropLoan(u8),
+    Stats(u8),
+    StatFromOutside,
+    Reap,
+    Reopen,
+    Adopt,
+}
+
+#[derive(Arbitrary, Debug)]
+enum Length {
+    AsAllocated,
+    Short(u16),
+    Long(u32),
+}
+
+#[derive(Arbitrary, Debug)]
+enum Place {
+    Identity(u8),
+    Head,
+    Enrolled(u8),
+    /// A word of one of the first slots: those are in use.
+    Slot(u8, u8),
+    AnySlot(u8, u8),
+    /// A word of the header of a frame that was handed out.
+    Header(u8, u8),
+    Anywhere(u32),
+}
+
+#[derive(Arbitrary, Debug, Clone, Copy)]
+enum Value {
+    Raw(u64),
+    Small(u8),
+    NearHead(i16),
+    NearFrame(u8, i8),
+    Maximum(u8),
+    Bit(u8),
+}
+
+struct Scene {
+    file: File,
+    frames: Vec<Frame>,
+}
+
+impl Scene {
+    fn word(&self, at: u64) -> u64 {
+        let mut bytes = [0; 8];
+        self.file.read_exact_at(&mut bytes, at).map_or(0, |()| u64::from_le_bytes(bytes))
+    }
+
+    fn value(&self, value: Value) -> u64 {
+        match value {
+            Value::Raw(value) => value,
+            Value::Small(value) => value.into(),
+            Value::NearHead(by) => self.word(layout::HEAD).wrapping_add_signed(i64::from(by) * 64),
+            Value::NearFrame(frame, by) => self.frame(frame).offset.wrapping_add_signed(i64::from(by) * 64),
+            Value::Maximum(less) => u64::MAX - u64::from(less),
+            Value::Bit(bit) => 1 << (bit % 64),
+        }
+    }
+
+    fn frame(&self, number: u8) -> Frame {
+        let none = Frame { offset: 64, size: 0, checksum: Checksum::from_u64(0) };
+        self.frames.get(usize::from(number) % self.frames.len().max(1)).copied().unwrap_or(none)
+    }
+
+    fn scribble(&self, place: &Place, value: Value) {
+        let length = self.file.metadata().map_or(0, |file| file.len());
+        let slot = |slot: u64, word: u8| layout::SLOTS + slot * layout::SLOT_SIZE + u64::from(word) % 168 * 8;
+        let at = match *place {
+            Place::Identity(word) => u64::from(word % 9) * 8,
+            Place::Head => layout::HEAD,
+            Place::Enrolled(word) => layout::ENROLLED + u64::from(word % 4) * 8,
+            Place::Slot(number, word) => slot(u64::from(number % 8), word),
+            Place::AnySlot(number, word) => slot(number.into(), word),
+            Place::Header(frame, word) => {
+                let capacity = length - layout::RING;
+                layout::RING + self.frame(frame).offset.wrapping_sub(64) % capacity + u64::from(word % 6) * 8
+            }
+            Place::Anywhere(at) => u64::from(at) % (length / 8) * 8,
+        };
+        if at + 8 <= length {
+            self.file.write_all_at(&self.value(value).to_le_bytes(), at).expect("the segment is writable");
+        }
+    }
+}
+
+fuzz_target!(|operations: Vec<Operation>| {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let first_free = File::open(dir.path()).expect("the folder").as_raw_fd();
+    run(&operations[..operations.len().min(OPERATIONS)], dir.path());
+    let now_free = File::open(dir.path()).expect("the folder").as_raw_fd();
+    assert_eq!(now_free, first_free, "a descriptor was left open");
+});
+
+fn run(operations: &[Operation], dir: &std::path::Path) {
+    let key = Key::new("fuzz").expect("a key");
+    let options = || FrameBufferServer::options(SIZE).key(key.clone()).dir(dir).keep(true).prefault(Prefault::Off);
+    let client_options =
+        || -> ClientOptions { FrameBufferClient::options(key.clone()).dir(dir).prefault(Prefault::Off) };
+    let mut server = Some(options().start().expect("a new ring"));
+    let path = dir.join("framebuffer-fuzz");
+    let file = OpenOptions::new().read(true).write(true).open(path).expect("the segment");
+    let mut scene = Scene { file, frames: Vec::new() };
+    let clients: Vec<FrameBufferClient> = (0..CLIENTS).map(|_| client_options().open().expect("a client")).collect();
+    let client = |number: u8| &clients[usize::from(number) % CLIENTS];
+    let mut extra = None;
+    let mut views: Vec<View<'_>> = Vec::new();
+    let mut loans: Vec<Loan<'_>> = Vec::new();
+
+    for operation in operations {
+        match operation {
+            Operation::Scribble(place, value) => scene.scribble(place, *value),
+            Operation::Allocate(c, size) => {
+                if let Ok(offset) = client(*c).allocate((*size).into()) {
+                    scene.frames.push(Frame { offset, size: (*size).into(), checksum: Checksum::from_u64(0) });
+                }
+            }
+            Operation::ServerAllocate(size) => {
+                if let Some(Ok(offset)) = server.as_ref().map(|server| server.allocate((*size).into())) {
+                    scene.frames.push(Frame { offset, size: (*size).into(), checksum: Checksum::from_u64(0) });
+                }
+            }
+            Operation::Write(c, frame, length) => {
+                let frame = scene.frame(*frame);
+                let length = match *length {
+                    Length::AsAllocated => frame.size as usize,
+                    Length::Short(length) => length.into(),
+                    Length::Long(length) => length as usize % DATA.len(),
+                };
+                if let Ok(checksum) = client(*c).write(frame.offset, &DATA[..length]) {
+                    scene.frames.push(Frame { size: length as u64, checksum, ..frame });
+                }
+            }
+            Operation::Publish(c, length) => {
+                scene.frames.extend(client(*c).publish(&DATA[..usize::from(*length)]));
+            }
+            Operation::Read(c, frame) => drop(black_box(client(*c).read_frame(&scene.frame(*frame)))),
+            Operation::ReadWhatever(c, offset, size, checksum) => {
+                let offset = scene.value(*offset);
+                drop(black_box(client(*c).read(offset, (*size).into(), Checksum::from_u64(*checksum))));
+            }
+            Operation::View(c, frame) => {
+                if let Ok(view) = client(*c).view(&scene.frame(*frame)) {
+                    let _ = black_box(view.verify());
+                    views.push(view);
+                }
+            }
+            Operation::DropView(number) if !views.is_empty() => {
+                let view = views.swap_remove(usize::from(*number) % views.len());
+                black_box(view.iter().copied().fold(0_u8, u8::wrapping_add));
+            }
+            Operation::Loan(c, size) => {
+                if let Ok(mut loan) = client(*c).loan((*size).into()) {
+                    loan.fill(7);
+                    loans.push(loan);
+                }
+            }
+            Operation::Commit(number) if !loans.is_empty() => {
+                let mut loan = loans.swap_remove(usize::from(*number) % loans.len());
+                loan.fill(8);
+                scene.frames.extend(loan.commit());
+            }
+            Operation::DropLoan(number) if !loans.is_empty() => {
+                drop(loans.swap_remove(usize::from(*number) % loans.len()));
+            }
+            Operation::Stats(c) => drop(black_box(client(*c).stats())),
+            Operation::StatFromOutside => drop(black_box(framebuffer::stat(dir, &key))),
+            Operation::Reap => drop(black_box(server.as_ref().map(FrameBufferServer::reap))),
+            Operation::Reopen => {
+                drop(extra.take());
+                extra = client_options().open().ok();
+                if let Some(extra) = &extra {
+                    scene.frames.extend(extra.publish(&DATA[..100]));
+                }
+            }
+            Operation::Adopt => {
+                drop(server.take());
+                server = options().start().ok();
+            }
+            Operation::DropView(_) | Operation::Commit(_) | Operation::DropLoan(_) => {}
+        }
+        if scene.frames.len() > 256 {
+            scene.frames.drain(..128);
+        }
+    }
+}
