@@ -15,10 +15,8 @@ pub(super) const SANITIZERS: Part = Part {
 };
 
 /// The standard library comes without instrumentation: for races that is an ABI of its own, which has to be allowed.
-const FLAVOURS: [(&str, &str); 2] = [
-    ("tsan", "-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer --cfg framebuffer_tsan"),
-    ("asan", "-Zsanitizer=address"),
-];
+const FLAVOURS: [(&str, &str); 2] =
+    [("tsan", "-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer"), ("asan", "-Zsanitizer=address")];
 
 fn sanitizers(workspace: &Workspace, _: &Setup) -> Result<Counts> {
     FLAVOURS.iter().map(|(flavour, flags)| run_under(workspace, flavour, flags)).sum()
@@ -29,7 +27,7 @@ fn run_under(workspace: &Workspace, flavour: &str, flags: &str) -> Result<Counts
     let mut command = workspace.cargo_nightly(["test", "--package=framebuffer", "--lib", "--test=threads"]);
     command.args(["--no-fail-fast", "--profile=fast", "--target", TARGET, "--target-dir"]);
     command.arg(workspace.target_for(flavour)).env("RUSTFLAGS", flags);
-    let suppressions = workspace.root.join("xtask/src/test/parts/tsan.supp");
+    let suppressions = workspace.root.join("client/tests/tsan-suppressions.txt");
     command.env("TSAN_OPTIONS", format!("suppressions={}", suppressions.display()));
     // A report without line numbers is of little use.
     command.env("CARGO_PROFILE_FAST_DEBUG", "line-tables-only");
