@@ -121,7 +121,7 @@ impl RingArgs {
 /// `healthcheck`.
 #[derive(Debug, Args)]
 pub struct HealthcheckArgs {
-    /// The sidecar's admin address; 0.0.0.0 and [::] stand for this machine.
+    /// The sidecar's admin address; `0.0.0.0` and `[::]` stand for this machine.
     #[arg(long, env = "FRAMEBUFFER_ADMIN", default_value = "0.0.0.0:7571")]
     pub admin: SocketAddr,
 }

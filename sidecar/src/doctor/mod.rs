@@ -1,7 +1,7 @@
 //! `doctor`: checks what a ring needs, one line each, and says what to do about what is missing.
 //!
-//! [`folder`] looks at the shared folder and its room, [`memory`] at the container's limit, [`system`] at the kernel,
-//! [`ring`] at the ring itself and its sidecar.
+//! `folder` looks at the shared folder and its room, `memory` at the container's limit, `system` at the kernel,
+//! `ring` at the ring itself and its sidecar.
 
 use std::fmt;
 use std::io::Write as _;
