@@ -195,7 +195,7 @@ fn doctor_names_each_thing_that_is_wrong() {
     std::fs::write(dir.path().join("framebuffer-other"), vec![b'x'; 1 << 20]).unwrap();
     let cases: [(&[&str], &str); 6] = [
         (&["--dir", missing.to_str().unwrap()], "No such file"),
-        (&["--dir", path, "--size", "1Pi"], "a ring of 1Pi needs up to"),
+        (&["--dir", path, "--size", "1Pi"], "a ring of 1Pi needs"),
         (&["--dir", path, "--key", "absent"], "there is no ring with this key"),
         (&["--dir", path, "--key", "short"], "not a FrameBuffer segment"),
         (&["--dir", path, "--key", "other"], "not a FrameBuffer segment"),
