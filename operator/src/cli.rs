@@ -1,5 +1,7 @@
 //! The command line. Every flag of `run` is an environment variable as well.
 
+#![allow(clippy::doc_markdown, reason = "the descriptions are shown as help, which knows no Markdown")]
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 

@@ -62,13 +62,12 @@ pub fn inject(args: &InjectArgs) -> anyhow::Result<()> {
     let yaml = std::fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
     let framebuffers: Vec<FrameBuffer> =
         serde_saphyr::from_multiple(&yaml).with_context(|| format!("failed to read {}", path.display()))?;
-    let manifests = match &args.manifests {
-        Some(path) => std::fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?,
-        None => {
-            let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text).context("failed to read standard input")?;
-            text
-        }
+    let manifests = if let Some(path) = &args.manifests {
+        std::fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?
+    } else {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).context("failed to read standard input")?;
+        text
     };
     let (yaml, notes) = inject_all(&manifests, &framebuffers, &args.sidecar.settings())?;
     for note in notes {
@@ -94,8 +93,7 @@ pub fn inject_all(
         inject_one(manifest, framebuffers, settings, &mut notes)
             .with_context(|| format!("failed to inject {title}"))?;
     }
-    let documents: Result<Vec<String>, _> =
-        manifests.iter().map(|manifest| serde_saphyr::to_string(manifest)).collect();
+    let documents: Result<Vec<String>, _> = manifests.iter().map(serde_saphyr::to_string).collect();
     Ok((documents?.join("---\n"), notes))
 }
 

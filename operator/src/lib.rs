@@ -27,5 +27,13 @@ pub mod webhook;
 /// Name under which the operator writes to the API server.
 pub const MANAGER: &str = "framebuffer-operator";
 
+/// What people need to know of an error of the API server: kube's own words hold the whole answer, twice.
+pub(crate) fn brief(error: kube::Error) -> anyhow::Error {
+    match error {
+        kube::Error::Api(status) => anyhow::anyhow!("{} ({})", status.message, status.code),
+        error => error.into(),
+    }
+}
+
 #[cfg(test)]
 mod testing;

@@ -119,6 +119,10 @@ impl Metrics {
     }
 
     /// `OpenMetrics` text.
+    ///
+    /// # Panics
+    ///
+    /// Never: a string can always be written to.
     pub fn text(self: &Arc<Self>) -> String {
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to a string cannot fail");

@@ -3,6 +3,7 @@
 //! Every replica: the reflector of `FrameBuffer`s, the certificate, the webhook, the admin port. The leader: the keeper of
 //! certificates and the controller.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::api::FrameBuffer;
-use crate::certificates::Readiness;
 use crate::certificates::keeper::{Keeper, Names};
 use crate::certificates::plan::Policy;
 use crate::certificates::serving::Serving;
@@ -45,8 +45,9 @@ pub fn main(args: RunArgs) -> ExitCode {
 }
 
 fn log_to_stderr(args: &RunArgs) {
-    let filter = tracing_subscriber::EnvFilter::new(&args.log_level);
+    let filter = tracing_subscriber::EnvFilter::new(format!("warn,framebuffer_operator={}", args.log_level));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = builder.with_ansi(std::io::stderr().is_terminal());
     match args.log_format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().init(),
@@ -142,12 +143,11 @@ impl Replica {
     }
 
     async fn follow_certificates(&self) {
-        match self.args.tls_dir.clone().filter(|_| self.args.cert_manager) {
-            Some(folder) => self.serving.follow_files(folder, &self.metrics).await,
-            None => {
-                let secrets = Api::namespaced(self.client.clone(), &self.args.namespace);
-                self.serving.follow_secret(secrets, &self.args.secret_name, &self.metrics).await;
-            }
+        if let Some(folder) = self.args.tls_dir.clone().filter(|_| self.args.cert_manager) {
+            self.serving.follow_files(folder, &self.metrics).await;
+        } else {
+            let secrets = Api::namespaced(self.client.clone(), &self.args.namespace);
+            self.serving.follow_secret(secrets, &self.args.secret_name, &self.metrics).await;
         }
     }
 
@@ -169,12 +169,12 @@ impl Replica {
         let RunArgs { namespace, lease_name, identity, .. } = &self.args;
         let identity = identity.clone().unwrap_or_else(host_name);
         let election = Election::new(self.client.clone(), namespace, lease_name, &identity, Timing::default());
-        election.run(self.stopping.clone(), || self.leader_work(&identity)).await;
+        election.run(self.stopping.clone(), || Box::pin(self.leader_work(&identity))).await;
     }
 
     async fn leader_work(&self, identity: &str) {
         let _leading = Leading::new(&self.metrics);
-        let (report, readiness) = watch::channel(Readiness::NotReady("the leader has just started".to_owned()));
+        let (report, readiness) = watch::channel(None);
         let RunArgs { namespace, service_name, secret_name, webhook_name, .. } = &self.args;
         let names = Names {
             namespace: namespace.clone(),

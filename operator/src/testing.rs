@@ -56,6 +56,7 @@ impl FakeApi {
 }
 
 /// A `FrameBuffer` named `ring` in the namespace `video`.
+#[allow(clippy::needless_pass_by_value, reason = "tests write their JSON in place")]
 pub(crate) fn framebuffer(spec: Value) -> FrameBuffer {
     serde_json::from_value(json!({
         "apiVersion": "framebuffer.dev/v1alpha1",

@@ -1,5 +1,7 @@
 //! Pods in the shapes that real projects use, and what becomes of them. `UPDATE_GOLDEN=1` writes the expected files anew.
 
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -75,7 +77,7 @@ fn every_pod_is_injected_as_expected() {
     assert!(files("pods").len() >= 10);
     for path in files("pods") {
         let (yaml, notes) = inject_all(&fs::read_to_string(&path).unwrap(), &framebuffers(), &settings()).unwrap();
-        let notes: String = notes.iter().map(|note| format!("# {note}\n")).collect();
+        let notes = notes.iter().fold(String::new(), |notes, note| notes + "# " + note + "\n");
         expect(&fixtures().join("injected").join(path.file_name().unwrap()), &(notes + &yaml));
     }
 }

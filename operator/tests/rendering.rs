@@ -1,5 +1,7 @@
 //! What is rendered, and the `CustomResourceDefinition`. `UPDATE_GOLDEN=1` writes the expected files anew.
 
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -27,6 +29,7 @@ fn settings() -> Settings {
     Settings { sidecar_image: "example.com/framebuffer-sidecar:test".to_owned(), pull_policy: None }
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "tests write their JSON in place")]
 fn rendered(spec: Value) -> Rendering {
     let framebuffer: FrameBuffer = serde_json::from_value(json!({
         "apiVersion": "framebuffer.dev/v1alpha1", "kind": "FrameBuffer", "metadata": {"name": "ring"}, "spec": spec,

@@ -4,6 +4,7 @@
 //! The rules here are the API server's first look at a manifest. [`crate::validate`] repeats them, because an object may
 //! be older than the rules.
 
+#![allow(clippy::doc_markdown, reason = "the descriptions are shown by kubectl explain, which knows no Markdown")]
 #![allow(unreachable_pub, reason = "KubeSchema repeats each struct inside a function")]
 
 pub mod status;

@@ -4,14 +4,14 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use futures::stream::select;
-use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
-use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::json;
 use tokio::sync::watch;
@@ -22,6 +22,7 @@ use super::Readiness;
 use super::issue;
 use super::material::Material;
 use super::plan::{Plan, Policy, plan};
+use crate::brief;
 
 /// Between telling the API servers of a CA and serving with it, when there is no time for [`Policy::publish`].
 const PROPAGATION: Duration = Duration::from_secs(2);
@@ -60,24 +61,17 @@ pub struct Keeper {
     policy: Option<Policy>,
     secrets: Api<Secret>,
     webhooks: Api<MutatingWebhookConfiguration>,
-    readiness: watch::Sender<Readiness>,
-}
-
-/// What has been seen last. The outer `None`: nothing yet; the inner one: it does not exist.
-#[derive(Default)]
-struct Seen {
-    secret: Option<Option<Secret>>,
-    webhook: Option<Option<MutatingWebhookConfiguration>>,
-}
-
-enum Change {
-    Secret(Option<Secret>),
-    Webhook(Option<MutatingWebhookConfiguration>),
+    readiness: watch::Sender<Option<Readiness>>,
 }
 
 impl Keeper {
     /// Reports on `readiness`.
-    pub fn new(client: &Client, names: Names, policy: Option<Policy>, readiness: watch::Sender<Readiness>) -> Self {
+    pub fn new(
+        client: &Client,
+        names: Names,
+        policy: Option<Policy>,
+        readiness: watch::Sender<Option<Readiness>>,
+    ) -> Self {
         let secrets = Api::namespaced(client.clone(), &names.namespace);
         Self { names, policy, secrets, webhooks: Api::all(client.clone()), readiness }
     }
@@ -85,36 +79,40 @@ impl Keeper {
     /// Keeps them until it is dropped.
     pub async fn run(self) {
         let mut changes = std::pin::pin!(self.changes());
-        let mut seen = Seen::default();
-        let mut wait = LONGEST;
-        loop {
-            match timeout(wait, changes.next()).await {
-                Ok(Some(Change::Secret(secret))) => seen.secret = Some(secret),
-                Ok(Some(Change::Webhook(webhook))) => seen.webhook = Some(webhook),
-                Ok(None) => return,
-                Err(_) => {}
-            }
-            let (webhook, secret) = match (&seen.webhook, &seen.secret) {
-                (Some(webhook), Some(secret)) => (webhook, secret.as_ref()),
-                (Some(webhook), None) if self.policy.is_none() => (webhook, None),
-                _ => continue,
-            };
-            wait = match self.step(secret, webhook.as_ref(), Timestamp::now()).await {
+        let mut wait = Duration::ZERO;
+        // The watches only say that it is time to look: what they deliver may be older than our own last write.
+        while let Ok(Some(())) | Err(_) = timeout(wait, changes.next()).await {
+            wait = match self.look().await {
                 Ok(wait) => wait.min(LONGEST),
                 Err(error) => {
-                    warn!(error = format!("{error:#}"), "failed to keep the certificates");
+                    let error = format!("{error:#}");
+                    warn!(error, "failed to keep the certificates");
+                    // One failure takes nothing back that is known.
+                    if self.readiness.borrow().is_none() {
+                        self.report(Readiness::NotReady(error));
+                    }
                     RETRY
                 }
             };
         }
     }
 
-    fn changes(&self) -> impl Stream<Item = Change> + Send + use<> {
-        let webhooks = one(self.webhooks.clone(), &self.names.webhook).map(Change::Webhook);
-        let secrets = one(self.secrets.clone(), &self.names.secret).map(Change::Secret);
-        let secrets =
-            if self.policy.is_some() { secrets.left_stream() } else { futures::stream::pending().right_stream() };
-        select(webhooks, secrets)
+    fn changes(&self) -> impl Stream<Item = ()> + Send + use<> {
+        let webhooks = changes_of(self.webhooks.clone(), &self.names.webhook);
+        let secrets = changes_of(self.secrets.clone(), &self.names.secret);
+        let secrets = if self.policy.is_some() { secrets.left_stream() } else { stream::pending().right_stream() };
+        stream::select(webhooks, secrets)
+    }
+
+    async fn look(&self) -> anyhow::Result<Duration> {
+        let Names { webhook, secret, .. } = &self.names;
+        let failed = |name: &str| format!("failed to look at {name}");
+        let webhook = self.webhooks.get_opt(webhook).await.map_err(brief).with_context(|| failed(webhook))?;
+        let secret = match self.policy {
+            Some(_) => self.secrets.get_opt(secret).await.map_err(brief).with_context(|| failed(secret))?,
+            None => None,
+        };
+        self.step(secret.as_ref(), webhook.as_ref(), Timestamp::now()).await
     }
 
     /// One step; how long until the next, if nothing changes.
@@ -142,10 +140,11 @@ impl Keeper {
             self.create(secret, webhook, policy, now).await?;
             return Ok(LONGEST);
         };
-        if !published {
-            self.publish(webhook, &material.cas).await?;
+        if !published && let Err(error) = self.publish(webhook, &material.cas).await {
+            self.report(Readiness::NotReady(format!("{error:#}")));
+            return Err(error);
         }
-        self.report(if published { Readiness::Ready } else { not_trusted() });
+        self.report(Readiness::Ready);
         let next = match plan {
             Plan::Keep { until } => return Ok(until.duration_since(now).max(SignedDuration::ZERO).unsigned_abs()),
             Plan::AddCa => issue::add_ca(&material, policy, now)?,
@@ -194,7 +193,7 @@ impl Keeper {
             }
             None => self.secrets.create(&params, &Secret { metadata, data, ..Secret::default() }).await,
         };
-        written.map(drop).with_context(|| format!("failed to write Secret {}", self.names.secret))
+        written.map(drop).map_err(brief).with_context(|| format!("failed to write Secret {}", self.names.secret))
     }
 
     async fn publish(&self, webhook: &MutatingWebhookConfiguration, cas: &str) -> anyhow::Result<()> {
@@ -206,11 +205,13 @@ impl Keeper {
         let patch = Patch::Strategic(json!({ "webhooks": webhooks }));
         let name = webhook.name_any();
         info!(webhook = name, "giving the API server the CA");
-        self.webhooks.patch(&name, &params, &patch).await.with_context(|| format!("failed to give {name} the CA"))?;
+        let patched = self.webhooks.patch(&name, &params, &patch).await.map_err(brief);
+        patched.with_context(|| format!("failed to give {name} the CA"))?;
         Ok(())
     }
 
     fn report(&self, readiness: Readiness) {
+        let readiness = Some(readiness);
         self.readiness.send_if_modified(|current| {
             let changed = *current != readiness;
             *current = readiness;
@@ -219,32 +220,16 @@ impl Keeper {
     }
 }
 
-/// An object as it changes; `None` when it does not exist. Errors are tried again, ever more slowly.
-fn one<K>(api: Api<K>, name: &str) -> impl Stream<Item = Option<K>> + Send + use<K>
+/// Something for each change of an object. Errors are tried again, ever more slowly.
+fn changes_of<K>(api: Api<K>, name: &str) -> impl Stream<Item = ()> + Send + use<K>
 where
     K: kube::Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
     let fields = format!("metadata.name={name}");
     let events = watcher(api, watcher::Config::default().fields(&fields)).default_backoff();
     let events = events.inspect_err(|error| warn!(error = error as &dyn std::error::Error, "failed to watch"));
-    events
-        .filter_map(|event| std::future::ready(event.ok()))
-        .scan(false, |exists, event| {
-            let change = match event {
-                watcher::Event::Init => {
-                    *exists = false;
-                    None
-                }
-                watcher::Event::Apply(object) | watcher::Event::InitApply(object) => {
-                    *exists = true;
-                    Some(Some(object))
-                }
-                watcher::Event::Delete(_) => Some(None),
-                watcher::Event::InitDone => (!*exists).then_some(None),
-            };
-            std::future::ready(Some(change))
-        })
-        .filter_map(std::future::ready)
+    let changes = |event| matches!(event, Ok(Event::Apply(_) | Event::Delete(_) | Event::InitDone)).then_some(());
+    events.filter_map(move |event| std::future::ready(changes(event)))
 }
 
 /// What the API server trusts, per webhook of the configuration.
@@ -259,10 +244,6 @@ fn bundles(webhook: &MutatingWebhookConfiguration) -> impl Iterator<Item = Strin
 fn trusts(webhook: &MutatingWebhookConfiguration, cas: &str) -> bool {
     let mut bundles = bundles(webhook).peekable();
     bundles.peek().is_some() && bundles.all(|bundle| bundle == cas)
-}
-
-fn not_trusted() -> Readiness {
-    Readiness::NotReady("the API server is being given the webhook's CA".to_owned())
 }
 
 /// With cert-manager: its injector fills the configuration in.

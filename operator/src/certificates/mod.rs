@@ -28,5 +28,12 @@ pub enum Readiness {
     NotReady(String),
 }
 
+impl Readiness {
+    /// Before anything is known.
+    pub fn unknown() -> Self {
+        Self::NotReady("the leader has just started".to_owned())
+    }
+}
+
 #[cfg(test)]
 mod tests;

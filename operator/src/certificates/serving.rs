@@ -58,6 +58,10 @@ impl Serving {
     /// # Errors
     ///
     /// Certificate or key cannot be read, or do not belong together.
+    ///
+    /// # Panics
+    ///
+    /// Never: nobody panics with the lock that this takes.
     pub fn load(&self, certificate: &str, key: &str, metrics: &Metrics) -> anyhow::Result<()> {
         let pem = (certificate.to_owned(), key.to_owned());
         if self.current().as_ref().is_some_and(|current| current.pem == pem) {

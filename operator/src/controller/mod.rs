@@ -44,7 +44,8 @@ pub(crate) struct Context {
     pub(crate) client: Client,
     pub(crate) settings: Settings,
     pub(crate) pods: Mutex<PodIndex>,
-    pub(crate) readiness: watch::Receiver<Readiness>,
+    /// `None` until it is known for the first time.
+    pub(crate) readiness: watch::Receiver<Option<Readiness>>,
     pub(crate) recorder: Recorder,
     pub(crate) restarted: Mutex<Restarted>,
     pub(crate) metrics: Arc<Metrics>,
@@ -56,7 +57,7 @@ impl Context {
         client: Client,
         settings: Settings,
         identity: &str,
-        readiness: watch::Receiver<Readiness>,
+        readiness: watch::Receiver<Option<Readiness>>,
         metrics: Arc<Metrics>,
     ) -> Self {
         let reporter = Reporter { controller: MANAGER.to_owned(), instance: Some(identity.to_owned()) };
@@ -79,9 +80,13 @@ pub(crate) async fn run(context: Context) {
     let (store, writer) = reflector::store();
     let (sender, requests) = mpsc::unbounded::<ObjectRef<FrameBuffer>>();
     let (listed, mut first_list) = watch::channel(false);
-    // Nothing is reported before the pods are known: zeros would be wrong.
-    let known = async move { first_list.wait_for(|listed| *listed).await.map(drop) };
-    let requests = known.map(move |_| requests).flatten_stream().map(Ok::<_, watcher::Error>);
+    // Nothing is reported before the pods and the webhook's readiness are known: a new leader would report zeros.
+    let mut readiness = context.readiness.clone();
+    let known = async move {
+        let _ = first_list.wait_for(|listed| *listed).await;
+        let _ = readiness.wait_for(Option::is_some).await;
+    };
+    let requests = known.map(move |()| requests).flatten_stream().map(Ok::<_, watcher::Error>);
     let config = Config::default().concurrency(CONCURRENCY);
     let reconcile = |framebuffer, context| Box::pin(reconcile::reconcile(framebuffer, context));
     let reconciled = applier(reconcile, failed, Arc::clone(&context), store.clone(), requests, config).for_each(report);

@@ -67,7 +67,9 @@ pub(super) async fn pods(context: &Context, requests: Requests, listed: watch::S
             }
             () = flush => {
                 due = None;
-                touched.drain().for_each(|framebuffer| request(&requests, framebuffer));
+                for framebuffer in touched.drain() {
+                    request(&requests, framebuffer);
+                }
             }
         }
     }
@@ -82,15 +84,17 @@ fn apply(context: &Context, event: Event<WatchedPod>) -> Vec<ObjectRef<FrameBuff
 
 /// All of them, whenever the webhook becomes ready or unready.
 pub(super) async fn readiness(
-    mut readiness: watch::Receiver<Readiness>,
+    mut readiness: watch::Receiver<Option<Readiness>>,
     store: Store<FrameBuffer>,
     requests: Requests,
 ) {
     while readiness.changed().await.is_ok() {
-        store.state().iter().for_each(|framebuffer| request(&requests, ObjectRef::from_obj(framebuffer.as_ref())));
+        for framebuffer in store.state() {
+            request(&requests, ObjectRef::from_obj(framebuffer.as_ref()));
+        }
     }
     // The sender lives as long as the leader works; this must not end the rest.
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 fn request(requests: &Requests, framebuffer: ObjectRef<FrameBuffer>) {

@@ -17,11 +17,12 @@ use tracing::info;
 use super::Context;
 use super::restart::{self, Report, SETTLE};
 use super::status::{Found, build, rendered_at};
-use crate::MANAGER;
 use crate::api::status::READY;
 use crate::api::{FrameBuffer, FrameBufferStatus, UpdateKind};
+use crate::certificates::Readiness;
 use crate::render::{Rendering, render};
 use crate::validate::validate;
+use crate::{MANAGER, brief};
 
 /// Owners that could not be restarted are tried again after this.
 const RETRY_RESTART: Duration = Duration::from_mins(1);
@@ -42,12 +43,21 @@ pub(crate) enum Error {
     },
 }
 
+impl Error {
+    /// In the words of [`brief`].
+    pub(super) fn brief(self) -> anyhow::Error {
+        let what = self.to_string();
+        let (Self::Status(source) | Self::Restart { source, .. }) = self;
+        brief(source).context(what)
+    }
+}
+
 /// Brings one `FrameBuffer`'s status, and its pods' owners, up to date.
 pub(super) async fn reconcile(framebuffer: Arc<FrameBuffer>, context: Arc<Context>) -> Result<Action, Error> {
     context.metrics.reconciliations.inc();
     let now = Timestamp::now();
     let key = ObjectRef::from_obj(framebuffer.as_ref());
-    let readiness = context.readiness.borrow().clone();
+    let readiness = context.readiness.borrow().clone().unwrap_or_else(Readiness::unknown);
     let valid = validate(&framebuffer);
     let update = valid.as_ref().map_or(UpdateKind::OnDelete, |spec| spec.update);
     let rendering = valid.map(|spec| render(&spec, &context.settings));

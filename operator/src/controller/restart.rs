@@ -13,7 +13,7 @@ use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::runtime::events::EventType;
 use kube::runtime::reflector::ObjectRef;
-use kube::{Api, ResourceExt as _};
+use kube::{Api, ResourceExt};
 use serde_json::json;
 use tracing::{info, warn};
 
@@ -43,7 +43,10 @@ pub(super) struct Report {
 /// What was found out about owners, so that each is asked for once for each change. The templates' annotations are the
 /// truth; this only saves requests.
 #[derive(Debug, Default)]
-pub(crate) struct Restarted(HashMap<ObjectRef<FrameBuffer>, (String, HashMap<Option<Owner>, Fate>)>);
+pub(crate) struct Restarted(HashMap<ObjectRef<FrameBuffer>, (String, Fates)>);
+
+/// What became of the owners, for one change.
+type Fates = HashMap<Option<Owner>, Fate>;
 
 /// What became of an owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +58,7 @@ enum Fate {
 }
 
 impl Restarted {
-    fn of(&mut self, key: &ObjectRef<FrameBuffer>, hash: &str) -> &mut HashMap<Option<Owner>, Fate> {
+    fn of(&mut self, key: &ObjectRef<FrameBuffer>, hash: &str) -> &mut Fates {
         let (known, fates) = self.0.entry(key.clone()).or_default();
         if known != hash {
             hash.clone_into(known);
@@ -96,8 +99,8 @@ pub(super) async fn restart(
                 }
                 Err(error) => {
                     failed = true;
-                    warn!(error = &error as &dyn std::error::Error, "failed to restart an owner");
-                    let note = format!("{error}: {}", source(&error));
+                    let note = format!("{:#}", error.brief());
+                    warn!(error = note, "failed to restart an owner");
                     publish(framebuffer, EventType::Warning, "RestartFailed", "Restart", note, context).await;
                     continue;
                 }
@@ -125,10 +128,6 @@ async fn announce(framebuffer: &FrameBuffer, fate: &Fate, hash: &str, context: &
         }
     };
     publish(framebuffer, type_, reason, "Restart", note, context).await;
-}
-
-fn source(error: &dyn std::error::Error) -> String {
-    error.source().map(ToString::to_string).unwrap_or_default()
 }
 
 /// Restarts one owner, unless its template says that it has been.
@@ -182,7 +181,7 @@ async fn workload(
             let api: Api<ReplicaSet> = Api::namespaced(context.client.clone(), namespace);
             let found = api.get_metadata_opt(&owner.name).await;
             let found = found.map_err(|source| Error::Restart { owner: title.clone(), source })?;
-            let owners = found.iter().flat_map(|set| set.owner_references());
+            let owners = found.iter().flat_map(ResourceExt::owner_references);
             let deployment = owners.into_iter().find(|owner| owner.controller == Some(true));
             Ok(match deployment {
                 Some(owner) if owner.api_version == APPS && owner.kind == "Deployment" => {

@@ -44,8 +44,9 @@ pub(super) fn ports(pod: &Pod<'_>, rendering: &Rendering) -> Result<(), Denial> 
                 return Err(Denial::PortNameTaken { container: name(), name: port.name.to_owned() });
             }
             for ours in rendering.ports() {
-                let number = ours.container_port as u64;
-                if port.container_port == number || (host && port.host_port == number) {
+                let number = ours.container_port.unsigned_abs();
+                let taken = |theirs: u64| theirs == u64::from(number);
+                if taken(port.container) || (host && taken(port.host)) {
                     let admin = ours.name.as_deref() == Some(ADMIN_PORT);
                     let setting = if admin { "spec.sidecar.adminPort" } else { "spec.sidecar.port" };
                     return Err(Denial::PortTaken { container: name(), port: number as u16, setting });

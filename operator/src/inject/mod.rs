@@ -21,7 +21,7 @@ use crate::render::{Rendering, SIDECAR, VOLUME};
 
 pub use denial::Denial;
 pub use patch::{Operation, apply};
-use pod::{Container, Pod};
+use pod::Pod;
 
 /// What to do to a pod.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -48,31 +48,31 @@ pub fn inject(pod: &Value, rendering: &Rendering) -> Result<Injection, Denial> {
         return Ok(Injection { patch: Vec::new(), warnings: vec![warnings::MIRROR.to_owned()] });
     }
     check::not_windows(&pod)?;
-    let sidecar = match before(&pod, rendering)? {
-        Before::Nothing => None,
-        Before::This(sidecar) => Some(sidecar),
+    let injected = match before(&pod, rendering)? {
+        Before::Nothing => false,
+        Before::This => true,
         Before::Other => return Ok(Injection { patch: Vec::new(), warnings: vec![warnings::other(&pod, rendering)] }),
     };
     let chosen = check::chosen(&pod, rendering)?;
-    check::volume(&pod, sidecar.is_some())?;
+    check::volume(&pod, injected)?;
     check::ports(&pod, rendering)?;
     check::mounts(&chosen, rendering)?;
     Ok(Injection {
-        patch: patch::build(&pod, &chosen, sidecar, rendering),
+        patch: patch::build(&pod, &chosen, injected, rendering),
         warnings: warnings::collect(&pod, &chosen, rendering),
     })
 }
 
 /// What an earlier injection has left in the pod.
-enum Before<'a> {
+enum Before {
     Nothing,
     /// The sidecar of this very rendering.
-    This(Container<'a>),
+    This,
     /// A sidecar of another rendering.
     Other,
 }
 
-fn before<'a>(pod: &Pod<'a>, rendering: &Rendering) -> Result<Before<'a>, Denial> {
+fn before(pod: &Pod<'_>, rendering: &Rendering) -> Result<Before, Denial> {
     let taken = || Denial::ContainerTaken { container: SIDECAR.to_owned() };
     if pod.containers().any(|container| container.name() == SIDECAR) {
         return Err(taken());
@@ -89,5 +89,5 @@ fn before<'a>(pod: &Pod<'a>, rendering: &Rendering) -> Result<Before<'a>, Denial
         Some(hash) => hash == rendering.hash,
         None => patch::contains(sidecar.value(), &patch::value(&rendering.content.sidecar)),
     };
-    Ok(if this { Before::This(sidecar) } else { Before::Other })
+    Ok(if this { Before::This } else { Before::Other })
 }

@@ -20,17 +20,12 @@ fn add(path: impl Into<String>, value: Value) -> Operation {
 }
 
 /// What the pod lacks. Containers come first: their paths count the init containers before the sidecar is put there.
-pub(super) fn build(
-    pod: &Pod<'_>,
-    chosen: &[Container<'_>],
-    sidecar: Option<Container<'_>>,
-    rendering: &Rendering,
-) -> Vec<Operation> {
+pub(super) fn build(pod: &Pod<'_>, chosen: &[Container<'_>], injected: bool, rendering: &Rendering) -> Vec<Operation> {
     let mut patch: Vec<Operation> = chosen.iter().flat_map(|container| in_container(container, rendering)).collect();
     if !pod.volumes().iter().any(|volume| text(volume, "name") == VOLUME) {
         patch.push(append("/spec/volumes", pod.field("volumes"), value(&rendering.content.volume)));
     }
-    if sidecar.is_none() {
+    if !injected {
         let value = value(&rendering.content.sidecar);
         patch.push(match pod.field("initContainers") {
             Some(_) => add("/spec/initContainers/0", value),

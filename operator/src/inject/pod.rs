@@ -31,8 +31,8 @@ pub(super) struct Mount<'a> {
 /// A port of a container.
 pub(super) struct Port<'a> {
     pub(super) name: &'a str,
-    pub(super) container_port: u64,
-    pub(super) host_port: u64,
+    pub(super) container: u64,
+    pub(super) host: u64,
 }
 
 impl<'a> Pod<'a> {
@@ -153,8 +153,8 @@ impl<'a> Container<'a> {
         let tcp = |port: &&Value| matches!(text(port, "protocol"), "" | "TCP");
         self.list("ports").filter(tcp).map(move |port| Port {
             name: text(port, "name"),
-            container_port: number(port, "containerPort"),
-            host_port: number(port, "hostPort"),
+            container: number(port, "containerPort"),
+            host: number(port, "hostPort"),
         })
     }
 

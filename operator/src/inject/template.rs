@@ -10,7 +10,7 @@ pub fn templates(manifest: &Value) -> Vec<String> {
     found
 }
 
-/// Where workloads keep a pod: a pod itself, a Deployment and its like, a CronJob, a PodTemplate.
+/// Where workloads keep a pod: a pod itself, a Deployment and its like, a `CronJob`, a `PodTemplate`.
 const PLACES: [&str; 4] = ["", "/spec/template", "/spec/jobTemplate/spec/template", "/template"];
 
 fn collect(manifest: &Value, path: &str, found: &mut Vec<String>) {

@@ -31,6 +31,13 @@ pub(super) fn collect(pod: &Pod<'_>, chosen: &[Container<'_>], rendering: &Rende
     if pod.flag("hostIPC") && path == "/dev/shm" {
         warnings.push("framebuffer: the ring hides the host's /dev/shm, which hostIPC would show".to_owned());
     }
+    if pod.field("resources").is_some() {
+        let memory = rendering.content.sidecar.resources.as_ref().and_then(|resources| resources.limits.as_ref());
+        let memory = memory.and_then(|limits| limits.get("memory")).map_or("", |memory| memory.0.as_str());
+        warnings.push(format!(
+            "framebuffer: the pod has resources of its own (spec.resources), which must also hold the sidecar's {memory}"
+        ));
+    }
     for container in chosen {
         in_container(container, rendering, &mut warnings);
     }

@@ -92,7 +92,7 @@ async fn until(mut condition: impl FnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(120), wait).await.expect("the condition must come true");
+    tokio::time::timeout(Duration::from_mins(2), wait).await.expect("the condition must come true");
 }
 
 /// A candidate that counts itself while it works.
@@ -111,7 +111,7 @@ fn candidate(client: &kube::Client, me: &str, working: &Arc<AtomicU32>) -> Cance
         let working = Working(Arc::clone(&working));
         async move {
             let _working = working;
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }));
     shutdown
@@ -125,7 +125,7 @@ async fn one_of_two_leads_and_the_other_takes_over_at_once_when_it_stops() {
     let stop = candidate(&client, "first", &first);
     until(|| leads(&first) == 1).await;
     let _other = candidate(&client, "second", &second);
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
     assert_eq!((leads(&first), leads(&second)), (1, 0), "a lease that is renewed is not taken");
     let stopped = tokio::time::Instant::now();
     stop.cancel();

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
+#[allow(clippy::needless_pass_by_value, reason = "tests write their JSON in place")]
 fn framebuffer(spec: Value) -> FrameBuffer {
     serde_json::from_value(json!({
         "apiVersion": "framebuffer.dev/v1alpha1", "kind": "FrameBuffer", "metadata": {"name": "ring"}, "spec": spec,

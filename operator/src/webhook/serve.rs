@@ -83,3 +83,6 @@ async fn connection(
         debug!(error, "a connection ended in disorder");
     }
 }
+
+#[cfg(test)]
+mod tests;
