@@ -9,7 +9,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::runtime::{WatchStreamExt as _, watcher::Config};
+use kube::runtime::{PredicateConfig, WatchStreamExt as _, predicates, watcher::Config};
 use kube::{Api, ResourceExt as _};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
@@ -25,13 +25,15 @@ const GATHER: Duration = Duration::from_millis(500);
 
 type Requests = UnboundedSender<ObjectRef<FrameBuffer>>;
 
-/// Every `FrameBuffer` that changed, by the hand of a user, by our own, or by nobody knows whose.
+/// Every `FrameBuffer` whose spec changed. Our own writes of its status are no reason to look again: while its pods
+/// change they would each cause the next, past [`GATHER`].
 pub(super) async fn framebuffers(api: Api<FrameBuffer>, writer: Writer<FrameBuffer>, requests: Requests) {
     let changed = watcher(api, Config::default())
         .default_backoff()
         .modify(|framebuffer| framebuffer.managed_fields_mut().clear())
         .reflect(writer)
-        .applied_objects();
+        .applied_objects()
+        .predicate_filter(predicates::generation, PredicateConfig::default());
     changed
         .for_each(|framebuffer| {
             match framebuffer {
