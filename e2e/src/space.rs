@@ -96,13 +96,25 @@ impl Space {
     }
 
     async fn post(&self, manifest: &Value, parameters: &PostParams) -> Result<Value, kube::Error> {
-        let object: DynamicObject = serde_json::from_value(manifest.clone()).expect("this is a manifest");
-        let types = object.types.as_ref().expect("the manifest has a kind");
-        let kind = GroupVersionKind::try_from(types).expect("the manifest has an apiVersion");
-        let api: Api<DynamicObject> =
-            Api::namespaced_with(self.client.clone(), &self.name, &ApiResource::from_gvk(&kind));
+        let (object, resource) = untyped(manifest);
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.name, &resource);
         let created = api.create(parameters, &object).await?;
         Ok(serde_json::to_value(created).expect("an object can be written as JSON"))
+    }
+
+    /// Creates an object that is in no namespace; the test has to delete it.
+    pub async fn accept_in_cluster(&self, manifest: &Value) {
+        let (object, resource) = untyped(manifest);
+        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
+        let created = api.create(&PostParams::default(), &object).await;
+        created.unwrap_or_else(|error| panic!("{error} was the answer to {manifest:#}"));
+    }
+
+    /// Deletes an object that is in no namespace.
+    pub async fn delete_in_cluster(&self, manifest: &Value) {
+        let (object, resource) = untyped(manifest);
+        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
+        api.delete(&object.name_any(), &DeleteParams::default()).await.expect("the object can be deleted");
     }
 
     /// Creates an object that must be accepted.
@@ -215,6 +227,14 @@ impl Space {
             println!("--- {name}: logs\n{}", said(&["logs", &name, "--all-containers", "--prefix", "--tail=20"]));
         }
     }
+}
+
+/// A manifest as an object of which no field is lost, and where such objects are.
+fn untyped(manifest: &Value) -> (DynamicObject, ApiResource) {
+    let object: DynamicObject = serde_json::from_value(manifest.clone()).expect("this is a manifest");
+    let types = object.types.as_ref().expect("the manifest has a kind");
+    let kind = GroupVersionKind::try_from(types).expect("the manifest has an apiVersion");
+    (object, ApiResource::from_gvk(&kind))
 }
 
 /// Waits until an object is as it should be.
