@@ -1,5 +1,6 @@
 //! What happens to pods that run something older than their `FrameBuffer` says.
 
+use framebuffer_e2e::numbers::measured;
 use framebuffer_e2e::objects::{INJECTED, RING, framebuffer, idle, script, workload};
 use framebuffer_e2e::{Space, in_namespace};
 use framebuffer_operator::api::FrameBuffer;
@@ -43,7 +44,7 @@ fn rolling_restart_rolls_a_deployment_a_statefulset_and_a_daemonset_once() {
         let new = change(space, "2Mi").await;
         space.wait(RING, "to have three new pods", |found: &FrameBuffer| counts(found) == Some((3, 3, 0))).await;
         space.until("every pod is a new one", async || injected(space).await.iter().all(|hash| *hash == new)).await;
-        println!("measured: a Deployment, a StatefulSet and a DaemonSet were rolled {:?} after a change", start.elapsed());
+        measured(&format!("a Deployment, a StatefulSet and a DaemonSet were rolled {:?} after a change", start.elapsed()));
         // Longer than the controller waits before it restarts anything.
         tokio::time::sleep(Duration::from_secs(12)).await;
         let generation = async |observed: Option<i64>| assert_eq!(observed, Some(2), "rolled once");
@@ -63,6 +64,8 @@ fn a_rollout_that_fails_is_not_tried_again() {
         // Starts with a ring of 1 MiB only.
         let picky = "size=$(stat -c %s /dev/shm/framebuffer-*); [ $size -lt 3000000 ] || exit 1; sleep 1000";
         let mut deployment = workload("Deployment", "picky", &[script("app", picky)]);
+        // A container that fails at once is ready for a moment.
+        deployment["spec"]["minReadySeconds"] = json!(3);
         deployment["spec"]["progressDeadlineSeconds"] = json!(10);
         space.accept(&deployment).await;
         space.wait(RING, "to have a ready pod", |found: &FrameBuffer| counts(found) == Some((1, 1, 0))).await;

@@ -1,6 +1,7 @@
 //! The webhook while the operator is down, changes, or is restarted.
 
 use framebuffer_e2e::cluster::{OPERATOR, SYSTEM};
+use framebuffer_e2e::numbers::measured;
 use framebuffer_e2e::objects::{framebuffer, idle, plain_pod, pod, without_node, workload};
 use framebuffer_e2e::space::{has_sidecar, wait_in};
 use framebuffer_e2e::{Space, alone};
@@ -11,7 +12,7 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::json;
 
 /// Changes how many replicas of the operator there are, and waits until it is so.
-pub async fn scale(space: &Space, replicas: i32) {
+pub(crate) async fn scale(space: &Space, replicas: i32) {
     let api = space.api_in::<Deployment>(SYSTEM);
     let patch = json!({"spec": {"replicas": replicas}});
     api.patch(OPERATOR, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
@@ -19,7 +20,7 @@ pub async fn scale(space: &Space, replicas: i32) {
 }
 
 /// Waits until exactly `replicas` of the operator are there, all ready.
-pub async fn settled(space: &Space, replicas: i32) {
+pub(crate) async fn settled(space: &Space, replicas: i32) {
     let right = |found: &Deployment| {
         let status = found.status.clone().unwrap_or_default();
         status.ready_replicas.unwrap_or(0) == replicas
@@ -37,12 +38,12 @@ pub async fn settled(space: &Space, replicas: i32) {
 }
 
 /// The operator's pods.
-pub fn operator_pods() -> ListParams {
+pub(crate) fn operator_pods() -> ListParams {
     ListParams::default().labels("app.kubernetes.io/name=framebuffer")
 }
 
 /// Who leads.
-pub async fn leader(space: &Space) -> Option<String> {
+pub(crate) async fn leader(space: &Space) -> Option<String> {
     let lease = space.api_in::<Lease>(SYSTEM).get(OPERATOR).await.unwrap();
     lease.spec.unwrap().holder_identity.filter(|holder| !holder.is_empty())
 }
@@ -66,8 +67,8 @@ fn while_the_operator_is_down_labelled_pods_are_refused_and_no_other_pod_waits()
         // Before anything can fail: the next test needs the operator.
         let available = |found: &Deployment| found.status.as_ref().and_then(|status| status.available_replicas);
         space.wait("waiting", "to be available", |found: &Deployment| available(found) == Some(1)).await;
-        println!("measured: 10 unlabelled pods with the operator down: created in {took:?}");
-        println!("measured: a labelled pod available {:?} after the operator was started", back.elapsed());
+        measured(&format!("10 unlabelled pods with the operator down: created in {took:?}"));
+        measured(&format!("a labelled pod available {:?} after the operator was started", back.elapsed()));
         assert!(took.as_secs() < 5, "{took:?}");
         assert!(none, "a labelled pod was let in without the operator");
         assert!(message.contains("failed calling webhook \"inject.framebuffer.dev\""), "{message}");
@@ -87,7 +88,7 @@ fn when_the_leader_is_killed_the_other_replica_takes_over() {
         // Admission never stops: the other replica serves.
         space.accept(&framebuffer(&json!({"size": "1Mi"}))).await;
         space.until("another one leads", async || leader(space).await.is_some_and(|new| new != old)).await;
-        println!("measured: another leader after {:?}", start.elapsed());
+        measured(&format!("another leader after {:?}", start.elapsed()));
         settled(space, 2).await;
         // The new leader does a leader's work.
         let ready = |found: &framebuffer_operator::api::FrameBuffer| found.status.is_some();
@@ -115,7 +116,7 @@ fn with_all_replicas_restarted_meanwhile_200_pods_all_get_their_sidecar() {
         for name in ["first", "second"] {
             space.wait(name, "to have 100 pods", all).await;
         }
-        println!("measured: 200 pods there {:?} after both replicas were deleted", start.elapsed());
+        measured(&format!("200 pods there {:?} after both replicas were deleted", start.elapsed()));
         let created = space.pods().await;
         assert_eq!(created.len(), 200);
         let without = created.iter().filter(|pod| !has_sidecar(pod)).count();
