@@ -10,7 +10,7 @@ use crate::workspace::Workspace;
 pub(super) const UNIT: Part = Part { name: "unit", about: "unit and property tests", needs: &[], run: unit };
 
 pub(super) const LOOM: Part =
-    Part { name: "loom", about: "models of the ring's protocol, all interleavings", needs: &[], run: loom };
+    Part { name: "loom", about: "models of the ring's protocol, interleavings of up to 4 preemptions", needs: &[], run: loom };
 
 pub(super) const PROCESSES: Part = Part {
     name: "processes",
