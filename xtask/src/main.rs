@@ -2,13 +2,18 @@
 //!
 //! - [`mod@test`]: everything that is checked, in parts; what a part needs is installed by [`setup`].
 //! - [`demo`]: a video through a ring, as three processes.
+//! - [`image`]: container images with one static program each, by [`buildah`].
+//! - [`cluster`]: a real one-node Kubernetes to test on.
 //! - [`workspace`]: where the repository is and how cargo is called in it.
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
+mod buildah;
+mod cluster;
 mod demo;
+mod image;
 mod setup;
 mod test;
 mod workspace;
@@ -19,6 +24,8 @@ mod workspace;
 enum Command {
     Test(test::Args),
     Demo(demo::Args),
+    Image(image::Args),
+    Cluster(cluster::Args),
     #[command(name = demo::child::SUBCOMMAND, hide = true)]
     Child(demo::child::Args),
 }
@@ -27,6 +34,8 @@ fn main() -> ExitCode {
     let done = match Command::parse() {
         Command::Test(args) => test::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Image(args) => image::run(&args),
+        Command::Cluster(args) => cluster::run(&args),
         Command::Child(args) => demo::child::run(&args),
     };
     done.unwrap_or_else(|error| {

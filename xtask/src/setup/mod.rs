@@ -72,6 +72,16 @@ impl Setup {
         path
     }
 
+    /// The Go that [`Need::Go`] is about.
+    pub(crate) fn go(&self) -> Result<PathBuf> {
+        need::go(self).with_context(|| format!("{} is missing", Need::Go.name()))
+    }
+
+    /// The folder in which what took long to get or to build is kept.
+    pub(crate) fn cache(&self) -> &Path {
+        &self.cache
+    }
+
     /// Where `cargo install` puts tools.
     fn tools(&self) -> PathBuf {
         self.cache.join("tools")
@@ -106,7 +116,8 @@ impl Setup {
     }
 }
 
-fn run(command: &mut Command) -> Result<()> {
+/// Runs a command and shows it.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
     let name = shown(command);
     println!("$ {name}");
     let status = command.stdin(Stdio::null()).status().with_context(|| format!("failed to start {name}"))?;

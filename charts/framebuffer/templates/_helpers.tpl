@@ -1,0 +1,67 @@
+{{/* Name of the chart's objects, without the part that tells them apart. */}}
+{{- define "framebuffer.fullname" -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride -}}
+{{- else if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Name of everything that belongs to the operator. */}}
+{{- define "framebuffer.operator" -}}
+{{- include "framebuffer.fullname" . }}-operator
+{{- end -}}
+
+{{/* Secret with the serving certificate. */}}
+{{- define "framebuffer.secret" -}}
+{{- include "framebuffer.operator" . }}-tls
+{{- end -}}
+
+{{- define "framebuffer.serviceAccount" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "framebuffer.operator" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- required "serviceAccount.name: name the account to use, since serviceAccount.create is false" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What tells the operator's pods from all others: never changes, since a Deployment's selector cannot. */}}
+{{- define "framebuffer.selectorLabels" -}}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: operator
+{{- end -}}
+
+{{/* Labels of every object. A pod template takes the selector's only: a new version of the chart is no reason to restart. */}}
+{{- define "framebuffer.labels" -}}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: framebuffer
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* Reference of an image: dict "image" (its values), "other" (the values that fill what it leaves empty), "chart". */}}
+{{- define "framebuffer.image" -}}
+{{- $registry := default .other.registry .image.registry -}}
+{{- with $registry }}{{ . }}/{{ end -}}
+{{ .image.repository }}
+{{- if .image.digest }}@{{ .image.digest }}
+{{- else }}:{{ .image.tag | default .other.tag | default .chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+
+{{- define "framebuffer.operatorImage" -}}
+{{- include "framebuffer.image" (dict "image" .Values.image "other" .Values.image "chart" .Chart) -}}
+{{- end -}}
+
+{{- define "framebuffer.sidecarImage" -}}
+{{- include "framebuffer.image" (dict "image" .Values.sidecar.image "other" .Values.image "chart" .Chart) -}}
+{{- end -}}

@@ -1,0 +1,67 @@
+{{/* The operator's command line. */}}
+{{- define "framebuffer.args" -}}
+- run
+- --sidecar-image={{ include "framebuffer.sidecarImage" . }}
+- --sidecar-pull-policy={{ .Values.sidecar.image.pullPolicy }}
+- --service-name={{ include "framebuffer.operator" . }}
+- --webhook-name={{ include "framebuffer.operator" . }}
+- --secret-name={{ include "framebuffer.secret" . }}
+- --lease-name={{ include "framebuffer.operator" . }}
+- --listen=0.0.0.0:{{ .Values.webhook.port }}
+- --admin=0.0.0.0:8080
+- --log-level={{ .Values.log.level }}
+- --log-format={{ .Values.log.format }}
+{{- if .Values.certManager.enabled }}
+- --cert-manager
+- --tls-dir=/tls
+{{- end }}
+{{- with .Values.extraArgs }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* Where the operator's pods go: replicas on different nodes and in different zones where there are such. */}}
+{{- define "framebuffer.placement" -}}
+{{- with .Values.nodeSelector -}}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{ end -}}
+{{- with .Values.tolerations -}}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{ end -}}
+affinity:
+  {{- if .Values.affinity }}
+  {{- toYaml .Values.affinity | nindent 2 }}
+  {{- else }}
+  podAntiAffinity:
+    preferredDuringSchedulingIgnoredDuringExecution:
+      - weight: 100
+        podAffinityTerm:
+          topologyKey: kubernetes.io/hostname
+          labelSelector:
+            matchLabels:
+              {{- include "framebuffer.selectorLabels" . | nindent 14 }}
+          # During a rollout the old pods do not count.
+          matchLabelKeys: [pod-template-hash]
+  {{- end }}
+topologySpreadConstraints:
+  {{- if .Values.topologySpreadConstraints }}
+  {{- toYaml .Values.topologySpreadConstraints | nindent 2 }}
+  {{- else }}
+  - topologyKey: topology.kubernetes.io/zone
+    maxSkew: 1
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- include "framebuffer.selectorLabels" . | nindent 8 }}
+    matchLabelKeys: [pod-template-hash]
+  {{- end }}
+{{- end -}}
+
+{{/* Condition of an admission policy that concerns nobody but the operator. */}}
+{{- define "framebuffer.byTheOperator" -}}
+- name: by-the-operator
+  expression: >-
+    request.userInfo.username == 'system:serviceaccount:{{ .Release.Namespace }}:{{ include "framebuffer.serviceAccount" . }}'
+{{- end -}}

@@ -1,0 +1,116 @@
+//! The cluster under test: the one that `KUBECONFIG` names, with the operator installed by the chart.
+
+use std::env;
+use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use futures::FutureExt as _;
+use kube::Client;
+use tokio::sync::RwLock;
+
+use crate::program::helm;
+use crate::space::Space;
+
+/// The operator's namespace.
+pub const SYSTEM: &str = "framebuffer-system";
+/// The chart's release.
+pub const RELEASE: &str = "framebuffer";
+/// The operator's Deployment, service account, lease and webhook configuration.
+pub const OPERATOR: &str = "framebuffer-operator";
+
+/// Tests that change the operator or the cluster hold it alone, others together.
+static GATE: RwLock<()> = RwLock::const_new(());
+
+/// Runs a test in a namespace of its own, together with others.
+pub fn in_namespace(test: impl AsyncFnOnce(&Space)) {
+    run(&[], false, test);
+}
+
+/// Runs a test in a namespace that enforces the restricted Pod Security Standard.
+pub fn in_restricted_namespace(test: impl AsyncFnOnce(&Space)) {
+    run(&[("pod-security.kubernetes.io/enforce", "restricted")], false, test);
+}
+
+/// Runs a test in a namespace of its own while no other test runs: it disturbs them.
+pub fn alone(test: impl AsyncFnOnce(&Space)) {
+    run(&[], true, test);
+}
+
+fn run(labels: &[(&str, &str)], alone: bool, test: impl AsyncFnOnce(&Space)) {
+    install_once();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    runtime.expect("a runtime can be started").block_on(async {
+        let (_shared, _alone);
+        if alone {
+            _alone = GATE.write().await;
+        } else {
+            _shared = GATE.read().await;
+        }
+        let client = Client::try_default().await.expect("KUBECONFIG is good");
+        let space = Space::create(client, labels).await;
+        // Caught, so that the namespace goes whatever happens, and what its pods said is shown.
+        let result = AssertUnwindSafe(test(&space)).catch_unwind().await;
+        if result.is_err() {
+            space.report().await;
+        }
+        space.delete().await;
+        if let Err(panic) = result {
+            resume_unwind(panic);
+        }
+    });
+}
+
+/// Installs the chart, or upgrades it to the one here, before the first test.
+fn install_once() {
+    static INSTALLED: OnceLock<()> = OnceLock::new();
+    INSTALLED.get_or_init(|| {
+        // A kubeconfig found by default may be that of a cluster that others depend on.
+        assert!(env::var_os("KUBECONFIG").is_some(), "set KUBECONFIG, or run `cargo xtask test cluster`");
+        install(&[]);
+    });
+}
+
+/// Installs or upgrades the operator, with these arguments more for helm, and waits until it is ready.
+pub fn install(more: &[&str]) {
+    let chart = chart().display().to_string();
+    let mut arguments = vec!["upgrade", "--install", RELEASE, &chart, "--namespace", SYSTEM, "--create-namespace"];
+    let registry = format!("image.registry={}", registry());
+    let tag = format!("image.tag={}", tag());
+    // A new operator answers soon after its readiness, so the wait is for all that `helm install --wait` promises.
+    arguments.extend(["--set", &registry, "--set", &tag, "--reset-values", "--wait", "--timeout", "3m"]);
+    arguments.extend(more);
+    helm(&arguments);
+}
+
+/// The chart's folder.
+pub fn chart() -> PathBuf {
+    root().join("charts/framebuffer")
+}
+
+/// The repository's folder.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate is in a folder of the repository").into()
+}
+
+/// An image of this repository, as the cluster's nodes find it.
+pub fn image(name: &str) -> String {
+    format!("{}/framebuffer-{name}:{}", registry(), tag())
+}
+
+/// An image with busybox's programs.
+pub fn busybox() -> String {
+    variable("FRAMEBUFFER_E2E_BUSYBOX", "localhost/busybox:test")
+}
+
+fn registry() -> String {
+    variable("FRAMEBUFFER_E2E_REGISTRY", "localhost")
+}
+
+fn tag() -> String {
+    variable("FRAMEBUFFER_E2E_TAG", "test")
+}
+
+fn variable(name: &str, default: &str) -> String {
+    env::var(name).unwrap_or_else(|_| default.to_owned())
+}

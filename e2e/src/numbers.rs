@@ -1,0 +1,78 @@
+//! What components report of themselves: histograms of the API server and the operator, memory and CPU by the kubelet.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::program::kubectl;
+
+/// Counts by upper bound in seconds, each with those below.
+pub type Histogram = BTreeMap<Bound, f64>;
+
+/// An upper bound in nanoseconds; `u64::MAX` is infinity.
+pub type Bound = u64;
+
+/// Adds up the lines of a histogram that have `label` in them.
+pub fn histogram(text: &str, name: &str, label: &str) -> Histogram {
+    let prefix = format!("{name}_bucket{{");
+    let mut sums = Histogram::new();
+    for line in text.lines().filter(|line| line.starts_with(&prefix) && line.contains(label)) {
+        let bound = line.split("le=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a bucket has a bound");
+        let count: f64 = line.rsplit(' ').next().and_then(|count| count.parse().ok()).expect("a bucket has a count");
+        // The cast saturates: infinity becomes the largest.
+        #[allow(clippy::cast_sign_loss, reason = "bounds are positive")]
+        let bound = (bound.parse::<f64>().expect("a bound is a number") * 1e9) as u64;
+        *sums.entry(bound).or_default() += count;
+    }
+    sums
+}
+
+/// What has come to `before` since.
+pub fn since(before: &Histogram, after: &Histogram) -> Histogram {
+    after.iter().map(|(bound, count)| (*bound, count - before.get(bound).unwrap_or(&0.0))).collect()
+}
+
+/// The upper bound, in milliseconds, below which the given part of all values is.
+pub fn quantile(histogram: &Histogram, part: f64) -> f64 {
+    let all = histogram.values().copied().fold(0.0, f64::max);
+    let found = histogram.iter().find(|(_, count)| **count >= part * all && all > 0.0);
+    #[allow(clippy::cast_precision_loss, reason = "milliseconds for people")]
+    found.map_or(f64::NAN, |(bound, _)| *bound as f64 / 1e6)
+}
+
+/// The API server's own metrics.
+pub fn api_server_metrics() -> String {
+    kubectl(&["get", "--raw", "/metrics"])
+}
+
+/// What a pod serves at a path of one of its ports, by way of the API server.
+pub fn served(namespace: &str, pod: &str, port: u16, path: &str) -> String {
+    kubectl(&["get", "--raw", &format!("/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy{path}")])
+}
+
+/// What a container uses.
+#[derive(Debug, Clone, Copy)]
+pub struct Usage {
+    /// Memory that can't be given back, in bytes, with what is charged to it of memory volumes.
+    pub memory: u64,
+    /// CPU time since its start, in nanoseconds.
+    pub cpu: u64,
+}
+
+/// What the kubelet of `node` says of a container, once it says something. The numbers are up to ten seconds old.
+pub fn usage(node: &str, namespace: &str, pod: &str, container: &str) -> Option<Usage> {
+    let summary = kubectl(&["get", "--raw", &format!("/api/v1/nodes/{node}/proxy/stats/summary")]);
+    let summary: Value = serde_json::from_str(&summary).expect("the kubelet answers in JSON");
+    find(&summary, namespace, pod, container)
+}
+
+fn find(summary: &Value, namespace: &str, pod: &str, container: &str) -> Option<Usage> {
+    let pods = summary["pods"].as_array()?;
+    let named = |found: &&Value| found["podRef"]["name"] == pod && found["podRef"]["namespace"] == namespace;
+    let containers = pods.iter().find(named)?["containers"].as_array()?;
+    let found = containers.iter().find(|found| found["name"] == container)?;
+    Some(Usage {
+        memory: found["memory"]["workingSetBytes"].as_u64()?,
+        cpu: found["cpu"]["usageCoreNanoSeconds"].as_u64()?,
+    })
+}

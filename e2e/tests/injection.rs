@@ -1,0 +1,289 @@
+//! What becomes of a labelled pod on its way through the API server.
+
+use std::fs;
+use std::path::PathBuf;
+
+use framebuffer_e2e::cluster::{image, root};
+use framebuffer_e2e::objects::{INJECTED, LABEL, RING, SIDECAR, framebuffer, idle, plain_pod, pod, workload};
+use framebuffer_e2e::space::{has_sidecar, refusal, wait_in};
+use framebuffer_e2e::{Space, alone, in_namespace};
+use framebuffer_operator::api::FrameBuffer;
+use framebuffer_operator::commands::inject_all;
+use framebuffer_operator::render::Settings;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Event, Pod};
+use kube::api::{DeleteParams, ListParams};
+use serde_json::{Value, json};
+
+fn fixtures(folder: &str) -> Vec<PathBuf> {
+    let folder = root().join("operator/tests/fixtures").join(folder);
+    let mut files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|end| end == "yaml"));
+    files.sort();
+    files
+}
+
+fn framebuffers() -> String {
+    fs::read_to_string(root().join("operator/tests/fixtures/framebuffers.yaml")).unwrap()
+}
+
+async fn create_framebuffers(space: &Space) {
+    for framebuffer in serde_saphyr::from_multiple::<Value>(&framebuffers()).unwrap() {
+        space.accept(&framebuffer).await;
+    }
+}
+
+/// A fixture as a pod of this namespace that the API server's other admission lets in: with the objects that it names.
+async fn fixture(space: &Space, yaml: &str) -> Value {
+    let mut pod: Value = serde_saphyr::from_str(yaml).unwrap();
+    pod["metadata"]["namespace"] = json!(space.name);
+    if let Some(account) = pod["spec"]["serviceAccountName"].as_str().filter(|account| *account != "default") {
+        let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account}});
+        // Several fixtures may have the same one.
+        let _ = space.try_create(&account).await;
+    }
+    pod
+}
+
+/// Without what differs from one creation to the next.
+fn comparable(mut pod: Value) -> Value {
+    let metadata = pod["metadata"].as_object_mut().unwrap();
+    for field in ["creationTimestamp", "managedFields", "uid", "resourceVersion", "name", "generateName"] {
+        metadata.remove(field);
+    }
+    if let Some(labels) = metadata.get_mut("labels").and_then(Value::as_object_mut) {
+        labels.remove(LABEL);
+    }
+    // The volume of the service account's token has a random name.
+    let text = pod.to_string();
+    let text = text.split("kube-api-access-").enumerate().map(|(part, text)| if part == 0 { text } else { &text[5..] });
+    serde_json::from_str(&text.collect::<Vec<_>>().join("kube-api-access-")).unwrap()
+}
+
+#[test]
+fn the_webhook_and_the_command_inject_make_the_same_pod_of_every_fixture() {
+    in_namespace(async |space| {
+        create_framebuffers(space).await;
+        let framebuffers: Vec<FrameBuffer> = serde_saphyr::from_multiple(&framebuffers()).unwrap();
+        let settings = Settings { sidecar_image: image("sidecar"), pull_policy: Some("IfNotPresent".into()) };
+        let files = fixtures("pods");
+        assert!(files.len() >= 10);
+        for path in files {
+            let pod = fixture(space, &fs::read_to_string(&path).unwrap()).await;
+            let (by_hand, _) = inject_all(&serde_saphyr::to_string(&pod).unwrap(), &framebuffers, &settings).unwrap();
+            let mut by_hand: Value = serde_saphyr::from_str(&by_hand).unwrap();
+            // Without the label the webhook does not see it.
+            by_hand["metadata"]["labels"].as_object_mut().unwrap().remove(LABEL);
+            let shown = path.display();
+            let by_webhook = space.try_dry(&pod).await.unwrap_or_else(|error| panic!("{shown}: {error}"));
+            let by_hand = space.try_dry(&by_hand).await.unwrap_or_else(|error| panic!("{shown}, by hand: {error}"));
+            assert_eq!(by_webhook["spec"]["initContainers"][0]["name"], SIDECAR, "{shown}");
+            let (by_webhook, by_hand) = (comparable(by_webhook), comparable(by_hand));
+            assert_eq!(by_webhook, by_hand, "{shown}:\n{by_webhook:#}\n{by_hand:#}");
+        }
+    });
+}
+
+#[test]
+fn every_pod_that_cannot_have_the_ring_is_refused_with_the_message_of_its_fixture() {
+    in_namespace(async |space| {
+        create_framebuffers(space).await;
+        for path in fixtures("denied") {
+            let pod = fixture(space, &fs::read_to_string(&path).unwrap()).await;
+            let message = refusal(space.try_dry(&pod).await, &pod);
+            let expected = fs::read_to_string(path.with_extension("txt")).unwrap();
+            assert!(message.contains(expected.trim()), "{}: {message}", path.display());
+            assert!(message.contains("inject.framebuffer.dev"), "{}: {message}", path.display());
+        }
+    });
+}
+
+#[test]
+fn a_pod_without_the_label_is_left_as_it_is() {
+    in_namespace(async |space| {
+        space.accept(&framebuffer(&json!({"size": "1Mi"}))).await;
+        let pod = space.accept(&plain_pod("plain", &[idle("app")])).await;
+        assert_eq!(pod["spec"].get("initContainers"), None);
+        assert!(!pod.to_string().contains("framebuffer"), "{pod:#}");
+    });
+}
+
+#[test]
+fn a_field_that_is_unknown_to_the_operator_survives() {
+    in_namespace(async |space| {
+        space.accept(&framebuffer(&json!({"size": "1Mi"}))).await;
+        // Newer than the operator's types, which are those of Kubernetes 1.33.
+        let mut pod = pod("new", &[idle("app")]);
+        pod["spec"]["hostnameOverride"] = json!("camera");
+        let mut bare = pod.clone();
+        bare["metadata"]["labels"] = json!({});
+        let known = space.try_dry(&bare).await.unwrap()["spec"]["hostnameOverride"] == "camera";
+        let pod = space.try_dry(&pod).await.unwrap();
+        assert_eq!(pod["spec"]["initContainers"][0]["name"], SIDECAR);
+        assert!(known, "this Kubernetes does not know the field either: the test shows nothing");
+        assert_eq!(pod["spec"]["hostnameOverride"], "camera");
+    });
+}
+
+#[test]
+fn a_pod_whose_framebuffer_is_missing_is_refused_and_created_after_it_appears() {
+    in_namespace(async |space| {
+        let message = space.reject(&pod("early", &[idle("app")])).await;
+        let expected = format!("FrameBuffer `{RING}` does not exist in namespace `{}`: create it", space.name);
+        assert!(message.contains(&expected), "{message}");
+        space.accept(&workload("Deployment", "early", &[idle("app")])).await;
+        space
+            .until("an event tells why there is no pod", async || {
+                let events = space.api::<Event>().list(&ListParams::default()).await.unwrap();
+                events.iter().any(|event| event.message.as_deref().is_some_and(|text| text.contains(&expected)))
+            })
+            .await;
+        space.accept(&framebuffer(&json!({"size": "1Mi"}))).await;
+        let available = |found: &Deployment| found.status.as_ref().and_then(|status| status.available_replicas);
+        space.wait("early", "to be available", |found: &Deployment| available(found) == Some(1)).await;
+        assert!(space.pods().await.iter().all(has_sidecar));
+    });
+}
+
+#[test]
+fn every_kind_of_owner_gets_pods_with_the_ring() {
+    in_namespace(async |space| {
+        space.accept(&framebuffer(&json!({"size": "1Mi"}))).await;
+        for kind in ["Deployment", "StatefulSet", "DaemonSet"] {
+            space.accept(&workload(kind, &kind.to_lowercase(), &[idle("app")])).await;
+        }
+        let mut template = pod("any", &[framebuffer_e2e::objects::script("app", "ls /dev/shm/framebuffer-*")]);
+        let template = json!({"metadata": {"labels": template["metadata"]["labels"]}, "spec": template["spec"].take()});
+        let job = json!({"template": template});
+        space
+            .accept(&json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "job"}, "spec": job}))
+            .await;
+        let cron = json!({"schedule": "* * * * *", "jobTemplate": {"spec": job}});
+        space
+            .accept(&json!({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "cron"}, "spec": cron}))
+            .await;
+        for owner in ["deployment-", "statefulset-", "daemonset-", "job-", "cron-"] {
+            space
+                .until(&format!("{owner} has a pod that runs with its ring"), async || {
+                    let pods = space.pods().await;
+                    pods.iter().any(|pod| {
+                        let ended = framebuffer_e2e::space::phase(pod) == "Succeeded";
+                        let named = pod.metadata.name.as_deref().is_some_and(|name| name.starts_with(owner));
+                        named && has_sidecar(pod) && (ended || framebuffer_e2e::space::is_ready(pod))
+                    })
+                })
+                .await;
+        }
+    });
+}
+
+/// A `MutatingAdmissionPolicy` stands for whatever else changes pods: it adds a container, as service meshes do.
+#[test]
+fn a_container_that_other_admission_adds_gets_the_ring_too() {
+    alone(async |space| {
+        space.accept(&framebuffer(&json!({"size": "1Mi"}))).await;
+        let added = format!(
+            "Object{{spec: Object.spec{{containers: [Object.spec.containers{{name: 'mesh', image: '{}', \
+             command: ['/bin/sh', '-c', 'sleep 1000']}}]}}}}",
+            framebuffer_e2e::cluster::busybox()
+        );
+        let name = space.name.clone();
+        let policy = json!({
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "MutatingAdmissionPolicy",
+            "metadata": {"name": name},
+            "spec": {
+                "matchConstraints": {"resourceRules": [
+                    {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]},
+                ]},
+                "reinvocationPolicy": "IfNeeded",
+                "mutations": [{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": added}}],
+            },
+        });
+        let binding = json!({
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "MutatingAdmissionPolicyBinding",
+            "metadata": {"name": name},
+            "spec": {
+                "policyName": name,
+                "matchResources": {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}},
+            },
+        });
+        for manifest in [&policy, &binding] {
+            space.accept_in_cluster(manifest).await;
+        }
+        let mut created = Value::Null;
+        space
+            .until("the policy is in force", async || {
+                created = space.try_dry(&pod("meshed", &[idle("app")])).await.unwrap();
+                created["spec"]["containers"].as_array().unwrap().len() == 2
+            })
+            .await;
+        space.delete_in_cluster(&binding).await;
+        space.delete_in_cluster(&policy).await;
+        let containers = created["spec"]["containers"].as_array().unwrap();
+        for container in containers {
+            let mounts = container["volumeMounts"].as_array().unwrap();
+            assert!(mounts.iter().any(|mount| mount["mountPath"] == "/dev/shm"), "{container:#}");
+            assert_eq!(container["env"][0]["name"], "FRAMEBUFFER_URL", "{container:#}");
+        }
+        assert_eq!(created["spec"]["initContainers"].as_array().unwrap().len(), 1);
+    });
+}
+
+#[test]
+fn the_framebuffer_counts_its_pods_and_says_what_it_injects() {
+    in_namespace(async |space| {
+        space.accept(&framebuffer(&json!({"size": "1Mi"}))).await;
+        for name in ["one", "two"] {
+            space.accept(&pod(name, &[idle("app")])).await;
+        }
+        let counted = |found: &FrameBuffer| counts(found) == Some((2, 2, 0)) && is_ready(found);
+        let found = space.wait(RING, "to be ready with two ready pods", counted).await;
+        let hash = found.status.unwrap().injection.unwrap().hash;
+        let pods: Vec<Pod> = space.pods().await;
+        assert!(pods.iter().all(|pod| pod.metadata.annotations.as_ref().unwrap()[INJECTED] == hash));
+        space.api::<Pod>().delete("one", &DeleteParams::default()).await.unwrap();
+        space.wait(RING, "to count one pod", |found: &FrameBuffer| counts(found) == Some((1, 1, 0))).await;
+    });
+}
+
+#[test]
+fn an_invalid_framebuffer_is_refused_by_its_schema() {
+    in_namespace(async |space| {
+        for (spec, words) in [
+            (json!({"size": "1Ki"}), "size must be from 64Ki to 1Ti"),
+            (json!({"size": "2Ti"}), "size must be from 64Ki to 1Ti"),
+            (json!({"size": "much"}), "spec.size"),
+            (json!({"size": "1Mi", "mountPath": "/proc/x"}), "mountPath must not hide"),
+            (json!({"size": "1Mi", "sidecar": {"port": 7000, "adminPort": 7000}}), "must differ"),
+            (json!({}), "spec.size"),
+        ] {
+            let message = space.reject(&framebuffer(&spec)).await;
+            assert!(message.contains(words), "{spec}: {message}");
+        }
+    });
+}
+
+fn counts(framebuffer: &FrameBuffer) -> Option<(i32, i32, i32)> {
+    framebuffer.status.as_ref()?.pods.map(|pods| (pods.matched, pods.ready, pods.outdated))
+}
+
+fn is_ready(framebuffer: &FrameBuffer) -> bool {
+    let conditions = framebuffer.status.iter().flat_map(|status| &status.conditions);
+    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+#[test]
+fn the_crd_is_the_one_of_the_repository() {
+    in_namespace(async |space| {
+        use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+        let name = "framebuffers.framebuffer.dev";
+        let established = |crd: &CustomResourceDefinition| {
+            let conditions = crd.status.iter().flat_map(|status| status.conditions.iter().flatten());
+            conditions.into_iter().any(|condition| condition.type_ == "Established" && condition.status == "True")
+        };
+        let crd: CustomResourceDefinition = wait_in(space.api_all(), name, "to be established", established).await;
+        assert_eq!(crd.spec.names.short_names, Some(vec!["fb".to_owned()]));
+    });
+}

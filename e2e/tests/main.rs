@@ -1,0 +1,13 @@
+//! Tests on a real cluster, by topic. Each test has a namespace of its own.
+
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+mod certificates;
+mod chart;
+mod dataplane;
+mod injection;
+mod lifecycle;
+mod rbac;
+mod rollout;
+mod scale;
+mod webhook;

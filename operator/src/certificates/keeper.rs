@@ -1,0 +1,257 @@
+//! [`Keeper`]: the leader's part. It looks at the Secret and at the webhook's configuration, does the one step that
+//! [`super::plan`] asks for, and looks again: when either changes (by its own hand or another's), or when the next step is due.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Client, ResourceExt as _};
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tracing::{info, warn};
+
+use super::Readiness;
+use super::issue;
+use super::material::Material;
+use super::plan::{Plan, Policy, plan};
+use crate::brief;
+
+/// Between telling the API servers of a CA and serving with it, when there is no time for [`Policy::publish`].
+const PROPAGATION: Duration = Duration::from_secs(2);
+
+/// After a step that failed.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// No timer is longer: a clock that is set is noticed.
+const LONGEST: Duration = Duration::from_hours(1);
+
+/// Names of what the keeper keeps.
+#[derive(Debug, Clone)]
+pub struct Names {
+    /// The operator's namespace.
+    pub namespace: String,
+    /// The webhook's Service.
+    pub service: String,
+    /// The Secret.
+    pub secret: String,
+    /// The `MutatingWebhookConfiguration`.
+    pub webhook: String,
+}
+
+impl Names {
+    /// DNS names by which the webhook may be reached; the API server uses the first.
+    pub fn dns(&self) -> Vec<String> {
+        let Self { namespace, service, .. } = self;
+        ["svc", "svc.cluster.local"].iter().map(|suffix| format!("{service}.{namespace}.{suffix}")).collect()
+    }
+}
+
+/// The leader's part.
+pub struct Keeper {
+    names: Names,
+    /// `None` if cert-manager keeps the certificates: then the keeper only looks.
+    policy: Option<Policy>,
+    secrets: Api<Secret>,
+    webhooks: Api<MutatingWebhookConfiguration>,
+    readiness: watch::Sender<Option<Readiness>>,
+}
+
+impl Keeper {
+    /// Reports on `readiness`.
+    pub fn new(
+        client: &Client,
+        names: Names,
+        policy: Option<Policy>,
+        readiness: watch::Sender<Option<Readiness>>,
+    ) -> Self {
+        let secrets = Api::namespaced(client.clone(), &names.namespace);
+        Self { names, policy, secrets, webhooks: Api::all(client.clone()), readiness }
+    }
+
+    /// Keeps them until it is dropped.
+    pub async fn run(self) {
+        let mut changes = std::pin::pin!(self.changes());
+        let mut wait = Duration::ZERO;
+        // The watches only say that it is time to look: what they deliver may be older than our own last write.
+        while let Ok(Some(())) | Err(_) = timeout(wait, changes.next()).await {
+            wait = match self.look().await {
+                Ok(wait) => wait.min(LONGEST),
+                Err(error) => {
+                    let error = format!("{error:#}");
+                    warn!(error, "failed to keep the certificates");
+                    // One failure takes nothing back that is known.
+                    if self.readiness.borrow().is_none() {
+                        self.report(Readiness::NotReady(error));
+                    }
+                    RETRY
+                }
+            };
+        }
+    }
+
+    fn changes(&self) -> impl Stream<Item = ()> + Send + use<> {
+        let webhooks = changes_of(self.webhooks.clone(), &self.names.webhook);
+        let secrets = changes_of(self.secrets.clone(), &self.names.secret);
+        let secrets = if self.policy.is_some() { secrets.left_stream() } else { stream::pending().right_stream() };
+        stream::select(webhooks, secrets)
+    }
+
+    async fn look(&self) -> anyhow::Result<Duration> {
+        let Names { webhook, secret, .. } = &self.names;
+        let failed = |name: &str| format!("failed to look at {name}");
+        let webhook = self.webhooks.get_opt(webhook).await.map_err(brief).with_context(|| failed(webhook))?;
+        let secret = match self.policy {
+            Some(_) => self.secrets.get_opt(secret).await.map_err(brief).with_context(|| failed(secret))?,
+            None => None,
+        };
+        self.step(secret.as_ref(), webhook.as_ref(), Timestamp::now()).await
+    }
+
+    /// One step; how long until the next, if nothing changes.
+    async fn step(
+        &self,
+        secret: Option<&Secret>,
+        webhook: Option<&MutatingWebhookConfiguration>,
+        now: Timestamp,
+    ) -> anyhow::Result<Duration> {
+        let Some(webhook) = webhook else {
+            let missing = format!("MutatingWebhookConfiguration {} does not exist", self.names.webhook);
+            self.report(Readiness::NotReady(missing));
+            return Ok(LONGEST);
+        };
+        let Some(policy) = &self.policy else {
+            self.report(injected_by_others(webhook));
+            return Ok(LONGEST);
+        };
+        let material = secret.and_then(|secret| Material::read(secret.data.as_ref()).ok());
+        let facts = material.as_ref().and_then(|material| material.facts().ok());
+        let published = material.as_ref().is_some_and(|material| trusts(webhook, &material.cas));
+        let dns = self.names.dns();
+        let plan = plan(facts.as_ref(), &dns, published, policy, now);
+        let Some(material) = material.filter(|_| plan != Plan::Create) else {
+            self.create(secret, webhook, policy, now).await?;
+            return Ok(LONGEST);
+        };
+        if !published && let Err(error) = self.publish(webhook, &material.cas).await {
+            self.report(Readiness::NotReady(format!("{error:#}")));
+            return Err(error);
+        }
+        self.report(Readiness::Ready);
+        let next = match plan {
+            Plan::Keep { until } => return Ok(until.duration_since(now).max(SignedDuration::ZERO).unsigned_abs()),
+            Plan::AddCa => issue::add_ca(&material, policy, now)?,
+            Plan::Issue => issue::issue(&material, &dns, policy, now)?,
+            Plan::Prune => issue::prune(&material)?,
+            Plan::Create => return Ok(Duration::ZERO),
+        };
+        info!(?plan, "renewing certificates");
+        self.write(secret, &next).await?;
+        Ok(LONGEST)
+    }
+
+    /// From nothing. The API server is told first: replicas may still serve with certificates of a CA that it trusts, and
+    /// will serve with new ones as soon as the Secret is there.
+    async fn create(
+        &self,
+        secret: Option<&Secret>,
+        webhook: &MutatingWebhookConfiguration,
+        policy: &Policy,
+        now: Timestamp,
+    ) -> anyhow::Result<()> {
+        let trusted = bundles(webhook).next().unwrap_or_default();
+        let material = issue::create(&trusted, &self.names.dns(), policy, now)?;
+        info!("making certificates: there are none that can be used");
+        self.publish(webhook, &material.cas).await?;
+        if !trusted.is_empty() {
+            sleep(PROPAGATION).await;
+        }
+        self.write(secret, &material).await
+    }
+
+    /// Replaces exactly what was seen: a write in between fails, and its event brings us back here.
+    async fn write(&self, secret: Option<&Secret>, material: &Material) -> anyhow::Result<()> {
+        let metadata = ObjectMeta {
+            name: Some(self.names.secret.clone()),
+            namespace: Some(self.names.namespace.clone()),
+            labels: Some([("app.kubernetes.io/managed-by".to_owned(), "framebuffer-operator".to_owned())].into()),
+            ..ObjectMeta::default()
+        };
+        let data = Some(material.data());
+        let params = PostParams::default();
+        let written = match secret {
+            Some(secret) => {
+                let next = Secret { data, ..secret.clone() };
+                self.secrets.replace(&self.names.secret, &params, &next).await
+            }
+            None => self.secrets.create(&params, &Secret { metadata, data, ..Secret::default() }).await,
+        };
+        written.map(drop).map_err(brief).with_context(|| format!("failed to write Secret {}", self.names.secret))
+    }
+
+    async fn publish(&self, webhook: &MutatingWebhookConfiguration, cas: &str) -> anyhow::Result<()> {
+        let bundle = ByteString(cas.as_bytes().to_vec());
+        let webhooks: Vec<_> = webhook.webhooks.iter().flatten().map(|webhook| &webhook.name).collect();
+        let webhooks: Vec<_> =
+            webhooks.iter().map(|name| json!({"name": name, "clientConfig": {"caBundle": bundle}})).collect();
+        let params = PatchParams { field_manager: Some(crate::MANAGER.to_owned()), ..PatchParams::default() };
+        let patch = Patch::Strategic(json!({ "webhooks": webhooks }));
+        let name = webhook.name_any();
+        info!(webhook = name, "giving the API server the CA");
+        let patched = self.webhooks.patch(&name, &params, &patch).await.map_err(brief);
+        patched.with_context(|| format!("failed to give {name} the CA"))?;
+        Ok(())
+    }
+
+    fn report(&self, readiness: Readiness) {
+        let readiness = Some(readiness);
+        self.readiness.send_if_modified(|current| {
+            let changed = *current != readiness;
+            *current = readiness;
+            changed
+        });
+    }
+}
+
+/// Something for each change of an object. Errors are tried again, ever more slowly.
+fn changes_of<K>(api: Api<K>, name: &str) -> impl Stream<Item = ()> + Send + use<K>
+where
+    K: kube::Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
+{
+    let fields = format!("metadata.name={name}");
+    let events = watcher(api, watcher::Config::default().fields(&fields)).default_backoff();
+    let events = events.inspect_err(|error| warn!(error = error as &dyn std::error::Error, "failed to watch"));
+    let changes = |event| matches!(event, Ok(Event::Apply(_) | Event::Delete(_) | Event::InitDone)).then_some(());
+    events.filter_map(move |event| std::future::ready(changes(event)))
+}
+
+/// What the API server trusts, per webhook of the configuration.
+fn bundles(webhook: &MutatingWebhookConfiguration) -> impl Iterator<Item = String> {
+    let configs = webhook.webhooks.iter().flatten().map(|webhook| &webhook.client_config);
+    configs.map(|config| {
+        let bytes = config.ca_bundle.as_ref().map(|bundle| bundle.0.as_slice()).unwrap_or_default();
+        String::from_utf8_lossy(bytes).into_owned()
+    })
+}
+
+fn trusts(webhook: &MutatingWebhookConfiguration, cas: &str) -> bool {
+    let mut bundles = bundles(webhook).peekable();
+    bundles.peek().is_some() && bundles.all(|bundle| bundle == cas)
+}
+
+/// With cert-manager: its injector fills the configuration in.
+fn injected_by_others(webhook: &MutatingWebhookConfiguration) -> Readiness {
+    let mut bundles = bundles(webhook).peekable();
+    if bundles.peek().is_some() && bundles.all(|bundle| !bundle.is_empty()) {
+        return Readiness::Ready;
+    }
+    let name = webhook.name_any();
+    Readiness::NotReady(format!("cert-manager has not yet put a CA into MutatingWebhookConfiguration {name}"))
+}

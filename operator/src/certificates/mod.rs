@@ -1,0 +1,39 @@
+//! The webhook's certificates.
+//!
+//! The leader makes a CA and a serving certificate, keeps both in a Secret, and puts the CA into the webhook's
+//! configuration, where the API server takes it from; every replica serves with what the Secret holds. With cert-manager,
+//! every replica serves with the files that it is given, and nobody writes anything.
+//!
+//! # Guarantees
+//!
+//! No admission request fails because certificates change: at every moment the API server trusts the CA of every
+//! certificate that a replica may still serve with. A new CA is trusted first and used later ([`plan::Policy::publish`]),
+//! an old one is used no longer first and distrusted later ([`plan::Policy::overlap`]).
+//!
+//! Read [`plan`] (what to do when: pure), [`material`] (what the Secret holds), [`issue`] (how it is made), [`keeper`] (the
+//! leader's part), [`serving`] (every replica's part).
+
+pub mod issue;
+pub mod keeper;
+pub mod material;
+pub mod plan;
+pub mod serving;
+
+/// Whether the API server can reach the webhook with what it trusts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readiness {
+    /// It trusts the certificates that are served.
+    Ready,
+    /// It does not, for this reason.
+    NotReady(String),
+}
+
+impl Readiness {
+    /// Before anything is known.
+    pub fn unknown() -> Self {
+        Self::NotReady("the leader has just started".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests;

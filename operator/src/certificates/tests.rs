@@ -1,0 +1,161 @@
+//! Tests of the plan over time, and of what is made for it.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::issue;
+use super::material::Material;
+use super::plan::{BACKDATE, Plan, Policy, plan};
+use super::serving::Serving;
+use crate::metrics::Metrics;
+
+fn start() -> Timestamp {
+    "2030-01-01T00:00:00Z".parse().unwrap()
+}
+
+fn policy() -> Policy {
+    Policy::new(SignedDuration::from_hours(24 * 365), SignedDuration::from_hours(24 * 90))
+}
+
+fn names() -> Vec<String> {
+    vec!["operator.ns.svc".to_owned(), "operator.ns.svc.cluster.local".to_owned()]
+}
+
+fn made() -> Material {
+    issue::create("", &names(), &policy(), start()).unwrap()
+}
+
+fn planned(material: &Material, published: bool, now: Timestamp) -> Plan {
+    plan(Some(&material.facts().unwrap()), &names(), published, &policy(), now)
+}
+
+#[test]
+fn nothing_usable_means_to_create() {
+    assert_eq!(plan(None, &names(), false, &policy(), start()), Plan::Create);
+    let ended = start() + SignedDuration::from_hours(24 * 366);
+    assert_eq!(planned(&made(), true, ended), Plan::Create);
+}
+
+#[test]
+fn what_is_made_is_kept_for_two_thirds_of_the_serving_certificates_life() {
+    let until = start() + SignedDuration::from_hours(24 * 60);
+    assert_eq!(planned(&made(), true, start()), Plan::Keep { until });
+    assert_eq!(planned(&made(), true, until - SignedDuration::from_secs(1)), Plan::Keep { until });
+    assert_eq!(planned(&made(), true, until), Plan::Issue);
+}
+
+#[test]
+fn certificates_are_valid_for_clocks_that_are_slow() {
+    let facts = made().facts().unwrap();
+    assert_eq!(facts.cas[0].not_before, start() - BACKDATE);
+    assert_eq!(facts.serving.not_before, start() - BACKDATE);
+    assert_eq!(facts.serving.names, names());
+    assert_eq!(facts.serving.issuer, facts.cas[0].subject);
+}
+
+#[test]
+fn a_new_ca_is_trusted_before_it_is_used_and_an_old_one_after() {
+    let due = start() + SignedDuration::from_hours(24 * 365) * 2 / 3;
+    // A serving certificate of the old CA, not due itself.
+    let before = issue::issue(&made(), &names(), &policy(), due - SignedDuration::from_hours(1)).unwrap();
+    assert_eq!(planned(&before, true, due), Plan::AddCa);
+
+    let added = issue::add_ca(&before, &policy(), due).unwrap();
+    assert_eq!(added.facts().unwrap().cas.len(), 2);
+    assert_eq!(added.certificate, before.certificate);
+    let publish = due + SignedDuration::from_mins(1);
+    assert_eq!(planned(&added, true, due), Plan::Keep { until: publish });
+    assert!(matches!(planned(&added, false, publish), Plan::Keep { .. }), "the API server does not know the CA yet");
+    assert_eq!(planned(&added, true, publish), Plan::Issue);
+
+    let issued = issue::issue(&added, &names(), &policy(), publish).unwrap();
+    let facts = issued.facts().unwrap();
+    assert_eq!(facts.serving.issuer, facts.cas[0].subject);
+    assert_eq!(facts.cas.len(), 2, "replicas may still serve with the old certificate");
+    let overlap = publish + SignedDuration::from_hours(1);
+    assert_eq!(planned(&issued, true, publish), Plan::Keep { until: overlap });
+    assert_eq!(planned(&issued, true, overlap), Plan::Prune);
+
+    let pruned = issue::prune(&issued).unwrap();
+    assert_eq!(pruned.facts().unwrap().cas, facts.cas[..1]);
+    assert!(matches!(planned(&pruned, true, overlap), Plan::Keep { .. }));
+}
+
+#[test]
+fn a_certificate_for_other_names_is_replaced_at_once() {
+    let other = vec!["other.ns.svc".to_owned()];
+    let facts = made().facts().unwrap();
+    assert_eq!(plan(Some(&facts), &other, true, &policy(), start()), Plan::Issue);
+}
+
+#[test]
+fn a_life_runs_through_with_no_moment_at_which_what_is_served_is_not_trusted() {
+    let policy = Policy::new(SignedDuration::from_hours(30), SignedDuration::from_hours(3));
+    let (mut now, end) = (start(), start() + SignedDuration::from_hours(24 * 30));
+    let mut material = issue::create("", &names(), &policy, now).unwrap();
+    let mut steps = [0; 3];
+    while now < end {
+        let facts = material.facts().unwrap();
+        let issuer = facts.cas.iter().find(|ca| ca.subject == facts.serving.issuer).expect("its CA is trusted");
+        assert!(now < issuer.not_after && now < facts.serving.not_after, "{now}");
+        assert!(facts.cas.len() <= 2, "{now}");
+        let (step, next) = match plan(Some(&facts), &names(), true, &policy, now) {
+            Plan::Keep { until } => {
+                assert!(until > now, "{now}");
+                now = until;
+                continue;
+            }
+            Plan::AddCa => (0, issue::add_ca(&material, &policy, now)),
+            Plan::Issue => (1, issue::issue(&material, &names(), &policy, now)),
+            Plan::Prune => (2, issue::prune(&material)),
+            Plan::Create => panic!("{now}: everything was lost"),
+        };
+        steps[step] += 1;
+        material = next.unwrap();
+    }
+    assert!(steps[0] >= 30 && steps[1] >= 300 && steps[2] == steps[0], "{steps:?}");
+}
+
+#[test]
+fn creating_anew_keeps_trusting_our_own_old_cas_and_nobody_elses() {
+    let old = made();
+    let foreign = rcgen::generate_simple_self_signed(["example.com".to_owned()]).unwrap().cert.pem();
+    let later = start() + SignedDuration::from_hours(1);
+    let new = issue::create(&(foreign + &old.cas + "garbage"), &names(), &policy(), later).unwrap();
+    let cas = new.facts().unwrap().cas;
+    assert_eq!(cas.len(), 2);
+    assert_eq!(cas[1], old.facts().unwrap().cas[0]);
+    let long_after = start() + SignedDuration::from_hours(24 * 400);
+    let fresh = issue::create(&new.cas, &names(), &policy(), long_after).unwrap();
+    assert_eq!(fresh.facts().unwrap().cas.len(), 1, "ended CAs are dropped");
+}
+
+#[test]
+fn a_secret_holds_it_and_gives_it_back() {
+    let material = made();
+    assert_eq!(Material::read(Some(&material.data())).unwrap(), material);
+    for entry in ["ca.crt", "ca.key", "tls.crt", "tls.key"] {
+        let mut data = material.data();
+        data.remove(entry);
+        assert!(Material::read(Some(&data)).unwrap_err().to_string().contains(entry));
+    }
+    assert!(Material::read(None).is_err());
+}
+
+#[test]
+fn keys_are_not_in_debug_output() {
+    let material = made();
+    let shown = format!("{material:?}");
+    assert!(shown.contains("BEGIN CERTIFICATE") && !shown.contains("PRIVATE"), "{shown}");
+}
+
+#[test]
+fn what_cannot_be_used_leaves_the_certificate_in_place() {
+    let (serving, metrics, material) = (Serving::default(), Metrics::default(), made());
+    assert!(!serving.is_loaded());
+    serving.load(&material.certificate, &material.key, &metrics).unwrap();
+    let other = made();
+    assert!(serving.load(&other.certificate, &material.key, &metrics).is_err(), "key and certificate do not match");
+    assert!(serving.load("", &material.key, &metrics).is_err());
+    assert!(serving.load(&material.certificate, "x", &metrics).is_err());
+    assert!(serving.is_loaded());
+}

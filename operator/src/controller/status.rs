@@ -1,0 +1,142 @@
+//! [`build`]: what is reported. Pure: the clock is an argument.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::restart::Report;
+use crate::api::status::{Injection, PodCounts, READY, UP_TO_DATE};
+use crate::api::{FrameBuffer, FrameBufferStatus, UpdateKind};
+use crate::certificates::Readiness;
+use crate::render::{Content, Rendering};
+use crate::validate::Invalid;
+
+/// Owners that a message names; the rest are counted.
+const NAMED: usize = 5;
+
+/// What a status speaks of.
+pub(super) struct Found<'a> {
+    /// What is injected, or why nothing is.
+    pub(super) rendering: Result<&'a Rendering, &'a Invalid>,
+    pub(super) update: UpdateKind,
+    pub(super) pods: PodCounts,
+    pub(super) readiness: &'a Readiness,
+    pub(super) restarts: &'a Report,
+}
+
+/// What changes slowly is kept from the status before: times, for one.
+pub(super) fn build(framebuffer: &FrameBuffer, found: &Found<'_>, now: Timestamp) -> FrameBufferStatus {
+    let before = framebuffer.status.clone().unwrap_or_default();
+    let generation = framebuffer.metadata.generation;
+    let conditions = [(READY, ready(found)), (UP_TO_DATE, up_to_date(found))];
+    FrameBufferStatus {
+        observed_generation: generation,
+        conditions: conditions.map(|(kind, verdict)| condition(kind, verdict, &before, generation, now)).into(),
+        pods: Some(found.pods),
+        injection: found.rendering.ok().map(|rendering| injection(rendering, before.injection.as_ref(), now)),
+    }
+}
+
+/// Since when this is injected.
+pub(super) fn rendered_at(framebuffer: &FrameBuffer, hash: &str) -> Option<Timestamp> {
+    let injection = framebuffer.status.as_ref()?.injection.as_ref()?;
+    (injection.hash == hash).then_some(injection.rendered_at.0)
+}
+
+struct Verdict {
+    status: &'static str,
+    reason: &'static str,
+    message: String,
+}
+
+fn ready(found: &Found<'_>) -> Verdict {
+    match (found.rendering, found.readiness) {
+        (Err(invalid), _) => Verdict { status: "False", reason: "InvalidSpec", message: invalid.to_string() },
+        (Ok(_), Readiness::NotReady(reason)) => {
+            Verdict { status: "False", reason: "WebhookNotReady", message: reason.clone() }
+        }
+        (Ok(_), Readiness::Ready) => {
+            let message = "labelled pods that are created now get the ring".to_owned();
+            Verdict { status: "True", reason: "Injecting", message }
+        }
+    }
+}
+
+fn up_to_date(found: &Found<'_>) -> Verdict {
+    let PodCounts { matched, ready: _, outdated } = found.pods;
+    if found.rendering.is_err() {
+        let message = "there is nothing to compare pods with while the spec is invalid".to_owned();
+        return Verdict { status: "Unknown", reason: "InvalidSpec", message };
+    }
+    if outdated == 0 {
+        let message = "every labelled pod runs what is injected today".to_owned();
+        return Verdict { status: "True", reason: "UpToDate", message };
+    }
+    let some = format!("{outdated} of {matched} pods run something older than what is injected today");
+    let Report { restarted, unsupported, settling } = found.restarts;
+    let (reason, what) = match found.update {
+        UpdateKind::OnDelete => ("WaitingForDelete", "they get it when they are replaced".to_owned()),
+        UpdateKind::RollingRestart if *settling => ("Settling", "they are restarted in a moment".to_owned()),
+        UpdateKind::RollingRestart if !unsupported.is_empty() => {
+            ("CannotRestart", format!("the operator cannot restart {}; replace their pods", named(unsupported)))
+        }
+        UpdateKind::RollingRestart if restarted.is_empty() => {
+            ("NotRestarted", "they were created after the change and are not restarted for it".to_owned())
+        }
+        UpdateKind::RollingRestart => ("Restarted", format!("restarted for it: {}", named(restarted))),
+    };
+    Verdict { status: "False", reason, message: format!("{some}; {what}") }
+}
+
+fn named(owners: &[String]) -> String {
+    let names = owners.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    match owners.len().saturating_sub(NAMED) {
+        0 => names,
+        more => format!("{names} and {more} more"),
+    }
+}
+
+fn condition(
+    kind: &str,
+    Verdict { status, reason, message }: Verdict,
+    before: &FrameBufferStatus,
+    observed_generation: Option<i64>,
+    now: Timestamp,
+) -> Condition {
+    let same = before.conditions.iter().find(|condition| condition.type_ == kind && condition.status == status);
+    Condition {
+        type_: kind.to_owned(),
+        status: status.to_owned(),
+        reason: reason.to_owned(),
+        message,
+        last_transition_time: same.map_or_else(|| seconds(now), |same| same.last_transition_time.clone()),
+        observed_generation,
+    }
+}
+
+/// In whole seconds, as the API server keeps them.
+fn seconds(time: Timestamp) -> Time {
+    Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
+}
+
+fn injection(rendering: &Rendering, before: Option<&Injection>, now: Timestamp) -> Injection {
+    let Rendering { hash, content: Content { containers, sidecar, volume, volume_mount, env } } = rendering;
+    let same = before.filter(|before| before.hash == *hash);
+    Injection {
+        hash: hash.clone(),
+        rendered_at: same.map_or_else(|| seconds(now), |same| same.rendered_at.clone()),
+        containers: containers.clone(),
+        sidecar: json(sidecar),
+        volume: json(volume),
+        volume_mount: json(volume_mount),
+        env: env.iter().map(json).collect(),
+    }
+}
+
+fn json(object: &impl Serialize) -> Value {
+    serde_json::to_value(object).expect("Kubernetes types have string keys only")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+//! Tests of what is reported.
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
+use super::*;
+use crate::render::{Settings, render};
+use crate::testing::framebuffer;
+use crate::validate::validate;
+
+const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+fn later() -> Timestamp {
+    NOW + SignedDuration::from_hours(1)
+}
+
+fn rendering(framebuffer: &FrameBuffer) -> Rendering {
+    let settings = Settings { sidecar_image: "sidecar:1".to_owned(), pull_policy: None };
+    render(&validate(framebuffer).unwrap(), &settings)
+}
+
+fn condition_of<'a>(status: &'a FrameBufferStatus, kind: &str) -> &'a Condition {
+    status.conditions.iter().find(|condition| condition.type_ == kind).unwrap()
+}
+
+struct Case {
+    pods: PodCounts,
+    update: UpdateKind,
+    readiness: Readiness,
+    restarts: Report,
+}
+
+impl Default for Case {
+    fn default() -> Self {
+        Self {
+            pods: PodCounts { matched: 3, ready: 3, outdated: 0 },
+            update: UpdateKind::OnDelete,
+            readiness: Readiness::Ready,
+            restarts: Report::default(),
+        }
+    }
+}
+
+impl Case {
+    fn status(&self, framebuffer: &FrameBuffer, now: Timestamp) -> FrameBufferStatus {
+        let rendering = rendering(framebuffer);
+        let Self { pods, update, readiness, restarts } = self;
+        let found = Found { rendering: Ok(&rendering), update: *update, pods: *pods, readiness, restarts };
+        build(framebuffer, &found, now)
+    }
+
+    fn up_to_date(&self) -> (String, String, String) {
+        let status = self.status(&framebuffer(json!({"size": "1Mi"})), NOW);
+        let condition = condition_of(&status, UP_TO_DATE);
+        (condition.status.clone(), condition.reason.clone(), condition.message.clone())
+    }
+}
+
+#[test]
+fn a_status_that_is_built_again_is_the_same() {
+    let mut framebuffer = framebuffer(json!({"size": "1Mi"}));
+    let status = Case::default().status(&framebuffer, NOW);
+    assert_eq!(condition_of(&status, READY).status, "True");
+    assert_eq!(condition_of(&status, UP_TO_DATE).status, "True");
+    assert_eq!(status.observed_generation, Some(1));
+    framebuffer.status = Some(status.clone());
+    assert_eq!(Case::default().status(&framebuffer, later()), status);
+}
+
+#[test]
+fn a_status_survives_the_api_server() {
+    let status = Case::default().status(&framebuffer(json!({"size": "1Mi"})), later());
+    let json = serde_json::to_string(&status).unwrap();
+    assert_eq!(serde_json::from_str::<FrameBufferStatus>(&json).unwrap(), status);
+}
+
+#[test]
+fn times_change_only_with_what_they_speak_of() {
+    let mut framebuffer = framebuffer(json!({"size": "1Mi"}));
+    framebuffer.status = Some(Case::default().status(&framebuffer, NOW));
+    let unready = Case { readiness: Readiness::NotReady("no CA".to_owned()), ..Case::default() };
+    let status = unready.status(&framebuffer, later());
+    assert_eq!(condition_of(&status, READY).last_transition_time.0, later());
+    assert_eq!(condition_of(&status, READY).message, "no CA");
+    assert_eq!(condition_of(&status, UP_TO_DATE).last_transition_time.0, NOW);
+    assert_eq!(status.injection.as_ref().unwrap().rendered_at.0, NOW);
+    framebuffer.spec.size = "2Mi".to_owned();
+    let changed = Case::default().status(&framebuffer, later());
+    assert_eq!(changed.injection.as_ref().unwrap().rendered_at.0, later());
+    assert_eq!(rendered_at(&framebuffer, &changed.injection.unwrap().hash), None);
+    assert_eq!(rendered_at(&framebuffer, &status.injection.unwrap().hash), Some(NOW));
+}
+
+#[test]
+fn an_invalid_spec_injects_nothing_and_says_why() {
+    let framebuffer = framebuffer(json!({"size": "1Ki"}));
+    let invalid = validate(&framebuffer).unwrap_err();
+    let Case { pods, update, readiness, restarts } = Case::default();
+    let found = Found { rendering: Err(&invalid), update, pods, readiness: &readiness, restarts: &restarts };
+    let status = build(&framebuffer, &found, NOW);
+    let ready = condition_of(&status, READY);
+    assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", "InvalidSpec"));
+    assert!(ready.message.contains("spec.size `1Ki`"));
+    assert_eq!(condition_of(&status, UP_TO_DATE).status, "Unknown");
+    assert_eq!(status.injection, None);
+}
+
+#[test]
+fn outdated_pods_are_reported_with_what_happens_to_them() {
+    let pods = PodCounts { matched: 3, ready: 3, outdated: 2 };
+    let rolling = |restarts| Case { pods, update: UpdateKind::RollingRestart, restarts, ..Case::default() };
+    let (status, reason, message) = Case { pods, ..Case::default() }.up_to_date();
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "WaitingForDelete"));
+    let expected = "2 of 3 pods run something older than what is injected today; they get it when they are replaced";
+    assert_eq!(message, expected);
+    assert_eq!(rolling(Report { settling: true, ..Report::default() }).up_to_date().1, "Settling");
+    assert_eq!(rolling(Report::default()).up_to_date().1, "NotRestarted");
+    let restarted = Report { restarted: vec!["Deployment web".to_owned()], ..Report::default() };
+    assert!(rolling(restarted).up_to_date().2.ends_with("restarted for it: Deployment web"));
+    let many = (0..7).map(|number| format!("Rollout r{number}")).collect();
+    let (_, reason, message) = rolling(Report { unsupported: many, ..Report::default() }).up_to_date();
+    assert_eq!(reason, "CannotRestart");
+    assert!(message.contains("Rollout r4 and 2 more; replace their pods"), "{message}");
+}

@@ -1,0 +1,73 @@
+//! What is denied: everything that the API server would refuse with a message nobody understands, or that would make the
+//! ring silently unusable.
+
+use serde_json::Value;
+
+use super::pod::{Container, Pod, text};
+use super::{Denial, SIDECAR, VOLUME};
+use crate::render::{ADMIN_PORT, PORT, Rendering};
+
+pub(super) fn not_windows(pod: &Pod<'_>) -> Result<(), Denial> {
+    let os = pod.field("os").map(|os| text(os, "name"));
+    let selected = pod.field("nodeSelector").map(|selector| text(selector, "kubernetes.io/os"));
+    if [os, selected].contains(&Some("windows")) { Err(Denial::Windows) } else { Ok(()) }
+}
+
+/// Who gets the ring: the containers that the `FrameBuffer` names, or all but the init containers. An init container
+/// named there starts after the sidecar, so that the ring is there for it.
+pub(super) fn chosen<'a>(pod: &Pod<'a>, rendering: &Rendering) -> Result<Vec<Container<'a>>, Denial> {
+    let Some(names) = &rendering.content.containers else { return Ok(pod.containers().collect()) };
+    let others = || pod.containers().chain(pod.init_containers()).filter(|container| container.name() != SIDECAR);
+    let find = |name: &String| others().find(|container| container.name() == name);
+    let missing = |name: &String| Denial::NoSuchContainer {
+        container: name.clone(),
+        present: others().map(|container| container.name().to_owned()).collect(),
+    };
+    names.iter().map(|name| find(name).ok_or_else(|| missing(name))).collect()
+}
+
+/// The ring's volume may be there only together with the sidecar.
+pub(super) fn volume(pod: &Pod<'_>, injected: bool) -> Result<(), Denial> {
+    let Some(volume) = pod.volumes().iter().find(|volume| text(volume, "name") == VOLUME) else { return Ok(()) };
+    let memory = volume.get("emptyDir").and_then(|dir| dir.get("medium")).and_then(Value::as_str) == Some("Memory");
+    if injected && memory { Ok(()) } else { Err(Denial::VolumeTaken { volume: VOLUME.to_owned() }) }
+}
+
+/// Containers of a pod share its network, so that every port but the sidecar's own counts, of init containers too: the
+/// sidecar runs beside them.
+pub(super) fn ports(pod: &Pod<'_>, rendering: &Rendering) -> Result<(), Denial> {
+    let host = pod.flag("hostNetwork");
+    for container in pod.containers().chain(pod.init_containers()).filter(|container| container.name() != SIDECAR) {
+        let name = || container.name().to_owned();
+        for port in container.ports() {
+            if port.name == PORT || port.name == ADMIN_PORT {
+                return Err(Denial::PortNameTaken { container: name(), name: port.name.to_owned() });
+            }
+            for ours in rendering.ports() {
+                let number = ours.container_port.unsigned_abs();
+                let taken = |theirs: u64| theirs == u64::from(number);
+                if taken(port.container) || (host && taken(port.host)) {
+                    let admin = ours.name.as_deref() == Some(ADMIN_PORT);
+                    let setting = if admin { "spec.sidecar.adminPort" } else { "spec.sidecar.port" };
+                    return Err(Denial::PortTaken { container: name(), port: number as u16, setting });
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// We neither share nor shadow the user's own volume.
+pub(super) fn mounts(chosen: &[Container<'_>], rendering: &Rendering) -> Result<(), Denial> {
+    let path = rendering.content.volume_mount.mount_path.as_str();
+    for container in chosen {
+        if let Some(mount) = container.mounts().find(|mount| mount.path == path && mount.volume != VOLUME) {
+            return Err(Denial::Mounted {
+                container: container.name().to_owned(),
+                volume: mount.volume.to_owned(),
+                path: path.to_owned(),
+            });
+        }
+    }
+    Ok(())
+}

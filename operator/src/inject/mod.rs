@@ -1,0 +1,93 @@
+//! [`inject`]: from a pod as it came and a rendering to a JSON patch. Read [`pod`] (what is looked at), [`check`] (what is
+//! denied), [`patch`] (what is added), [`warnings`].
+//!
+//! # Guarantees
+//!
+//! - The patch only adds. Fields that this program does not know stay as they are, since the pod is never decoded.
+//! - The patch of an injected pod is empty, except that containers which somebody added since get what they lack.
+//! - A pod that carries an earlier injection, or one made by hand, is left alone.
+
+mod check;
+mod denial;
+mod patch;
+mod pod;
+pub mod template;
+mod warnings;
+
+use serde_json::Value;
+
+use crate::api::{INJECT_LABEL, INJECTED_ANNOTATION};
+use crate::render::{Rendering, SIDECAR, VOLUME};
+
+pub use denial::Denial;
+pub use patch::{Operation, apply};
+use pod::Pod;
+
+/// What to do to a pod.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Injection {
+    /// Operations, in their order; none if the pod has everything.
+    pub patch: Vec<Operation>,
+    /// What works but may surprise.
+    pub warnings: Vec<String>,
+}
+
+/// The `FrameBuffer` that a pod asks for; `None` for a pod without the label.
+pub fn wanted(pod: &Value) -> Option<&str> {
+    pod.get("metadata")?.get("labels")?.get(INJECT_LABEL)?.as_str()
+}
+
+/// Computes what a pod lacks.
+///
+/// # Errors
+///
+/// The pod cannot have the ring; the message says what to do.
+pub fn inject(pod: &Value, rendering: &Rendering) -> Result<Injection, Denial> {
+    let pod = Pod::read(pod)?;
+    if pod.is_mirror() {
+        return Ok(Injection { patch: Vec::new(), warnings: vec![warnings::MIRROR.to_owned()] });
+    }
+    check::not_windows(&pod)?;
+    let injected = match before(&pod, rendering)? {
+        Before::Nothing => false,
+        Before::This => true,
+        Before::Other => return Ok(Injection { patch: Vec::new(), warnings: vec![warnings::other(&pod, rendering)] }),
+    };
+    let chosen = check::chosen(&pod, rendering)?;
+    check::volume(&pod, injected)?;
+    check::ports(&pod, rendering)?;
+    check::mounts(&chosen, rendering)?;
+    Ok(Injection {
+        patch: patch::build(&pod, &chosen, injected, rendering),
+        warnings: warnings::collect(&pod, &chosen, rendering),
+    })
+}
+
+/// What an earlier injection has left in the pod.
+enum Before {
+    Nothing,
+    /// The sidecar of this very rendering.
+    This,
+    /// A sidecar of another rendering.
+    Other,
+}
+
+fn before(pod: &Pod<'_>, rendering: &Rendering) -> Result<Before, Denial> {
+    let taken = || Denial::ContainerTaken { container: SIDECAR.to_owned() };
+    if pod.containers().any(|container| container.name() == SIDECAR) {
+        return Err(taken());
+    }
+    let Some(sidecar) = pod.init_containers().find(|container| container.name() == SIDECAR) else {
+        return Ok(Before::Nothing);
+    };
+    let native = sidecar.field("restartPolicy").and_then(Value::as_str) == Some("Always");
+    if !native || !sidecar.mounts().any(|mount| mount.volume == VOLUME) {
+        return Err(taken());
+    }
+    // The hash decides: another webhook may have changed the sidecar since, say its image's registry.
+    let this = match pod.annotation(INJECTED_ANNOTATION) {
+        Some(hash) => hash == rendering.hash,
+        None => patch::contains(sidecar.value(), &patch::value(&rendering.content.sidecar)),
+    };
+    Ok(if this { Before::This } else { Before::Other })
+}

@@ -1,0 +1,71 @@
+//! What works but may surprise. Kubernetes shows these lines to whoever applied the pod.
+
+use serde_json::Value;
+
+use super::pod::{Container, Pod, text};
+use super::{INJECTED_ANNOTATION, VOLUME};
+use crate::render::Rendering;
+
+pub(super) const MIRROR: &str =
+    "framebuffer: a static pod cannot be injected; put the output of `framebuffer-operator inject` into its file";
+
+/// The pod carries another injection than today's.
+pub(super) fn other(pod: &Pod<'_>, rendering: &Rendering) -> String {
+    let hash =
+        pod.annotation(INJECTED_ANNOTATION).map_or("made by hand".to_owned(), |hash| format!("with hash {hash}"));
+    let today = &rendering.hash;
+    format!("framebuffer: the pod came with an injection {hash}, it is left as it is; today's hash is {today}")
+}
+
+pub(super) fn collect(pod: &Pod<'_>, chosen: &[Container<'_>], rendering: &Rendering) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let path = &rendering.content.volume_mount.mount_path;
+    if pod.flag("hostNetwork") {
+        let ports: Vec<String> = rendering.ports().map(|port| port.container_port.to_string()).collect();
+        warnings.push(format!(
+            "framebuffer: the pod uses the host's network: any process of the node can reach its sidecar, and ports {} \
+             must be free there",
+            ports.join(" and ")
+        ));
+    }
+    if pod.flag("hostIPC") && path == "/dev/shm" {
+        warnings.push("framebuffer: the ring hides the host's /dev/shm, which hostIPC would show".to_owned());
+    }
+    if pod.field("resources").is_some() {
+        let memory = rendering.content.sidecar.resources.as_ref().and_then(|resources| resources.limits.as_ref());
+        let memory = memory.and_then(|limits| limits.get("memory")).map_or("", |memory| memory.0.as_str());
+        warnings.push(format!(
+            "framebuffer: the pod has resources of its own (spec.resources), which must also hold the sidecar's {memory}"
+        ));
+    }
+    for container in chosen {
+        in_container(container, rendering, &mut warnings);
+    }
+    warnings
+}
+
+fn in_container(container: &Container<'_>, rendering: &Rendering, warnings: &mut Vec<String>) {
+    let name = container.name();
+    for ours in &rendering.content.env {
+        let own = container.env().find(|variable| text(variable, "name") == ours.name);
+        if own.is_some_and(|own| own.get("value").and_then(Value::as_str) != ours.value.as_deref()) {
+            let variable = &ours.name;
+            warnings.push(format!("framebuffer: container {name} sets {variable} itself, and keeps its own value"));
+        }
+    }
+    let path = rendering.content.volume_mount.mount_path.as_str();
+    for mount in container.mounts().filter(|mount| mount.volume != VOLUME) {
+        let (inner, outer) = (mount.path, mount.volume);
+        if lies_in(inner, path) {
+            warnings.push(format!("framebuffer: container {name} mounts {outer} at {inner}, inside the ring's {path}"));
+        } else if lies_in(path, inner) {
+            warnings.push(format!(
+                "framebuffer: container {name} mounts {outer} at {inner}; the ring lies inside, at {path}"
+            ));
+        }
+    }
+}
+
+fn lies_in(inner: &str, outer: &str) -> bool {
+    inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'))
+}

@@ -1,0 +1,92 @@
+//! [`decide`]: what to do about a lease. Pure: the clock is an argument.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::LeaseSpec;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use tokio::time::Instant;
+
+pub(super) use k8s_openapi::api::coordination::v1::Lease;
+
+/// When the lease was last seen to change, on this replica's own clock.
+#[derive(Debug, Default)]
+pub(super) struct Observed {
+    version: Option<String>,
+    since: Option<Instant>,
+}
+
+impl Observed {
+    /// How long the lease has been as it is.
+    pub(super) fn age(&mut self, lease: Option<&Lease>, now: Instant) -> Duration {
+        let version = lease.and_then(|lease| lease.metadata.resource_version.clone());
+        match self.since {
+            Some(since) if version == self.version => now.duration_since(since),
+            _ => {
+                (self.version, self.since) = (version, Some(now));
+                Duration::ZERO
+            }
+        }
+    }
+}
+
+/// What to do about a lease.
+#[derive(Debug, PartialEq)]
+pub(super) enum Action {
+    /// Another holds it.
+    Wait,
+    /// There is none.
+    Create(Lease),
+    /// It is this replica's to renew, or free to take. The version in it makes a race's loser fail.
+    Replace(Lease),
+}
+
+/// Decides for `me` about a lease that has not changed for `age`.
+pub(super) fn decide(lease: Option<Lease>, age: Duration, me: &str, duration: Duration, now: Timestamp) -> Action {
+    let Some(lease) = lease else {
+        return Action::Create(Lease { spec: Some(held(None, me, duration, now)), ..Lease::default() });
+    };
+    let spec = lease.spec.as_ref();
+    let holder = spec.and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default();
+    // What the holder promised, if it promised more than we would.
+    let seconds = spec.and_then(|spec| spec.lease_duration_seconds).and_then(|seconds| u64::try_from(seconds).ok());
+    let promised = seconds.map_or(duration, Duration::from_secs).max(duration);
+    if !holder.is_empty() && holder != me && age < promised {
+        return Action::Wait;
+    }
+    let spec = held(lease.spec.as_ref(), me, duration, now);
+    Action::Replace(Lease { spec: Some(spec), ..lease })
+}
+
+fn held(before: Option<&LeaseSpec>, me: &str, duration: Duration, now: Timestamp) -> LeaseSpec {
+    let before = before.cloned().unwrap_or_default();
+    let mine = before.holder_identity.as_deref() == Some(me);
+    LeaseSpec {
+        holder_identity: Some(me.to_owned()),
+        lease_duration_seconds: i32::try_from(duration.as_secs()).ok(),
+        acquire_time: if mine { before.acquire_time } else { Some(MicroTime(now)) },
+        renew_time: Some(MicroTime(now)),
+        lease_transitions: Some(before.lease_transitions.unwrap_or(0) + i32::from(!mine)),
+        ..LeaseSpec::default()
+    }
+}
+
+/// What can be done with a lease.
+pub(super) trait LeaseExt: Sized {
+    fn named(self, name: &str) -> Self;
+    /// Without a holder; `None` if somebody else holds it.
+    fn released(self, me: &str) -> Option<Self>;
+}
+
+impl LeaseExt for Lease {
+    fn named(mut self, name: &str) -> Self {
+        self.metadata.name = Some(name.to_owned());
+        self
+    }
+
+    fn released(self, me: &str) -> Option<Self> {
+        let spec = self.spec.filter(|spec| spec.holder_identity.as_deref() == Some(me))?;
+        let spec = LeaseSpec { holder_identity: None, lease_duration_seconds: Some(1), ..spec };
+        Some(Self { spec: Some(spec), metadata: self.metadata })
+    }
+}

@@ -1,0 +1,131 @@
+//! [`Metrics`]: what the operator counts, in `OpenMetrics` text.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+/// What became of an admission request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Outcome {
+    Injected,
+    Unchanged,
+    Denied,
+    Failed,
+    Malformed,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AdmissionLabels {
+    result: Outcome,
+}
+
+impl EncodeLabelValue for Outcome {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
+        let name = match self {
+            Self::Injected => "injected",
+            Self::Unchanged => "unchanged",
+            Self::Denied => "denied",
+            Self::Failed => "failed",
+            Self::Malformed => "malformed",
+        };
+        name.encode(encoder)
+    }
+}
+
+/// What the operator counts.
+pub struct Metrics {
+    registry: Registry,
+    admissions: Family<AdmissionLabels, Counter>,
+    durations: Histogram,
+    /// Reconciliations of `FrameBuffer`s.
+    pub reconciliations: Counter,
+    /// Of these, failed ones.
+    pub reconcile_errors: Counter,
+    /// Statuses written.
+    pub status_writes: Counter,
+    /// Restarts of owners.
+    pub restarts: Counter,
+    /// 1 in the replica that leads.
+    pub leader: Gauge,
+    /// Labelled pods that are counted.
+    pub pods: Gauge,
+    /// When the serving certificate ends.
+    pub certificate_expiry: Gauge<i64, AtomicI64>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        // From 0.1 ms to 1.6 s.
+        let durations = Histogram::new((0..15).map(|power| 0.0001 * f64::from(1 << power)));
+        let mut metrics = Self {
+            registry: Registry::with_prefix("framebuffer_operator"),
+            admissions: Family::default(),
+            durations,
+            reconciliations: Counter::default(),
+            reconcile_errors: Counter::default(),
+            status_writes: Counter::default(),
+            restarts: Counter::default(),
+            leader: Gauge::default(),
+            pods: Gauge::default(),
+            certificate_expiry: Gauge::default(),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register(&mut self) {
+        let Self {
+            registry,
+            admissions,
+            durations,
+            reconciliations,
+            reconcile_errors,
+            status_writes,
+            restarts,
+            leader,
+            pods,
+            certificate_expiry,
+        } = self;
+        registry.register("build", "The operator's version", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
+        registry.register("admissions", "Admission requests, by result", admissions.clone());
+        registry.register_with_unit("admission_duration", "Time for a decision", Unit::Seconds, durations.clone());
+        registry.register("reconciliations", "Reconciliations of FrameBuffers", reconciliations.clone());
+        registry.register("reconcile_errors", "Reconciliations that failed", reconcile_errors.clone());
+        registry.register("status_writes", "Statuses written", status_writes.clone());
+        registry.register("restarts", "Restarts of Deployments, StatefulSets and DaemonSets", restarts.clone());
+        registry.register("leader", "1 in the replica that leads", leader.clone());
+        registry.register("pods", "Labelled pods that the leader counts", pods.clone());
+        let help = "When the serving certificate ends";
+        registry.register_with_unit("certificate_expiry_timestamp", help, Unit::Seconds, certificate_expiry.clone());
+    }
+
+    /// Counts an admission request.
+    pub fn admitted(&self, result: Outcome, took: Duration) {
+        self.admissions.get_or_create(&AdmissionLabels { result }).inc();
+        self.durations.observe(took.as_secs_f64());
+    }
+
+    /// `OpenMetrics` text.
+    ///
+    /// # Panics
+    ///
+    /// Never: a string can always be written to.
+    pub fn text(self: &Arc<Self>) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("writing to a string cannot fail");
+        text
+    }
+}

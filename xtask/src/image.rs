@@ -1,0 +1,161 @@
+//! `cargo xtask image`: container images with one static program each, as OCI archives.
+//!
+//! Build the programs -> put each into an image by the `Containerfile` (its targets `*-prebuilt`) -> an archive for
+//! each, and a table of sizes.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+use clap::builder::PossibleValuesParser;
+use serde::Deserialize;
+
+use crate::buildah::Buildah;
+use crate::setup::{Need, Setup};
+use crate::workspace::{TARGET, Workspace, shown};
+
+/// An image: its program and the crate that has it. It is also a target of the `Containerfile`.
+struct Image {
+    name: &'static str,
+    package: &'static str,
+    binary: &'static str,
+}
+
+const ALL: &[Image] = &[
+    Image { name: "framebuffer-operator", package: "framebuffer-operator", binary: "framebuffer-operator" },
+    Image { name: "framebuffer-sidecar", package: "framebuffer-sidecar", binary: "framebuffer-sidecar" },
+    Image { name: "framebuffer-frame-writer", package: "framebuffer-video", binary: "frame-writer" },
+    Image { name: "framebuffer-frame-reader", package: "framebuffer-video", binary: "frame-reader" },
+];
+const BUILDAH: Need = Need::Package { name: "buildah", gives: "buildah" };
+
+/// Build container images, with one static program each, as OCI archives.
+///
+/// Load them into the test cluster with `cargo xtask cluster load`. To build an image without this program, with podman,
+/// docker or buildah, see the Containerfile.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Images to build; all if none is named
+    #[arg(value_name = "IMAGE", value_parser = PossibleValuesParser::new(ALL.iter().map(|image| image.name)))]
+    images: Vec<String>,
+    /// Where to put the archives, one NAME.tar each [default: `images` in cargo's target folder]
+    #[arg(long, value_name = "DIR")]
+    push_archive: Option<PathBuf>,
+    /// The images' tag: localhost/NAME:TAG
+    #[arg(long, default_value = "test")]
+    tag: String,
+    /// `fast` builds in a fraction of the time and gives larger programs
+    #[arg(long, default_value = "release", value_parser = ["release", "fast"])]
+    profile: String,
+}
+
+/// Does what `args` say.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let workspace = Workspace::find()?;
+    Setup::new()?.provide(BUILDAH)?;
+    let archives = build(&workspace, args)?;
+    println!("\nload them: cargo xtask cluster load {}", shown_paths(&archives));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Builds all images that `args` name and whose crates exist; their archives.
+pub(crate) fn build(workspace: &Workspace, args: &Args) -> Result<Vec<PathBuf>> {
+    let chosen = |image: &&Image| args.images.is_empty() || args.images.iter().any(|name| name == image.name);
+    let programs = programs_here(workspace)?;
+    let is_here = |image: &&Image| programs.contains(&(image.package.into(), image.binary.into()));
+    let (there, missing): (Vec<_>, Vec<_>) = ALL.iter().filter(chosen).partition(is_here);
+    for image in &missing {
+        println!("skipped {}: no crate {} with a program {} here", image.name, image.package, image.binary);
+    }
+    ensure!(!there.is_empty(), "there is nothing to build");
+    let programs = build_programs(workspace, &args.profile, &there)?;
+    let folder = match &args.push_archive {
+        Some(folder) => std::path::absolute(folder).context("--push-archive is not a path")?,
+        None => workspace.target.join("images"),
+    };
+    fs::create_dir_all(&folder).with_context(|| format!("failed to create {}", folder.display()))?;
+    let buildah = Buildah::new(&folder)?;
+    let mut table = format!("{:<28}{:>12}{:>12}\n", "image", "program", "archive");
+    let mut archives = Vec::new();
+    for image in there {
+        let name = format!("localhost/{}:{}", image.name, args.tag);
+        let target = format!("{}-prebuilt", image.name);
+        buildah.build(&workspace.root.join("Containerfile"), &programs, &name, &["--target", &target])?;
+        let archive = folder.join(format!("{}.tar", image.name));
+        buildah.push(&name, &archive)?;
+        let sizes = [programs.join(image.binary), archive.clone()].map(|file| mebibytes(&file));
+        let [program, packed] = sizes;
+        let _ = writeln!(table, "{:<28}{:>12}{:>12}", image.name, program?, packed?);
+        archives.push(archive);
+    }
+    print!("\n{table}");
+    Ok(archives)
+}
+
+/// Crates of the repository and their programs.
+fn programs_here(workspace: &Workspace) -> Result<Vec<(String, String)>> {
+    #[derive(Deserialize)]
+    struct Metadata {
+        packages: Vec<Package>,
+    }
+    #[derive(Deserialize)]
+    struct Package {
+        name: String,
+        targets: Vec<Target>,
+    }
+    #[derive(Deserialize)]
+    struct Target {
+        name: String,
+        kind: Vec<String>,
+    }
+    let output = workspace.cargo(["metadata", "--no-deps", "--format-version=1"]).output();
+    let output = output.context("failed to start cargo metadata")?.stdout;
+    let Metadata { packages } = serde_json::from_slice(&output).context("failed to parse what cargo metadata says")?;
+    let programs = packages.into_iter().flat_map(|Package { name, targets }| {
+        let programs = targets.into_iter().filter(|target| target.kind.iter().any(|kind| kind == "bin"));
+        programs.map(move |target| (name.clone(), target.name))
+    });
+    Ok(programs.collect())
+}
+
+/// Builds the programs static, says in which folder they are.
+fn build_programs(workspace: &Workspace, profile: &str, images: &[&Image]) -> Result<PathBuf> {
+    let target = workspace.target_for("static");
+    let mut cargo = workspace.cargo(["build", "--locked", "--target", TARGET, "--profile", profile]);
+    cargo.arg("--target-dir").arg(&target).env("RUSTFLAGS", "-C target-feature=+crt-static");
+    for image in images {
+        cargo.args(["--package", image.package, "--bin", image.binary]);
+    }
+    println!("$ {}", shown(&cargo));
+    ensure!(cargo.status().context("failed to start cargo")?.success(), "failed to build the programs");
+    Ok(target.join(TARGET).join(profile))
+}
+
+fn mebibytes(file: &Path) -> Result<String> {
+    let size = file.metadata().with_context(|| format!("failed to look at {}", file.display()))?.len();
+    let tenths = (size * 10).div_ceil(1 << 20);
+    Ok(format!("{}.{} MiB", tenths / 10, tenths % 10))
+}
+
+fn shown_paths(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_image_has_its_two_targets_in_the_containerfile() {
+        let file = fs::read_to_string(Workspace::find().unwrap().root.join("Containerfile")).unwrap();
+        for image in ALL {
+            for target in [image.name.to_owned(), format!("{}-prebuilt", image.name)] {
+                assert!(file.lines().any(|line| line.ends_with(&format!(" AS {target}"))), "{target}");
+            }
+            assert!(file.contains(&format!("ENTRYPOINT [\"/{}\"]", image.binary)), "{}", image.binary);
+        }
+        assert_eq!(file.matches("USER 65532:65532").count(), ALL.len());
+    }
+}
