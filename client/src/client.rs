@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use crate::checksum::{Checksum, copy_and_hash};
+use crate::checksum::{Checksum, copy_in, copy_out};
 use crate::error::{Error, FrameBufferTimeout, TimeoutReason};
 use crate::frame::Frame;
 use crate::key::Key;
@@ -215,8 +215,8 @@ impl FrameBufferClient {
             ring.begin_read(frame, hold.pin())?;
             let mut data = Vec::with_capacity(frame.size as usize);
             // SAFETY: the capacity is the frame's size.
-            unsafe { copy_out(membership, hold, frame, data.as_mut_ptr())? };
-            // SAFETY: copy_out has written all of it.
+            unsafe { copy_frame(membership, hold, frame, data.as_mut_ptr())? };
+            // SAFETY: copy_frame has written all of it.
             unsafe { data.set_len(frame.size as usize) };
             Ok(data)
         });
@@ -236,7 +236,7 @@ impl FrameBufferClient {
         let read = membership.with_pin(|ring, hold, _| {
             ring.begin_read(frame, hold.pin())?;
             // SAFETY: the buffer's length is the frame's size.
-            unsafe { copy_out(membership, hold, frame, buffer.as_mut_ptr()) }
+            unsafe { copy_frame(membership, hold, frame, buffer.as_mut_ptr()) }
         });
         read.map(|((), _)| ())
     }
@@ -266,7 +266,7 @@ fn fill(membership: &Membership, hold: &Hold<'_>, offset: u64, data: &[u8]) -> F
     let payload = membership.segment().payload(offset);
     // SAFETY: at least data.len() bytes are allocated there and nobody else touches them: they are pinned and we are their
     // one writer (the ring's invariant). `data` is private memory, or a view, which is another range of the ring.
-    let checksum = unsafe { copy_and_hash(data.as_ptr(), payload, data.len()) };
+    let checksum = unsafe { copy_in(data, payload) };
     let frame = Frame { offset, size: data.len() as u64, checksum };
     membership.ring().commit(&frame, nanoseconds_since_1970(), hold.slot());
     frame
@@ -277,11 +277,11 @@ fn fill(membership: &Membership, hold: &Hold<'_>, offset: u64, data: &[u8]) -> F
 /// # Safety
 ///
 /// `to` is valid for writes of `frame.size` bytes.
-unsafe fn copy_out(membership: &Membership, hold: &Hold<'_>, frame: &Frame, to: *mut u8) -> Result<(), Error> {
+unsafe fn copy_frame(membership: &Membership, hold: &Hold<'_>, frame: &Frame, to: *mut u8) -> Result<(), Error> {
     let payload = membership.segment().payload(frame.offset);
     // SAFETY: the frame is committed and pinned, so nobody writes to its bytes (the ring's invariant), and they are mapped,
     // since it is not larger than the ring; the caller vouches for `to`.
-    let found = unsafe { copy_and_hash(payload, to, frame.size as usize) };
+    let found = unsafe { copy_out(payload, to, frame.size as usize) };
     check(membership, hold, frame, found)?;
     membership.ring().count(hold.slot(), Counter::FramesRead, 1);
     membership.ring().count(hold.slot(), Counter::BytesRead, frame.size);

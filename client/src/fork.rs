@@ -9,8 +9,8 @@
 
 use std::fs::File;
 use std::num::NonZeroUsize;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use nix::libc;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
@@ -20,7 +20,12 @@ use crate::own_file::{OwnFile, close_files_of_parent};
 /// The number of this process: another one in every forked child.
 pub(crate) fn generation() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
-    let word = WIPED.get_or_init(wiped_word);
+    // Acquire, pairs with the Release of `first_word`.
+    let word = match NonNull::new(WIPED.load(Ordering::Acquire)) {
+        // SAFETY: only ever set to a word that lives for ever.
+        Some(word) => unsafe { word.as_ref() },
+        None => first_word(),
+    };
     match word.load(Ordering::Relaxed) {
         0 => {
             // The first call in this process. Of several threads one sets the number.
@@ -31,7 +36,19 @@ pub(crate) fn generation() -> u64 {
     }
 }
 
-static WIPED: OnceLock<&'static AtomicU64> = OnceLock::new();
+/// A word that is zero in a forked child. Null before the first call.
+static WIPED: AtomicPtr<AtomicU64> = AtomicPtr::new(std::ptr::null_mut());
+
+/// Makes the word, or takes that of a thread that was faster.
+fn first_word() -> &'static AtomicU64 {
+    let new = wiped_word();
+    let made = std::ptr::from_ref(new).cast_mut();
+    match WIPED.compare_exchange(std::ptr::null_mut(), made, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => new,
+        // SAFETY: only ever set to a word that lives for ever.
+        Err(theirs) => unsafe { &*theirs },
+    }
+}
 
 /// A word that is zero in a forked child.
 fn wiped_word() -> &'static AtomicU64 {
@@ -51,8 +68,9 @@ fn wiped_word() -> &'static AtomicU64 {
 }
 
 extern "C" fn after_fork_in_child() {
-    if let Some(word) = WIPED.get() {
-        word.store(0, Ordering::Relaxed);
+    if let Some(word) = NonNull::new(WIPED.load(Ordering::Acquire)) {
+        // SAFETY: only ever set to a word that lives for ever.
+        unsafe { word.as_ref() }.store(0, Ordering::Relaxed);
     }
     close_files_of_parent();
 }

@@ -74,7 +74,8 @@ impl Sizes {
     fn next(self, random: &mut Random) -> usize {
         match self {
             Self::Equal => EIGHTH as usize,
-            Self::Random => random.below(EIGHTH) as usize,
+            // At most 7 ranges are held at once: of 8 KiB, and as much between them, they leave room.
+            Self::Random => random.below(EIGHTH / 2) as usize,
         }
     }
 }
@@ -187,7 +188,7 @@ fn all_at_once<'c>(ring: &TestRing, sizes: Sizes, client_of: impl Fn(usize) -> &
         threads.into_iter().map(|thread| thread.join().expect("no panic")).collect::<Vec<_>>()
     });
     let stats = ring.server.stats().expect("stats");
-    assert!(stats.laps > ROUNDS / 8, "the ring laps often: {stats:?}");
+    assert!(stats.laps > ROUNDS / 32, "the ring laps often: {stats:?}");
     assert!(tallies.iter().skip(1).step_by(3).all(|reader| reader.intact > 0), "readers found frames: {tallies:?}");
     assert_eq!(stats.pins, 0);
     assert_eq!(stats.counters.timeouts_mismatch, 0);

@@ -173,9 +173,7 @@ fn every_kind_of_owner_gets_pods_with_the_ring() {
         let mut template = pod("any", &[framebuffer_e2e::objects::script("app", "ls /dev/shm/framebuffer-*")]);
         let template = json!({"metadata": {"labels": template["metadata"]["labels"]}, "spec": template["spec"].take()});
         let job = json!({"template": template});
-        space
-            .accept(&json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "job"}, "spec": job}))
-            .await;
+        space.accept(&json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "job"}, "spec": job})).await;
         let cron = json!({"schedule": "* * * * *", "jobTemplate": {"spec": job}});
         space
             .accept(&json!({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "cron"}, "spec": cron}))

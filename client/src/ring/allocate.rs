@@ -1,14 +1,18 @@
 //! Allocation: moving the head on, past whatever somebody holds.
 
+use super::participants::Holder;
 use super::pin::{Pin, Range};
 use super::{Ring, RingMemory, SlotLocks};
 use crate::error::Error;
-use crate::layout::{FRAME_ALIGN, HEADER_SIZE, state};
+use crate::layout::{FRAME_ALIGN, HEADER_SIZE, PARTICIPANTS, PINS, state};
 use crate::stats::Counter;
 use crate::sync::{Ordering, fence};
 
 /// Stream positions beyond this are not reached in any ring's life (at 100 GB/s in 2.9 years): a head there is damage.
 const MAX_POSITION: u64 = 1 << 63;
+
+/// Each pin can be in the way once, each slot be cleared once. More than that is somebody scribbling on the slots.
+const MOST_OBSTACLES: usize = PARTICIPANTS * (PINS + 1);
 
 impl<M: RingMemory> Ring<M> {
     /// Allocates a frame of `size` bytes and returns its payload's stream offset. `pin` holds the frame afterwards.
@@ -86,17 +90,22 @@ impl<M: RingMemory> Ring<M> {
             return Err(Error::Corrupt { what: "head", value: head });
         }
         let mut start = head;
-        while start - head < capacity {
+        for _ in 0..MOST_OBSTACLES {
+            if start - head >= capacity {
+                break;
+            }
             let range = Range { start, end: start + length };
             let Some((slot, held)) = self.obstacle(range, head, pin.place()) else {
                 return Ok(range);
             };
-            if self.reap(slot, locks) {
-                self.count(pin.place().0, Counter::Reaped, 1);
-                continue;
+            match self.reap(slot, locks) {
+                Holder::Alive => {
+                    start += distance_past(held, start, capacity).next_multiple_of(FRAME_ALIGN);
+                    self.count(pin.place().0, Counter::Hops, 1);
+                }
+                Holder::Gone => {}
+                Holder::Dead => self.count(pin.place().0, Counter::Reaped, 1),
             }
-            start += distance_past(held, start, capacity).next_multiple_of(FRAME_ALIGN);
-            self.count(pin.place().0, Counter::Hops, 1);
         }
         Err(Error::Exhausted { size, pins: self.pins() })
     }

@@ -46,13 +46,11 @@ impl Locks {
 }
 
 impl SlotLocks for Locks {
-    fn with_lock(&self, slot: usize, action: impl FnOnce()) -> bool {
-        let taken = self.take(slot);
-        if taken {
+    fn with_lock(&self, slot: usize, action: impl FnOnce()) {
+        if self.take(slot) {
             action();
             self.release(slot);
         }
-        taken
     }
 }
 

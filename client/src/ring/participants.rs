@@ -13,11 +13,21 @@ pub(crate) struct Seat {
     pub(crate) incarnation: u64,
 }
 
+/// What has become of a slot's participant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// It lives, or it cannot be known.
+    Alive,
+    /// It has given the slot back, or somebody else has cleared it.
+    Gone,
+    /// It was dead, and the slot is clear now.
+    Dead,
+}
+
 /// Who lives: a slot's holder has the slot's lock for as long as it does.
 pub(crate) trait SlotLocks {
-    /// Runs `action` while holding the lock of `slot`, and returns whether it did: not so if somebody holds the lock,
-    /// or it cannot be known.
-    fn with_lock(&self, slot: usize, action: impl FnOnce()) -> bool;
+    /// Runs `action` while holding the lock of `slot`. Does not if somebody else holds the lock, or it cannot be known.
+    fn with_lock(&self, slot: usize, action: impl FnOnce());
 }
 
 impl<M: RingMemory> Ring<M> {
@@ -42,17 +52,25 @@ impl<M: RingMemory> Ring<M> {
         self.memory.slot(seat.slot).incarnation.load(Ordering::Acquire) == seat.incarnation
     }
 
-    /// Clears the slot if its participant is dead, and returns whether it was.
+    /// Clears the slot if its participant is dead, and says what has become of it.
     ///
     /// The slot's lock is held meanwhile, so a new participant cannot enrol there and lose its pins to this.
-    pub(crate) fn reap(&self, slot: usize, locks: &impl SlotLocks) -> bool {
-        locks.with_lock(slot, || self.vacate(slot))
+    pub(crate) fn reap(&self, slot: usize, locks: &impl SlotLocks) -> Holder {
+        let mut found = Holder::Alive;
+        locks.with_lock(slot, || {
+            let is_enrolled = self.memory.enrolled(slot / 64).load(Ordering::Acquire) & 1 << (slot % 64) != 0;
+            found = if is_enrolled { Holder::Dead } else { Holder::Gone };
+            if is_enrolled {
+                self.vacate(slot);
+            }
+        });
+        found
     }
 
     /// Clears the slots of all dead participants and returns how many there were. `counted_in` is the caller's slot.
     #[cfg_attr(loom, allow(dead_code))]
     pub(crate) fn reap_all(&self, counted_in: usize, locks: &impl SlotLocks) -> usize {
-        let reaped = self.enrolled().filter(|&slot| self.reap(slot, locks)).count();
+        let reaped = self.enrolled().filter(|&slot| self.reap(slot, locks) == Holder::Dead).count();
         self.count(counted_in, Counter::Reaped, reaped as u64);
         reaped
     }

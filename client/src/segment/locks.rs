@@ -69,19 +69,18 @@ impl Probe {
 }
 
 impl SlotLocks for Probe {
-    fn with_lock(&self, slot: usize, action: impl FnOnce()) -> bool {
+    fn with_lock(&self, slot: usize, action: impl FnOnce()) {
         // Another thread is asking already: as good as not knowing.
-        let Ok(file) = self.file.try_lock() else { return false };
-        let Some(file) = file.get() else { return false };
+        let Ok(file) = self.file.try_lock() else { return };
+        let Some(file) = file.get() else { return };
         let byte = slot_byte(slot);
         if !matches!(try_lock(file, byte, libc::F_WRLCK), Ok(true)) {
-            return false;
+            return;
         }
         action();
         if let Err(error) = try_lock(file, byte, libc::F_UNLCK) {
             tracing::warn!(%error, slot, "failed to unlock a slot");
         }
-        true
     }
 }
 
