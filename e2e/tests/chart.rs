@@ -1,1 +1,76 @@
-//! x
+//! The chart's life: upgrade, rollback, uninstall, install. What it renders is tested in `charts/tests`.
+
+use framebuffer_e2e::cluster::{OPERATOR, RELEASE, SYSTEM, install};
+use framebuffer_e2e::objects::{RING, framebuffer, idle, pod};
+use framebuffer_e2e::program::helm;
+use framebuffer_e2e::{Space, alone};
+use framebuffer_operator::api::FrameBuffer;
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::apps::v1::Deployment;
+use serde_json::json;
+
+/// Does something to the chart while labelled pods are created all the time; how many were accepted and what refused.
+async fn meanwhile(space: &Space, change: impl FnOnce() + Send + 'static) -> (usize, Vec<String>) {
+    let change = tokio::task::spawn_blocking(change);
+    let (mut accepted, mut refused) = (0, Vec::new());
+    while !change.is_finished() {
+        match space.try_dry(&pod("meanwhile", &[idle("app")])).await {
+            Ok(_) => accepted += 1,
+            Err(error) => refused.push(error.to_string()),
+        }
+    }
+    change.await.expect("helm has done it");
+    (accepted, refused)
+}
+
+async fn arguments(space: &Space) -> String {
+    let operator = space.api_in::<Deployment>(SYSTEM).get(OPERATOR).await.unwrap();
+    json!(operator.spec.unwrap().template.spec.unwrap().containers[0].args).to_string()
+}
+
+#[test]
+fn no_labelled_pod_is_refused_during_an_upgrade_and_a_rollback() {
+    alone(async |space| {
+        space.accept(&framebuffer(&json!({"size": "1Mi"}))).await;
+        let before = arguments(space).await;
+        let upgrade = meanwhile(space, || install(&["--set", "log.level=debug"])).await;
+        let during = arguments(space).await;
+        let rollback = || drop(helm(&["rollback", RELEASE, "--namespace", SYSTEM, "--wait", "--timeout", "3m"]));
+        let rollback = meanwhile(space, rollback).await;
+        assert!(!before.contains("debug") && during.contains("debug"), "{before} {during}");
+        assert_eq!(arguments(space).await, before);
+        for (accepted, refused) in [upgrade, rollback] {
+            assert!(accepted > 10, "{accepted} pods only");
+            assert_eq!(refused, Vec::<String>::new());
+        }
+    });
+}
+
+#[test]
+fn the_charts_own_test_succeeds() {
+    alone(async |_| {
+        let said = helm(&["test", RELEASE, "--namespace", SYSTEM, "--timeout", "2m"]);
+        assert!(said.contains("Succeeded") && !said.contains("Failed"), "{said}");
+    });
+}
+
+#[test]
+fn framebuffers_outlive_an_uninstallation_and_work_again_after_an_installation() {
+    alone(async |space| {
+        space.accept(&framebuffer(&json!({"size": "1Mi"}))).await;
+        space.accept(&pod("running", &[idle("app")])).await;
+        space.ready("running").await;
+        helm(&["uninstall", RELEASE, "--namespace", SYSTEM, "--wait", "--timeout", "3m"]);
+        let kept = space.api::<FrameBuffer>().get_opt(RING).await.unwrap();
+        let webhook = space.api_all::<MutatingWebhookConfiguration>().get_opt(OPERATOR).await.unwrap();
+        let operator = space.api_in::<Deployment>(SYSTEM).get_opt(OPERATOR).await.unwrap();
+        // Before anything can fail: the next test needs it.
+        install(&[]);
+        assert!(kept.is_some(), "the FrameBuffer is gone");
+        assert!(webhook.is_none() && operator.is_none(), "something was not uninstalled");
+        space.ready("running").await;
+        let created = space.accept(&pod("again", &[idle("app")])).await;
+        assert_eq!(created["spec"]["initContainers"][0]["name"], "framebuffer-sidecar");
+        space.ready("again").await;
+    });
+}

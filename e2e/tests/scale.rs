@@ -1,1 +1,137 @@
-//! x
+//! What it costs: thousands of pods, and the time until a pod is ready.
+
+use std::time::{Duration, Instant};
+
+use framebuffer_e2e::cluster::SYSTEM;
+use framebuffer_e2e::numbers::{Histogram, api_server_metrics, histogram, measured, quantile, served, since, usage};
+use framebuffer_e2e::objects::{RING, framebuffer, idle, plain_pod, pod, without_node};
+use framebuffer_e2e::space::size;
+use framebuffer_e2e::{Space, alone};
+use framebuffer_operator::api::FrameBuffer;
+use futures::{StreamExt as _, stream};
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
+use kube::api::DeleteParams;
+use serde_json::{Value, json};
+
+use crate::webhook::operator_pods;
+
+const PODS: i32 = 5000;
+/// More would measure the queue of a machine with two cores.
+const AT_ONCE: usize = 4;
+
+fn by_the_api_server() -> Histogram {
+    histogram(&api_server_metrics(), "apiserver_admission_webhook_admission_duration_seconds", "inject.framebuffer.dev")
+}
+
+async fn operators(space: &Space) -> Vec<Pod> {
+    space.api_in::<Pod>(SYSTEM).list(&operator_pods()).await.unwrap().items
+}
+
+async fn by_the_operator(space: &Space) -> Histogram {
+    let mut sum = Histogram::new();
+    for operator in operators(space).await {
+        let text = served(SYSTEM, &operator.name_any(), 8080, "/metrics");
+        for (bound, count) in histogram(&text, "framebuffer_operator_admission_duration_seconds", "") {
+            *sum.entry(bound).or_default() += count;
+        }
+    }
+    sum
+}
+
+fn counts(framebuffer: &FrameBuffer) -> Option<(i32, i32)> {
+    framebuffer.status.as_ref()?.pods.map(|pods| (pods.matched, pods.outdated))
+}
+
+#[test]
+fn five_thousand_pods_are_injected_counted_and_cost_little() {
+    alone(async |space| {
+        space.accept(&framebuffer(&json!({"size": "1Mi"}))).await;
+        let (api_server, own) = (by_the_api_server(), by_the_operator(space).await);
+        let start = Instant::now();
+        stream::iter(0..PODS)
+            .for_each_concurrent(AT_ONCE, async |number| {
+                let mut pod = pod(&format!("pod-{number}"), &[idle("app")]);
+                without_node(&mut pod);
+                space.accept(&pod).await;
+            })
+            .await;
+        let took = start.elapsed();
+        space.wait(RING, "to count all pods", |found: &FrameBuffer| counts(found) == Some((PODS, 0))).await;
+        measured(&format!("{PODS} labelled pods created in {took:?}, counted {:?} later", start.elapsed() - took));
+        let api_server = since(&api_server, &by_the_api_server());
+        let own = since(&own, &by_the_operator(space).await);
+        for (who, found) in [("the API server", &api_server), ("the operator", &own)] {
+            let [p50, p99] = [0.5, 0.99].map(|part| quantile(found, part));
+            measured(&format!("admission by {who}: p50 {p50:.2} ms, p99 {p99:.2} ms, of {:?}", found));
+        }
+        let change = Instant::now();
+        space.merge::<FrameBuffer>(RING, &size("2Mi")).await;
+        space.wait(RING, "to count all pods as outdated", |found: &FrameBuffer| counts(found) == Some((PODS, PODS))).await;
+        let counted = change.elapsed();
+        measured(&format!("a change of the spec was counted after {counted:?}"));
+        at_rest(space).await;
+        let pods = space.api::<Pod>();
+        pods.delete_collection(&DeleteParams::default().grace_period(0), &kube::api::ListParams::default()).await.unwrap();
+        space.wait(RING, "to count no pods", |found: &FrameBuffer| counts(found) == Some((0, 0))).await;
+        assert!(quantile(&own, 0.99) < 10.0, "{own:?}");
+        assert!(quantile(&api_server, 0.99) < 25.0, "{api_server:?}");
+        assert!(counted < Duration::from_secs(10), "{counted:?}");
+    });
+}
+
+/// Memory and CPU of the operator while nothing happens.
+async fn at_rest(space: &Space) {
+    for operator in operators(space).await {
+        let name = operator.name_any();
+        let node = operator.spec.and_then(|spec| spec.node_name).unwrap();
+        let mut samples = Vec::new();
+        space
+            .until("the kubelet has measured twice", async || {
+                let new = usage(&node, SYSTEM, &name, "operator").map(|usage| (Instant::now(), usage));
+                // The kubelet measures every ten seconds or so.
+                if samples.last().is_none_or(|(_, last): &(Instant, framebuffer_e2e::numbers::Usage)| {
+                    new.is_some_and(|(_, new)| new.cpu != last.cpu)
+                }) {
+                    samples.extend(new);
+                }
+                samples.len() >= 3
+            })
+            .await;
+        // Not from the first: it may be of before.
+        let [(from, before), (to, after)] = samples[samples.len() - 2..] else { unreachable!("there are three") };
+        let cpu = Duration::from_nanos(after.cpu - before.cpu).as_secs_f64() / (to - from).as_secs_f64() * 1000.0;
+        let memory = after.memory >> 20;
+        measured(&format!("operator {name} at rest with {PODS} pods: {memory} MiB, {cpu:.1} thousandths of a core"));
+        assert!(after.memory < 64 << 20, "{memory} MiB");
+        assert!(cpu < 50.0, "{cpu} thousandths of a core at rest");
+    }
+}
+
+async fn time_to_ready(space: &Space, name: &str, pod: &Value) -> Duration {
+    let start = Instant::now();
+    space.accept(pod).await;
+    space.ready(name).await;
+    let took = start.elapsed();
+    space.api::<Pod>().delete(name, &DeleteParams::default().grace_period(0)).await.unwrap();
+    took
+}
+
+#[test]
+fn a_pod_with_the_ring_is_ready_soon_after_one_without() {
+    alone(async |space| {
+        space.accept(&framebuffer(&json!({"size": "64Mi"}))).await;
+        let (mut without, mut with) = (Vec::new(), Vec::new());
+        for round in 0..7 {
+            let (plain, labelled) = (format!("plain-{round}"), format!("labelled-{round}"));
+            without.push(time_to_ready(space, &plain, &plain_pod(&plain, &[idle("app")])).await);
+            with.push(time_to_ready(space, &labelled, &pod(&labelled, &[idle("app")])).await);
+        }
+        without.sort();
+        with.sort();
+        let (plain, labelled) = (without[3], with[3]);
+        measured(&format!("ready without the ring after {plain:?}, with it after {labelled:?} (medians of 7)"));
+        // Aimed at: 1 s. Two, for a machine that is busy.
+        assert!(labelled < plain + Duration::from_secs(2), "{without:?} {with:?}");
+    });
+}
