@@ -4,13 +4,15 @@ use std::env;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use kube::Client;
 use tokio::sync::RwLock;
 
-use crate::program::helm;
-use crate::space::Space;
+use crate::program::{helm, output};
+use crate::space::{PATIENCE, Space};
 
 /// The operator's namespace.
 pub const SYSTEM: &str = "framebuffer-system";
@@ -77,10 +79,34 @@ pub fn install(more: &[&str]) {
     let mut arguments = vec!["upgrade", "--install", RELEASE, &chart, "--namespace", SYSTEM, "--create-namespace"];
     let registry = format!("image.registry={}", registry());
     let tag = format!("image.tag={}", tag());
-    // A new operator answers soon after its readiness, so the wait is for all that `helm install --wait` promises.
     arguments.extend(["--set", &registry, "--set", &tag, "--reset-values", "--wait", "--timeout", "3m"]);
     arguments.extend(more);
     helm(&arguments);
+    // The operator is ready before the API server trusts it: its CA comes from the leader, and a leader that was uninstalled
+    // could not give its lease back.
+    wait_until_trusted();
+}
+
+/// Waits until the API server and the webhook understand each other.
+fn wait_until_trusted() {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let pod = [
+            "run",
+            "trusted",
+            "--namespace=default",
+            "--image=none",
+            "--labels=framebuffer.dev/inject=no-such-framebuffer",
+            "--dry-run=server",
+        ];
+        let said = String::from_utf8_lossy(&output("kubectl", &pod).stderr).into_owned();
+        // It answers, if only with a refusal.
+        if said.contains("no-such-framebuffer") && said.contains("does not exist") {
+            return;
+        }
+        assert!(Instant::now() < deadline, "the webhook does not answer: {said}");
+        sleep(Duration::from_millis(200));
+    }
 }
 
 /// The chart's folder.

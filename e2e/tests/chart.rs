@@ -1,6 +1,7 @@
 //! The chart's life: upgrade, rollback, uninstall, install. What it renders is tested in `charts/tests`.
 
 use framebuffer_e2e::cluster::{OPERATOR, RELEASE, SYSTEM, install};
+use framebuffer_e2e::numbers::measured;
 use framebuffer_e2e::objects::{RING, framebuffer, idle, pod};
 use framebuffer_e2e::program::helm;
 use framebuffer_e2e::{Space, alone};
@@ -65,7 +66,9 @@ fn framebuffers_outlive_an_uninstallation_and_work_again_after_an_installation()
         let webhook = space.api_all::<MutatingWebhookConfiguration>().get_opt(OPERATOR).await.unwrap();
         let operator = space.api_in::<Deployment>(SYSTEM).get_opt(OPERATOR).await.unwrap();
         // Before anything can fail: the next test needs it.
+        let start = std::time::Instant::now();
         install(&[]);
+        measured(&format!("installed again, and trusted, after {:?}", start.elapsed()));
         assert!(kept.is_some(), "the FrameBuffer is gone");
         assert!(webhook.is_none() && operator.is_none(), "something was not uninstalled");
         space.ready("running").await;

@@ -69,7 +69,7 @@ impl Workspace {
 }
 
 /// Removes what cargo told this program about its own package: build scripts of other packages may look at it.
-fn without_package_variables(command: &mut Command) {
+pub(crate) fn without_package_variables(command: &mut Command) {
     for (name, _) in env::vars_os() {
         let of_a_package = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"]
             .iter()

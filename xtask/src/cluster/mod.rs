@@ -132,6 +132,11 @@ impl Cluster {
         Ok(command)
     }
 
+    /// Ends it, and checks that nothing is left.
+    pub(crate) fn down(self) -> Result<()> {
+        down::down()
+    }
+
     /// Imports images into the node.
     pub(crate) fn load(&self, archives: &[PathBuf]) -> Result<()> {
         for archive in archives {
@@ -159,6 +164,11 @@ impl Cluster {
         let error = self.command(program)?.args(arguments).exec();
         Err(error).context("failed to start nsenter")
     }
+}
+
+/// Helm as the cluster has it, built if it is not there yet.
+pub(crate) fn helm(workspace: &Workspace, setup: &Setup) -> Result<PathBuf> {
+    Ok(programs::provide(workspace, setup)?.join("helm"))
 }
 
 fn ensure_root() -> Result<()> {

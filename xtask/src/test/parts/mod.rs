@@ -6,6 +6,7 @@
 
 use super::Part;
 
+mod cluster;
 mod fuzz;
 mod lints;
 mod sanitizers;
@@ -22,4 +23,6 @@ pub(super) const ALL: &[Part] = &[
     sanitizers::SANITIZERS,
     fuzz::FUZZ,
     lints::DENY,
+    cluster::CHART,
+    cluster::CLUSTER,
 ];
