@@ -31,10 +31,13 @@ fn a_deleted_secret_comes_back_with_a_new_authority_that_the_api_server_trusts()
         let secret = wait_in(secrets, SECRET, "to come back", renewed).await;
         let new = authority(&secret).unwrap();
         let trusted = |found: &MutatingWebhookConfiguration| {
-            bundle(found).is_some_and(|bundle| String::from_utf8_lossy(&bundle.0).contains(&*String::from_utf8_lossy(&new.0)))
+            bundle(found)
+                .is_some_and(|bundle| String::from_utf8_lossy(&bundle.0).contains(&*String::from_utf8_lossy(&new.0)))
         };
         wait_in(space.api_all(), OPERATOR, "to trust it", trusted).await;
-        space.until("labelled pods are accepted", async || space.try_dry(&pod("app", &[idle("app")])).await.is_ok()).await;
+        space
+            .until("labelled pods are accepted", async || space.try_dry(&pod("app", &[idle("app")])).await.is_ok())
+            .await;
         // And not only by chance: by either replica.
         for number in 0..20 {
             space.try_dry(&pod(&format!("app-{number}"), &[idle("app")])).await.unwrap();
@@ -49,7 +52,9 @@ fn an_edited_webhook_configuration_is_repaired() {
         let api = space.api_all::<MutatingWebhookConfiguration>();
         let good = bundle(&api.get(OPERATOR).await.unwrap()).unwrap();
         let edit = async |patch: serde_json::Value| {
-            api.patch(OPERATOR, &PatchParams::default(), &Patch::Json::<()>(serde_json::from_value(patch).unwrap())).await.unwrap();
+            api.patch(OPERATOR, &PatchParams::default(), &Patch::Json::<()>(serde_json::from_value(patch).unwrap()))
+                .await
+                .unwrap();
         };
         let repaired = |found: &MutatingWebhookConfiguration| bundle(found).as_ref() == Some(&good);
         edit(json!([{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}])).await;
@@ -59,6 +64,8 @@ fn an_edited_webhook_configuration_is_repaired() {
         let wrong = &secret.data.unwrap()["tls.crt"];
         edit(json!([{"op": "replace", "path": "/webhooks/0/clientConfig/caBundle", "value": wrong}])).await;
         wait_in(api.clone(), OPERATOR, "to be repaired after an edit", repaired).await;
-        space.until("labelled pods are accepted", async || space.try_dry(&pod("app", &[idle("app")])).await.is_ok()).await;
+        space
+            .until("labelled pods are accepted", async || space.try_dry(&pod("app", &[idle("app")])).await.is_ok())
+            .await;
     });
 }

@@ -86,7 +86,8 @@ fn a_large_ring_is_charged_to_the_sidecar_and_within_its_limit() {
         space.accept(&large).await;
         let pod = space.ready("large").await;
         let ring = space.exec("large", "app", &["/bin/sh", "-c", "stat -c '%s %b %B' /dev/shm/framebuffer-*"]);
-        let [size, blocks, block] = ring.split_whitespace().map(|number| number.parse::<u64>().unwrap()).collect::<Vec<_>>()[..]
+        let [size, blocks, block] =
+            ring.split_whitespace().map(|number| number.parse::<u64>().unwrap()).collect::<Vec<_>>()[..]
         else {
             panic!("{ring}")
         };
@@ -95,10 +96,11 @@ fn a_large_ring_is_charged_to_the_sidecar_and_within_its_limit() {
         space.exec("large", "app", &["/bin/sh", "-c", "cat /dev/shm/framebuffer-* > /dev/null"]);
         let node = pod.spec.as_ref().unwrap().node_name.clone().unwrap();
         let of = |container: &str| usage(&node, &space.name, "large", container);
-        space.until("the kubelet has measured the pod", async || {
-            of(SIDECAR).is_some_and(|used| used.memory > size) && of("app").is_some()
-        })
-        .await;
+        space
+            .until("the kubelet has measured the pod", async || {
+                of(SIDECAR).is_some_and(|used| used.memory > size) && of("app").is_some()
+            })
+            .await;
         let (sidecar, app) = (of(SIDECAR).unwrap().memory, of("app").unwrap().memory);
         // The account has page tables and probes in it as well; what is resident, the kernel tells.
         let status = "cat /proc/$(pidof framebuffer-sidecar | tr ' ' '\\n' | sort -n | head -n 1)/status";
@@ -150,7 +152,11 @@ fn a_ring_larger_than_any_node_is_told_in_the_pods_events_and_status() {
         };
         space.wait("huge", "to be unschedulable", unschedulable).await;
         let counted = |found: &FrameBuffer| {
-            found.status.as_ref().and_then(|status| status.pods).is_some_and(|pods| (pods.matched, pods.ready) == (1, 0))
+            found
+                .status
+                .as_ref()
+                .and_then(|status| status.pods)
+                .is_some_and(|pods| (pods.matched, pods.ready) == (1, 0))
         };
         space.wait(RING, "to count a pod that is not ready", counted).await;
     });

@@ -51,7 +51,9 @@ fn a_sidecar_killed_under_traffic_comes_back_with_the_same_ring_and_nobody_else_
         streaming(space, "kill").await;
         let (ring, before) = (key(space, "kill"), head(space, "kill"));
         space.kill("kill", "shell", "framebuffer-sidecar");
-        space.wait("kill", "to have its sidecar restarted", |pod: &Pod| restarts(pod, SIDECAR) == 1 && is_ready(pod)).await;
+        space
+            .wait("kill", "to have its sidecar restarted", |pod: &Pod| restarts(pod, SIDECAR) == 1 && is_ready(pod))
+            .await;
         flows_on(space, "kill").await;
         let pod = space.ready("kill").await;
         for container in ["writer", "reader", "shell"] {
@@ -75,7 +77,9 @@ fn a_reader_goes_on_after_its_writer_was_killed() {
         space.accept(&framebuffer(&json!({"size": "64Mi"}))).await;
         streaming(space, "writer").await;
         space.kill("writer", "shell", "frame-writer");
-        space.wait("writer", "to have its writer restarted", |pod: &Pod| restarts(pod, "writer") == 1 && is_ready(pod)).await;
+        space
+            .wait("writer", "to have its writer restarted", |pod: &Pod| restarts(pod, "writer") == 1 && is_ready(pod))
+            .await;
         flows_on(space, "writer").await;
         let pod = space.ready("writer").await;
         assert_eq!((restarts(&pod, "reader"), restarts(&pod, SIDECAR)), (0, 0));
@@ -93,7 +97,8 @@ fn job(name: &str, containers: &[Value]) -> Value {
 fn a_job_completes_with_all_its_frames() {
     in_namespace(async |space| {
         space.accept(&framebuffer(&json!({"size": "16Mi"}))).await;
-        let writer = video("writer", "frame-writer", &["--generate=320x180:rgb24", "--frames=50", "--window=4", "--once"]);
+        let writer =
+            video("writer", "frame-writer", &["--generate=320x180:rgb24", "--frames=50", "--window=4", "--once"]);
         space.accept(&job("transcode", &[writer, video("reader", "frame-reader", &["--json"])])).await;
         let completed = |job: &Job| job.status.as_ref().and_then(|status| status.succeeded) == Some(1);
         space.wait("transcode", "to complete", completed).await;

@@ -38,7 +38,8 @@ fn documented() -> BTreeSet<Right> {
         let group = resources.last().unwrap().split_once('.').map_or("", |(_, group)| group);
         for resource in &resources {
             let (kind, group) = resource.split_once('.').unwrap_or((resource, group));
-            let (kind, part) = kind.split_once('/').map_or((kind, String::new()), |(kind, part)| (kind, format!("/{part}")));
+            let (kind, part) =
+                kind.split_once('/').map_or((kind, String::new()), |(kind, part)| (kind, format!("/{part}")));
             for verb in cells[2].split(", ") {
                 let full = if group.is_empty() { format!("{kind}{part}") } else { format!("{kind}.{group}{part}") };
                 rights.insert((full, verb.to_owned(), name.to_owned()));
@@ -85,7 +86,8 @@ fn what_the_operator_does_not_need_is_refused() {
             ("impersonate", "users"),
             ("create", "serviceaccounts/token"),
         ] {
-            let asked = output("kubectl", &["auth", "can-i", verb, resource, "--as", &account, "--namespace", &space.name]);
+            let asked =
+                output("kubectl", &["auth", "can-i", verb, resource, "--as", &account, "--namespace", &space.name]);
             assert_eq!(String::from_utf8_lossy(&asked.stdout).trim(), "no", "{verb} {resource}");
         }
     });

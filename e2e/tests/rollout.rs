@@ -2,9 +2,9 @@
 
 use framebuffer_e2e::numbers::measured;
 use framebuffer_e2e::objects::{INJECTED, RING, framebuffer, idle, script, workload};
+use framebuffer_e2e::space::size;
 use framebuffer_e2e::{Space, in_namespace};
 use framebuffer_operator::api::FrameBuffer;
-use framebuffer_e2e::space::size;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
@@ -44,7 +44,10 @@ fn rolling_restart_rolls_a_deployment_a_statefulset_and_a_daemonset_once() {
         let new = change(space, "2Mi").await;
         space.wait(RING, "to have three new pods", |found: &FrameBuffer| counts(found) == Some((3, 3, 0))).await;
         space.until("every pod is a new one", async || injected(space).await.iter().all(|hash| *hash == new)).await;
-        measured(&format!("a Deployment, a StatefulSet and a DaemonSet were rolled {:?} after a change", start.elapsed()));
+        measured(&format!(
+            "a Deployment, a StatefulSet and a DaemonSet were rolled {:?} after a change",
+            start.elapsed()
+        ));
         // Longer than the controller waits before it restarts anything.
         tokio::time::sleep(Duration::from_secs(12)).await;
         let generation = async |observed: Option<i64>| assert_eq!(observed, Some(2), "rolled once");
@@ -80,7 +83,9 @@ fn a_rollout_that_fails_is_not_tried_again() {
         assert_eq!(deployment.metadata.generation, Some(2), "restarted once");
         // The old pod still serves, and the status says that it is old.
         assert_eq!(deployment.status.unwrap().available_replicas, Some(1));
-        space.wait(RING, "to count an old pod", |found: &FrameBuffer| counts(found).is_some_and(|counts| counts.2 == 1)).await;
+        space
+            .wait(RING, "to count an old pod", |found: &FrameBuffer| counts(found).is_some_and(|counts| counts.2 == 1))
+            .await;
     });
 }
 
@@ -92,8 +97,10 @@ fn on_delete_reports_and_waits() {
         space.wait(RING, "to have a ready pod", |found: &FrameBuffer| counts(found) == Some((1, 1, 0))).await;
         let new = change(space, "2Mi").await;
         let waiting = |found: &FrameBuffer| {
-            let conditions: Vec<Value> = serde_json::from_value(json!(found.status.as_ref().unwrap().conditions)).unwrap();
-            conditions.iter().any(|condition| condition["reason"] == "WaitingForDelete") && counts(found) == Some((1, 1, 1))
+            let conditions: Vec<Value> =
+                serde_json::from_value(json!(found.status.as_ref().unwrap().conditions)).unwrap();
+            conditions.iter().any(|condition| condition["reason"] == "WaitingForDelete")
+                && counts(found) == Some((1, 1, 1))
         };
         space.wait(RING, "to count an old pod and say that it waits", waiting).await;
         tokio::time::sleep(Duration::from_secs(10)).await;

@@ -67,12 +67,16 @@ fn five_thousand_pods_are_injected_counted_and_cost_little() {
         }
         let change = Instant::now();
         space.merge::<FrameBuffer>(RING, &size("2Mi")).await;
-        space.wait(RING, "to count all pods as outdated", |found: &FrameBuffer| counts(found) == Some((PODS, PODS))).await;
+        space
+            .wait(RING, "to count all pods as outdated", |found: &FrameBuffer| counts(found) == Some((PODS, PODS)))
+            .await;
         let counted = change.elapsed();
         measured(&format!("a change of the spec was counted after {counted:?}"));
         at_rest(space).await;
         let pods = space.api::<Pod>();
-        pods.delete_collection(&DeleteParams::default().grace_period(0), &kube::api::ListParams::default()).await.unwrap();
+        pods.delete_collection(&DeleteParams::default().grace_period(0), &kube::api::ListParams::default())
+            .await
+            .unwrap();
         space.wait(RING, "to count no pods", |found: &FrameBuffer| counts(found) == Some((0, 0))).await;
         assert!(quantile(&own, 0.99) < 10.0, "{own:?}");
         // Aimed at: 10 ms. The API server counts in steps of 5, 25 and 100 ms, and works on the same two cores as we do.

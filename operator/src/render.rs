@@ -2,8 +2,9 @@
 //! the API server from `status.injection`) adds nothing of its own.
 
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, EnvVarSource, ExecAction,
-    ObjectFieldSelector, Probe, ResourceRequirements, SeccompProfile, SecurityContext, Volume, VolumeMount,
+    Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, EnvVarSource, ExecAction, Lifecycle,
+    LifecycleHandler, ObjectFieldSelector, Probe, ResourceRequirements, SeccompProfile, SecurityContext, Volume,
+    VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde::Serialize;
@@ -33,6 +34,9 @@ pub const DIR_VARIABLE: &str = "FRAMEBUFFER_DIR";
 
 /// The sidecar's program in its image. Probes name it in full: the image has no shell and no `PATH`.
 const PROGRAM: &str = "/framebuffer-sidecar";
+
+/// How long a sidecar may take until its ring is there: a ring of 1 TiB takes minutes.
+const START_SECONDS: u16 = 600;
 
 /// Any user but root: the pod's programs join the ring by its file mode, not by their user.
 const USER: i64 = 65532;
@@ -111,7 +115,7 @@ fn sidecar(spec: &ValidSpec, settings: &Settings) -> Container {
         ports: Some(vec![port(PORT, spec.port), port(ADMIN_PORT, spec.admin_port)]),
         // A native sidecar: it starts before the pod's containers, and a Job does not wait for its end.
         restart_policy: Some("Always".to_owned()),
-        startup_probe: Some(probe(1, 120)),
+        lifecycle: Some(Lifecycle { post_start: Some(until_ready()), ..Lifecycle::default() }),
         readiness_probe: Some(probe(10, 3)),
         liveness_probe: Some(probe(30, 4)),
         resources: Some(resources(spec)),
@@ -151,6 +155,13 @@ fn port(name: &str, port: u16) -> ContainerPort {
         protocol: Some("TCP".to_owned()),
         ..ContainerPort::default()
     }
+}
+
+/// The kubelet starts no other container before this has ended. A startup probe would do the same, and cost each pod a
+/// second and more: the kubelet probes in whole seconds, and not before the first of them is over.
+fn until_ready() -> LifecycleHandler {
+    let command = vec![PROGRAM.to_owned(), "healthcheck".to_owned(), format!("--wait={START_SECONDS}")];
+    LifecycleHandler { exec: Some(ExecAction { command: Some(command) }), ..LifecycleHandler::default() }
 }
 
 /// A process in the container instead of a request to the pod's address: service meshes and network policies may keep

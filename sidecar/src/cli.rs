@@ -124,6 +124,9 @@ pub struct HealthcheckArgs {
     /// The sidecar's admin address; `0.0.0.0` and `[::]` stand for this machine.
     #[arg(long, env = "FRAMEBUFFER_ADMIN", default_value = "0.0.0.0:7571")]
     pub admin: SocketAddr,
+    /// Ask again until it is ready, for this many seconds at most.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub wait: u16,
 }
 
 /// Least important events to log.

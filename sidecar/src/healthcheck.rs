@@ -3,7 +3,8 @@
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
@@ -13,21 +14,36 @@ use crate::http::Endpoint;
 /// How long a sidecar may take to answer.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// Succeeds if the sidecar is ready.
+/// Between two questions of who waits.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Succeeds if the sidecar is ready, or becomes so in the time that `args` give it.
 ///
 /// # Errors
 ///
 /// If it is not, with its reason, or if nobody answers.
 pub fn main(args: &HealthcheckArgs) -> anyhow::Result<ExitCode> {
     let addr = reachable(args.admin);
+    let end = Instant::now() + Duration::from_secs(args.wait.into());
+    loop {
+        match ask(addr) {
+            Err(_) if Instant::now() < end => sleep(PAUSE),
+            Err(error) => return Err(error),
+            Ok(()) => break,
+        }
+    }
+    // The exit code is the answer, the word is for people.
+    let _ = writeln!(std::io::stdout(), "ready");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn ask(addr: SocketAddr) -> anyhow::Result<()> {
     let failed = || format!("the sidecar does not answer on {addr} (--admin)");
     let response = Endpoint::from(addr).get("/readyz", DEADLINE).with_context(failed)?;
     if response.status != 200 {
         bail!("the sidecar is not ready: {} {}", response.status, String::from_utf8_lossy(&response.body).trim());
     }
-    // The exit code is the answer, the word is for people.
-    let _ = writeln!(std::io::stdout(), "ready");
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Where to reach a server that listens on `addr`, from the same machine.

@@ -137,6 +137,27 @@ fn healthcheck_succeeds_while_a_sidecar_is_ready_and_fails_afterwards() {
 }
 
 #[test]
+fn healthcheck_waits_for_a_sidecar_that_becomes_ready_and_not_for_ever() {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let admin = listener.local_addr().unwrap().to_string();
+    // In a sidecar's place: not ready twice, then ready.
+    let answers = std::thread::spawn(move || {
+        for status in ["503 Service Unavailable", "503 Service Unavailable", "200 OK"] {
+            let (mut asker, _) = listener.accept().unwrap();
+            let _ = asker.read(&mut [0; 1024]).unwrap();
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            asker.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    let output = run(&["healthcheck", "--admin", &admin, "--wait", "30"]);
+    assert!(output.status.success(), "{output:?}");
+    answers.join().unwrap();
+    let output = run(&["healthcheck", "--admin", &admin, "--wait", "1"]);
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
 fn stat_shows_a_ring_by_its_key_or_by_its_sidecar() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().to_str().unwrap();
