@@ -246,7 +246,7 @@ where
     let condition = await_condition(api.clone(), name, move |object: Option<&K>| object.is_some_and(&until));
     match timeout(PATIENCE, condition).await {
         Ok(object) => object.expect("a watch does not end").expect("the condition is false for no object"),
-        Err(_) => panic!("waited {PATIENCE:?} in vain for {name} {what}: {:#?}", api.get_opt(name).await),
+        Err(_elapsed) => panic!("waited {PATIENCE:?} in vain for {name} {what}: {:#?}", api.get_opt(name).await),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The commands that need no cluster: [`crd`] and [`inject`].
+//! The commands that need no cluster: [`crd()`] and [`inject()`].
 
 use std::io::{Read as _, Write as _};
 

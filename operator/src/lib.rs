@@ -6,6 +6,7 @@
 //! - [`controller`]: counts pods, reports, restarts.
 //! - [`certificates`], [`leader`], [`admin`], [`metrics`]: what a webhook and a controller need to live.
 //! - [`run`]: puts it together.
+#![allow(rustdoc::private_intra_doc_links, reason = "the documentation of a program is for who reads its code")]
 
 pub mod admin;
 pub mod api;
