@@ -117,7 +117,7 @@ impl Replica {
             metrics: Arc::clone(&self.metrics),
         });
         let tls = webhook::serve::tls(Arc::clone(&self.serving) as _)?;
-        let router = webhook::router(admission);
+        let router = webhook::serve::part(webhook::router(admission), self.stopping.clone());
         let serving = tokio::spawn(webhook::serve::serve(webhook, tls, router, self.closing.clone()));
         let admin = axum::serve(admin, admin::router(self.readiness(), Arc::clone(&self.metrics)));
         let admin = admin.with_graceful_shutdown(self.closing.clone().cancelled_owned());

@@ -5,6 +5,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
+use axum::extract::Request;
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderValue, Version};
+use axum::middleware::{self, Next};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -37,6 +41,24 @@ pub fn tls(certificates: Arc<dyn ResolvesServerCert>) -> anyhow::Result<Arc<Serv
         .with_cert_resolver(certificates);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+/// Asks clients to part after their next request, from the first signal on.
+///
+/// The API server keeps HTTP/1.1 connections open between requests. One that we close while it is idle may be in the middle of
+/// sending the next request, which then fails; one that it closes after our answer cannot.
+pub fn part(router: Router, stopping: CancellationToken) -> Router {
+    router.layer(middleware::from_fn(move |request: Request, next: Next| {
+        let stopping = stopping.clone();
+        async move {
+            let keeps_alive = request.version() <= Version::HTTP_11;
+            let mut response = next.run(request).await;
+            if keeps_alive && stopping.is_cancelled() {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            response
+        }
+    }))
 }
 
 /// Serves until it is cancelled; then takes no more connections, and lets the requests under way finish.

@@ -4,6 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
+use axum::http::Version;
+use axum::http::header::CONNECTION;
 use axum::routing::get;
 use jiff::{SignedDuration, Timestamp};
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -16,12 +19,16 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 
+use super::part;
 use super::{serve, tls};
 use crate::certificates::issue;
 use crate::certificates::material::{Material, certificates};
 use crate::certificates::plan::Policy;
 use crate::certificates::serving::Serving;
 use crate::metrics::Metrics;
+use axum::extract::Request;
+use axum::http::Version;
+use axum::http::header::CONNECTION;
 
 const NAME: &str = "operator.ns.svc";
 
@@ -96,4 +103,20 @@ async fn a_request_under_way_is_answered_before_the_end() {
     finish.notify_one();
     assert!(answer.await.unwrap().ends_with("late"));
     timeout(Duration::from_secs(10), server).await.expect("the server ends").unwrap();
+}
+
+#[tokio::test]
+async fn clients_are_asked_to_part_from_the_first_signal_on() {
+    let stopping = CancellationToken::new();
+    let router = part(Router::new().route("/", axum::routing::get(|| async { "here" })), stopping.clone());
+    let asked = async |version| {
+        let request = Request::builder().version(version).uri("/").body(axum::body::Body::empty()).unwrap();
+        let response = tower::ServiceExt::oneshot(router.clone(), request).await.unwrap();
+        response.headers().get(CONNECTION).is_some_and(|value| value == "close")
+    };
+    assert!(!asked(Version::HTTP_11).await);
+    stopping.cancel();
+    assert!(asked(Version::HTTP_11).await);
+    // Of HTTP/2 the end of a connection is a part.
+    assert!(!asked(Version::HTTP_2).await);
 }
