@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use crate::program::{kubectl, output};
 
 /// How long a condition may take to come true. Twenty times what it takes on an idle machine of two cores.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A namespace that belongs to one test.
 pub struct Space {
@@ -246,7 +246,9 @@ where
     let condition = await_condition(api.clone(), name, move |object: Option<&K>| object.is_some_and(&until));
     match timeout(PATIENCE, condition).await {
         Ok(object) => object.expect("a watch does not end").expect("the condition is false for no object"),
-        Err(_elapsed) => panic!("waited {PATIENCE:?} in vain for {name} {what}: {:#?}", api.get_opt(name).await),
+        Err(elapsed) => {
+            panic!("waited {PATIENCE:?} in vain ({elapsed}) for {name} {what}: {:#?}", api.get_opt(name).await)
+        }
     }
 }
 

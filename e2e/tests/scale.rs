@@ -58,12 +58,15 @@ fn five_thousand_pods_are_injected_counted_and_cost_little() {
             .await;
         let took = start.elapsed();
         space.wait(RING, "to count all pods", |found: &FrameBuffer| counts(found) == Some((PODS, 0))).await;
-        measured(&format!("{PODS} labelled pods created in {took:?}, counted {:?} later", start.elapsed() - took));
+        measured(&format!(
+            "{PODS} labelled pods created in {took:?}, counted {:?} later",
+            start.elapsed().saturating_sub(took)
+        ));
         let api_server = since(&api_server, &by_the_api_server());
         let own = since(&own, &by_the_operator(space).await);
         for (who, found) in [("the API server", &api_server), ("the operator", &own)] {
             let [p50, p99] = [0.5, 0.99].map(|part| quantile(found, part));
-            measured(&format!("admission by {who}: p50 {p50:.2} ms, p99 {p99:.2} ms, of {:?}", found));
+            measured(&format!("admission by {who}: p50 {p50:.2} ms, p99 {p99:.2} ms, of {found:?}"));
         }
         let change = Instant::now();
         space.merge::<FrameBuffer>(RING, &size("2Mi")).await;

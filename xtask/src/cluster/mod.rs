@@ -132,8 +132,8 @@ impl Cluster {
         Ok(command)
     }
 
-    /// Ends it, and checks that nothing is left.
-    pub(crate) fn down(self) -> Result<()> {
+    /// Ends the cluster of this machine, and checks that nothing is left.
+    pub(crate) fn down() -> Result<()> {
         down::down()
     }
 
