@@ -244,12 +244,10 @@ where
     K::DynamicType: Default,
 {
     let condition = await_condition(api.clone(), name, move |object: Option<&K>| object.is_some_and(&until));
-    match timeout(PATIENCE, condition).await {
-        Ok(object) => object.expect("a watch does not end").expect("the condition is false for no object"),
-        Err(elapsed) => {
-            panic!("waited {PATIENCE:?} in vain ({elapsed}) for {name} {what}: {:#?}", api.get_opt(name).await)
-        }
-    }
+    let Ok(waited) = timeout(PATIENCE, condition).await else {
+        panic!("waited {PATIENCE:?} in vain for {name} {what}: {:#?}", api.get_opt(name).await)
+    };
+    waited.expect("a watch does not end").expect("the condition is false for no object")
 }
 
 /// The message of a refusal.

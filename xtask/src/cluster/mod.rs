@@ -132,11 +132,6 @@ impl Cluster {
         Ok(command)
     }
 
-    /// Ends the cluster of this machine, and checks that nothing is left.
-    pub(crate) fn down() -> Result<()> {
-        down::down()
-    }
-
     /// Imports images into the node.
     pub(crate) fn load(&self, archives: &[PathBuf]) -> Result<()> {
         for archive in archives {
@@ -164,6 +159,11 @@ impl Cluster {
         let error = self.command(program)?.args(arguments).exec();
         Err(error).context("failed to start nsenter")
     }
+}
+
+/// Ends the cluster that is up, and checks that nothing is left.
+pub(crate) fn end() -> Result<()> {
+    down::down()
 }
 
 /// Helm as the cluster has it, built if it is not there yet.

@@ -19,16 +19,12 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 
-use super::part;
-use super::{serve, tls};
+use super::{part, serve, tls};
 use crate::certificates::issue;
 use crate::certificates::material::{Material, certificates};
 use crate::certificates::plan::Policy;
 use crate::certificates::serving::Serving;
 use crate::metrics::Metrics;
-use axum::extract::Request;
-use axum::http::Version;
-use axum::http::header::CONNECTION;
 
 const NAME: &str = "operator.ns.svc";
 

@@ -56,7 +56,7 @@ fn on_cluster(workspace: &Workspace, setup: &Setup) -> Result<Counts> {
     if was_up {
         println!("the cluster stays: it was up before");
     } else {
-        Cluster::down()?;
+        cluster::end()?;
     }
     counts
 }
