@@ -11,7 +11,7 @@ use futures::FutureExt as _;
 use kube::Client;
 use tokio::sync::RwLock;
 
-use crate::program::{helm, output};
+use crate::program::{helm, kubectl, output};
 use crate::space::{PATIENCE, Space};
 
 /// The operator's namespace.
@@ -107,6 +107,12 @@ fn wait_until_trusted() {
         assert!(Instant::now() < deadline, "the webhook does not answer: {said}");
         sleep(Duration::from_millis(200));
     }
+}
+
+/// Whether the API server shares this machine's loopback address and processes, as that of `cargo xtask cluster` does.
+pub fn is_here() -> bool {
+    kubectl(&["config", "view", "--minify", "-o", "jsonpath={.clusters[0].cluster.server}"]) == "https://127.0.0.1:6443"
+        && kubectl(&["get", "nodes", "-o", "name"]).trim() == "node/node0"
 }
 
 /// The chart's folder.

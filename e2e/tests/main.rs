@@ -7,6 +7,7 @@ mod chart;
 mod dataplane;
 mod injection;
 mod lifecycle;
+mod other_webhook;
 mod rbac;
 mod rollout;
 mod scale;

@@ -1,0 +1,103 @@
+//! Another mutating webhook in the chain, after ours: it adds a container, as service meshes do.
+//!
+//! It runs in this process. The API server of `cargo xtask cluster` finds it on the loopback address; that of a cluster
+//! elsewhere does not.
+
+use std::sync::Arc;
+
+use axum::routing::post;
+use axum::{Json, Router};
+use framebuffer_e2e::cluster::busybox;
+use framebuffer_e2e::numbers::measured;
+use framebuffer_e2e::objects::{framebuffer, idle, pod};
+use framebuffer_e2e::{Space, alone};
+use framebuffer_operator::certificates::issue;
+use framebuffer_operator::certificates::plan::Policy;
+use framebuffer_operator::certificates::serving::Serving;
+use framebuffer_operator::metrics::Metrics;
+use framebuffer_operator::webhook::serve::{serve, tls};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::ByteString;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// Adds the container `mesh`, unless it is there.
+async fn mutate(Json(review): Json<Value>) -> Json<Value> {
+    let request = &review["request"];
+    let containers = request["object"]["spec"]["containers"].as_array().unwrap();
+    let mut response = json!({"uid": request["uid"], "allowed": true});
+    if containers.iter().all(|container| container["name"] != "mesh") {
+        let mesh = json!({"name": "mesh", "image": busybox(), "command": ["/bin/sleep", "1000"]});
+        let patch = json!([{"op": "add", "path": "/spec/containers/-", "value": mesh}]).to_string();
+        response["patchType"] = json!("JSONPatch");
+        response["patch"] = json!(ByteString(patch.into_bytes()));
+    }
+    Json(json!({"apiVersion": review["apiVersion"], "kind": review["kind"], "response": response}))
+}
+
+/// Serves it and gives its configuration, for this namespace alone.
+async fn start(space: &Space, shutdown: CancellationToken) -> Value {
+    let policy = Policy::new(SignedDuration::from_hours(2), SignedDuration::from_hours(1));
+    let material = issue::create("", &["localhost".to_owned()], &policy, Timestamp::now()).unwrap();
+    let serving = Arc::new(Serving::default());
+    serving.load(&material.certificate, &material.key, &Metrics::default()).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let router = Router::new().route("/mutate", post(mutate));
+    tokio::spawn(serve(listener, tls(serving).unwrap(), router, shutdown));
+    json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "MutatingWebhookConfiguration",
+        // Webhooks are called in the order of their configurations' names: after ours.
+        "metadata": {"name": format!("zz-{}", space.name)},
+        "webhooks": [{
+            "name": "mesh.framebuffer.example",
+            "admissionReviewVersions": ["v1"],
+            "sideEffects": "None",
+            "timeoutSeconds": 5,
+            "failurePolicy": "Ignore",
+            "clientConfig": {
+                "url": format!("https://localhost:{port}/mutate"),
+                "caBundle": ByteString(material.cas.into_bytes()),
+            },
+            "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"], "operations": ["CREATE"]}],
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": space.name}},
+        }],
+    })
+}
+
+#[test]
+fn a_container_that_a_later_webhook_adds_gets_the_ring_too() {
+    alone(async |space| {
+        space.accept(&framebuffer(&json!({"size": "1Mi"}))).await;
+        let shutdown = CancellationToken::new();
+        let configuration = start(space, shutdown.clone()).await;
+        space.accept_in_cluster(&configuration).await;
+        let meshed = pod("meshed", &[idle("app")]);
+        let mut last = Err("not asked".to_owned());
+        // The API server takes a moment to know a new webhook.
+        for _ in 0..50 {
+            last = space.try_dry(&meshed).await.map_err(|error| error.to_string());
+            if last.as_ref().is_ok_and(|pod| pod["spec"]["containers"].as_array().unwrap().len() == 2) {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        space.delete_in_cluster(&configuration).await;
+        shutdown.cancel();
+        let created = last.unwrap();
+        let containers = created["spec"]["containers"].as_array().unwrap();
+        if containers.len() < 2 && !framebuffer_e2e::cluster::is_here() {
+            measured("not tested: another webhook; the API server of this cluster can't reach this process");
+            return;
+        }
+        assert_eq!(containers.len(), 2, "{created:#}");
+        for container in containers {
+            let mounts = container["volumeMounts"].as_array().unwrap();
+            assert!(mounts.iter().any(|mount| mount["mountPath"] == "/dev/shm"), "{container:#}");
+            assert_eq!(container["env"][0]["name"], "FRAMEBUFFER_URL", "{container:#}");
+        }
+        assert_eq!(created["spec"]["initContainers"].as_array().unwrap().len(), 1);
+    });
+}
