@@ -68,7 +68,7 @@ impl<M: RingMemory> Ring<M> {
             // Somebody pinned these bytes between the look and the move. They are lost to the stream: go on behind them.
             abandoned += length;
             if abandoned > self.memory.capacity() {
-                return Err(Error::Exhausted { size, pins: self.pins() });
+                return Err(self.exhausted(size));
             }
             self.count(pin.place().0, Counter::Hops, 1);
         }
@@ -107,7 +107,12 @@ impl<M: RingMemory> Ring<M> {
                 Holder::Dead => self.count(pin.place().0, Counter::Reaped, 1),
             }
         }
-        Err(Error::Exhausted { size, pins: self.pins() })
+        Err(self.exhausted(size))
+    }
+
+    /// Nowhere is room for `size` bytes. The caller's own pin is not what is in the way.
+    fn exhausted(&self, size: u64) -> Error {
+        Error::Exhausted { size, pins: self.pins().saturating_sub(1) }
     }
 
     /// Bytes of the ring that a frame of `size` bytes takes.
