@@ -80,7 +80,7 @@ impl State {
     #[inline]
     #[target_feature(enable = "avx2")]
     unsafe fn copy_block<const STREAM: bool>(&mut self, from: *const u8, to: *mut u8) {
-        // Written out: a loop that the compiler leaves rolled costs a fifth of the speed.
+        // Written out, so that each stripe's place in the secret is a constant.
         macro_rules! stripes {
             ($($stripe:literal)*) => {$({
                 let at = $stripe * STRIPE;

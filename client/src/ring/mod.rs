@@ -92,8 +92,7 @@
 //!
 //! # Evidence
 //!
-//! `models` runs this code under loom; an exhaustive model of it exists under sequential consistency; property tests
-//! compare it with a naive model; processes that are killed and stopped at random, ThreadSanitizer, AddressSanitizer and a
+//! `models` runs this code under loom; property tests compare it with a naive model; processes that are killed and stopped at random, ThreadSanitizer, AddressSanitizer and a
 //! fuzzer that scribbles on the control block run against the whole.
 
 mod allocate;

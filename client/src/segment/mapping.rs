@@ -18,7 +18,7 @@ use super::error::SegmentError;
 /// Size of a huge page on x86-64 and on aarch64 with 4 KiB pages.
 pub(crate) const HUGE_PAGE: u64 = 2 << 20;
 
-/// How much is populated by one system call: short enough to stop soon when asked to (20 ms at 100 MB to a page table).
+/// How much is populated by one system call: little enough to stop soon when asked to.
 const POPULATE_STEP: usize = 32 << 20;
 
 /// `[0, ring_offset + capacity)` of the file, and behind it `[ring_offset, ring_offset + capacity)` once more. A frame
