@@ -90,6 +90,9 @@ mod sync;
 #[cfg(not(loom))]
 mod view;
 
+#[cfg(feature = "_kernels")]
+#[doc(hidden)]
+pub use checksum::kernels;
 pub use checksum::{Checksum, InvalidChecksum};
 #[cfg(not(loom))]
 pub use client::{ClientOptions, FrameBufferClient};
