@@ -7,9 +7,11 @@ use std::arch::x86_64::{
 
 use super::Kernel;
 use super::fused::{self, Vector};
+use super::sse2;
 use super::xxh3::PRIME32_1;
 
-pub(super) static KERNEL: Kernel = Kernel { name: "avx2", copy, stream, stream_align: size_of::<__m256i>(), hash };
+pub(super) static KERNEL: Kernel =
+    Kernel { name: "avx2", copy, streams: [(size_of::<__m256i>(), stream), sse2::KERNEL.streams[0]], hash };
 
 #[target_feature(enable = "avx2")]
 unsafe fn copy(from: *const u8, to: *mut u8, len: usize) -> u64 {
@@ -30,6 +32,8 @@ unsafe fn hash(from: *const u8, len: usize) -> u64 {
 }
 
 impl Vector for __m256i {
+    const AHEAD: usize = 384;
+
     #[inline]
     #[target_feature(enable = "avx2")]
     unsafe fn load(from: *const u8) -> Self {

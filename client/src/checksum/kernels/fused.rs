@@ -13,8 +13,9 @@ use std::array::from_fn;
 use super::SHORT;
 use super::xxh3::{BLOCK, INITIAL, LAST_STRIPE_SECRET, SCRAMBLE_SECRET, SECRET, STRIPE, STRIPES, finish};
 
-/// How far ahead the source is fetched, in bytes.
-const AHEAD: usize = 1024;
+/// How far ahead the source is fetched when streaming, in bytes. Ordinary stores fetch the destination too, and then more than
+/// a little of the source is in the way: see [`Vector::AHEAD`]. Both are from `benches/kernels.rs`, with other values of it.
+const STREAM_AHEAD: usize = 4096;
 
 /// A vector of some instruction set.
 ///
@@ -22,6 +23,9 @@ const AHEAD: usize = 1024;
 ///
 /// All functions need a processor that has the instruction set, and pointers that are valid for a vector.
 pub(super) trait Vector: Copy {
+    /// How far ahead the source is fetched when storing ordinarily, in bytes; 0 leaves that to the processor.
+    const AHEAD: usize;
+
     unsafe fn load(from: *const u8) -> Self;
 
     unsafe fn store(self, to: *mut u8);
@@ -132,6 +136,9 @@ pub(super) unsafe fn hash<V: Vector, const N: usize>(from: *const u8, len: usize
 
 /// What happens to a stripe besides being hashed.
 trait Transfer {
+    /// How far ahead the source is fetched, in bytes, or 0.
+    fn ahead<V: Vector>() -> usize;
+
     /// # Safety
     ///
     /// As [`copy`], for a stripe at `to`.
@@ -149,6 +156,11 @@ trait Transfer {
 struct Copying<const STREAM: bool>;
 
 impl<const STREAM: bool> Transfer for Copying<STREAM> {
+    #[inline(always)]
+    fn ahead<V: Vector>() -> usize {
+        if STREAM { STREAM_AHEAD } else { V::AHEAD }
+    }
+
     #[inline(always)]
     unsafe fn stripe<V: Vector, const N: usize>(data: Stripe<V, N>, to: *mut u8) {
         if STREAM {
@@ -172,6 +184,11 @@ struct InPlace;
 
 impl Transfer for InPlace {
     #[inline(always)]
+    fn ahead<V: Vector>() -> usize {
+        0
+    }
+
+    #[inline(always)]
     unsafe fn stripe<V: Vector, const N: usize>(_: Stripe<V, N>, _: *mut u8) {}
 
     #[inline(always)]
@@ -194,8 +211,10 @@ unsafe fn run<V: Vector, const N: usize, T: Transfer>(from: *const u8, to: *mut 
         macro_rules! stripes {
             ($($stripe:literal)*) => {$({
                 let at = $stripe * STRIPE;
-                // SAFETY: every x86-64 processor has it, and it may be given any address.
-                unsafe { _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(at + AHEAD).cast()) };
+                if T::ahead::<V>() > 0 {
+                    // SAFETY: every x86-64 processor has it, and it may be given any address.
+                    unsafe { _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(at + T::ahead::<V>()).cast()) };
+                }
                 let (from, to) = (from.wrapping_add(at), to.wrapping_add(at));
                 // SAFETY: inside the block, which ends before len.
                 accumulators = unsafe { stripe::<V, N, T>(accumulators, from, to, $stripe * 8) };

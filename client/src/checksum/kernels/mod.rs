@@ -28,6 +28,9 @@ const SHORT: usize = 240;
 /// The environment variable that names the kernel to use, for tests and measurements.
 const OVERRIDE: &str = "FRAMEBUFFER_KERNEL";
 
+/// Copies and hashes.
+type Copy = unsafe fn(*const u8, *mut u8, usize) -> u64;
+
 /// Code for one instruction set.
 ///
 /// # Safety
@@ -37,10 +40,10 @@ const OVERRIDE: &str = "FRAMEBUFFER_KERNEL";
 #[derive(Debug)]
 pub struct Kernel {
     name: &'static str,
-    copy: unsafe fn(*const u8, *mut u8, usize) -> u64,
-    /// As `copy`, past the caches, to an address that is a multiple of `stream_align`.
-    stream: unsafe fn(*const u8, *mut u8, usize) -> u64,
-    stream_align: usize,
+    copy: Copy,
+    /// As `copy`, past the caches, to an address that is a multiple of the number beside it. Memory for large buffers that
+    /// comes from an allocator is rarely aligned to more than 16 bytes, hence the second one.
+    streams: [(usize, Copy); 2],
     hash: unsafe fn(*const u8, usize) -> u64,
 }
 
@@ -59,10 +62,13 @@ impl Kernel {
     /// `from` is valid for reads and `to` for writes of `len` bytes, which do not overlap; nobody else writes to `to`.
     #[inline]
     pub unsafe fn copy(&self, from: *const u8, to: *mut u8, len: usize, stream: bool) -> u64 {
-        let copy = match len {
-            0..=SHORT => portable::copy,
-            _ if stream && to.addr().is_multiple_of(self.stream_align) => self.stream,
-            _ => self.copy,
+        let copy = if len <= SHORT {
+            portable::copy
+        } else if stream {
+            let possible = self.streams.iter().find(|(align, _)| to.addr().is_multiple_of(*align));
+            possible.map_or(self.copy, |(_, stream)| *stream)
+        } else {
+            self.copy
         };
         // SAFETY: the processor can run the kernel, and the caller vouches for the rest.
         unsafe { copy(from, to, len) }

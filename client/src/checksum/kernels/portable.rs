@@ -7,7 +7,7 @@ use twox_hash::xxhash3_64::{RawHasher, SecretBuffer};
 
 use super::Kernel;
 
-pub(super) static KERNEL: Kernel = Kernel { name: "portable", copy, stream: copy, stream_align: 1, hash };
+pub(super) static KERNEL: Kernel = Kernel { name: "portable", copy, streams: [(1, copy); 2], hash };
 
 /// Bytes that are copied and hashed at a time: half of the smallest L1 cache of a server core.
 const BLOCK: usize = 16 * 1024;

@@ -9,7 +9,7 @@ use super::Kernel;
 use super::fused::{self, Vector};
 use super::xxh3::PRIME32_1;
 
-pub(super) static KERNEL: Kernel = Kernel { name: "sse2", copy, stream, stream_align: size_of::<__m128i>(), hash };
+pub(super) static KERNEL: Kernel = Kernel { name: "sse2", copy, streams: [(size_of::<__m128i>(), stream); 2], hash };
 
 #[target_feature(enable = "sse2")]
 unsafe fn copy(from: *const u8, to: *mut u8, len: usize) -> u64 {
@@ -18,7 +18,7 @@ unsafe fn copy(from: *const u8, to: *mut u8, len: usize) -> u64 {
 }
 
 #[target_feature(enable = "sse2")]
-unsafe fn stream(from: *const u8, to: *mut u8, len: usize) -> u64 {
+pub(super) unsafe fn stream(from: *const u8, to: *mut u8, len: usize) -> u64 {
     // SAFETY: see `Kernel`.
     unsafe { fused::copy::<__m128i, 4, true>(from, to, len) }
 }
@@ -30,6 +30,8 @@ unsafe fn hash(from: *const u8, len: usize) -> u64 {
 }
 
 impl Vector for __m128i {
+    const AHEAD: usize = 384;
+
     #[inline]
     #[target_feature(enable = "sse2")]
     unsafe fn load(from: *const u8) -> Self {
