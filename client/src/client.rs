@@ -266,7 +266,7 @@ fn fill(membership: &Membership, hold: &Hold<'_>, offset: u64, data: &[u8]) -> F
     let payload = membership.segment().payload(offset);
     // SAFETY: at least data.len() bytes are allocated there and nobody else touches them: they are pinned and we are their
     // one writer (the ring's invariant). `data` is private memory, or a view, which is another range of the ring.
-    let checksum = unsafe { copy_in(data, payload) };
+    let checksum = unsafe { copy_in(data, payload, membership.segment().streaming()) };
     let frame = Frame { offset, size: data.len() as u64, checksum };
     membership.ring().commit(&frame, nanoseconds_since_1970(), hold.slot());
     frame
@@ -281,7 +281,7 @@ unsafe fn copy_frame(membership: &Membership, hold: &Hold<'_>, frame: &Frame, to
     let payload = membership.segment().payload(frame.offset);
     // SAFETY: the frame is committed and pinned, so nobody writes to its bytes (the ring's invariant), and they are mapped,
     // since it is not larger than the ring; the caller vouches for `to`.
-    let found = unsafe { copy_out(payload, to, frame.size as usize) };
+    let found = unsafe { copy_out(payload, to, frame.size as usize, membership.segment().streaming()) };
     check(membership, hold, frame, found)?;
     membership.ring().count(hold.slot(), Counter::FramesRead, 1);
     membership.ring().count(hold.slot(), Counter::BytesRead, frame.size);

@@ -10,15 +10,11 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use thiserror::Error;
 
-#[cfg_attr(feature = "_kernels", doc(hidden))]
 pub mod kernels;
+mod streaming;
 
 use kernels::kernel;
-
-/// Frames from this size on, in bytes, go past the caches on their way into the ring. That makes writing faster and the first
-/// reading slower: at 1 MiB the two together take as long either way (AMD Zen 4, 2026-11-24, `benches/frames.rs` with other
-/// values of this), above that the gain is larger than the loss.
-const STREAM_FROM: usize = 1 << 20;
+pub(crate) use streaming::Streaming;
 
 /// The XXH3-64 checksum (seed 0) of a frame: 8 bytes in canonical, that is big-endian, order.
 ///
@@ -49,11 +45,11 @@ pub(crate) fn hash(data: &[u8]) -> Checksum {
 ///
 /// # Safety
 ///
-/// `to` is aligned to 32 bytes and valid for writes of `data.len()` bytes, which do not overlap `data`; nobody else touches
+/// `to` is valid for writes of `data.len()` bytes, which do not overlap `data`; nobody else touches
 /// them meanwhile.
-pub(crate) unsafe fn copy_in(data: &[u8], to: *mut u8) -> Checksum {
+pub(crate) unsafe fn copy_in(data: &[u8], to: *mut u8, streaming: Streaming) -> Checksum {
     // SAFETY: the caller vouches for it.
-    Checksum::from_u64(unsafe { kernel().copy(data.as_ptr(), to, data.len(), data.len() >= STREAM_FROM) })
+    Checksum::from_u64(unsafe { kernel().copy(data.as_ptr(), to, data.len(), data.len() >= streaming.write_from) })
 }
 
 /// Copies `len` bytes from `from`, in the ring, to `to`, and returns the checksum of what arrived, in one pass over memory:
@@ -63,9 +59,9 @@ pub(crate) unsafe fn copy_in(data: &[u8], to: *mut u8) -> Checksum {
 ///
 /// `from` is valid for reads and `to` for writes of `len` bytes, they do not overlap, and nobody else writes to either
 /// while this runs. `to` may be uninitialised; it is initialised afterwards.
-pub(crate) unsafe fn copy_out(from: *const u8, to: *mut u8, len: usize) -> Checksum {
+pub(crate) unsafe fn copy_out(from: *const u8, to: *mut u8, len: usize, streaming: Streaming) -> Checksum {
     // SAFETY: the caller vouches for it.
-    Checksum::from_u64(unsafe { kernel().copy(from, to, len, false) })
+    Checksum::from_u64(unsafe { kernel().copy(from, to, len, len >= streaming.read_from) })
 }
 
 impl Checksum {

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::checksum::Streaming;
 use crate::key::Key;
 use crate::layout::{self, Control, FRAME_ALIGN, FrameHeader, HEADER_SIZE, MAGIC, PARTICIPANTS, Slot, VERSION};
 use crate::own_file::OwnFile;
@@ -100,6 +101,7 @@ pub(crate) struct Segment {
     file: OwnFile,
     mapping: Arc<Mapping>,
     geometry: Geometry,
+    streaming: Streaming,
 }
 
 impl Segment {
@@ -113,7 +115,8 @@ impl Segment {
     pub(crate) fn from_file(file: File, writable: bool) -> Result<Self, SegmentError> {
         let geometry = check_header(&file)?;
         let mapping = Arc::new(Mapping::new(&file, geometry.ring_offset, geometry.capacity, writable)?);
-        Ok(Self { file: OwnFile::new(file, false), mapping, geometry })
+        let streaming = Streaming::for_ring(geometry.capacity);
+        Ok(Self { file: OwnFile::new(file, false), mapping, geometry, streaming })
     }
 
     /// The file, for opening it anew.
@@ -127,6 +130,11 @@ impl Segment {
 
     pub(crate) fn geometry(&self) -> Geometry {
         self.geometry
+    }
+
+    /// Which frames are copied past the caches.
+    pub(crate) fn streaming(&self) -> Streaming {
+        self.streaming
     }
 
     /// The address of a frame's payload. `size` bytes from there on are mapped: no frame is larger than the ring.
