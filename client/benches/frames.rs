@@ -21,7 +21,10 @@ const RING: u64 = 512 << 20;
 fn main() {
     let server = FrameBufferServer::options(RING).prefault(Prefault::Wait).start().expect("512 MiB of shared memory");
     let key = Key::new(server.get_key()).expect("a server's key is one");
-    let client = FrameBufferClient::options(key).prefault(Prefault::Wait).open().expect("the ring is there");
+    let client = FrameBufferClient::options(key.clone()).prefault(Prefault::Wait).open().expect("the ring is there");
+    // As many participants as a busy pod has: allocations look at the pins of all.
+    let open = || FrameBufferClient::options(key.clone()).prefault(Prefault::Off).open().expect("the ring is there");
+    let _others: Vec<_> = std::iter::repeat_with(open).take(6).collect();
     let mut criterion = Criterion::default().configure_from_args();
     absolute(&mut criterion, &client);
     criterion.final_summary();
@@ -30,7 +33,10 @@ fn main() {
 
 /// Criterion's own measurements, one operation at a time.
 fn absolute(criterion: &mut Criterion, client: &FrameBufferClient) {
-    criterion.bench_function("allocate 64 KiB", |b| b.iter(|| client.allocate(black_box(64 << 10))));
+    criterion.bench_function("allocate 64 KiB, 8 participants", |b| b.iter(|| client.allocate(black_box(64 << 10))));
+    let frame = client.publish(&[1; 4096]).expect("room");
+    criterion.bench_function("view 4 KiB", |b| b.iter(|| client.view(black_box(&frame)).map(drop)));
+    criterion.bench_function("loan 4 KiB and drop it", |b| b.iter(|| client.loan(black_box(4096)).map(drop)));
     let mut group = criterion.benchmark_group("frame");
     group.sample_size(20).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
     for (size, name) in SIZES {

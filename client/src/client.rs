@@ -156,15 +156,14 @@ impl FrameBufferClient {
     pub fn write(&self, offset: u64, data: &[u8]) -> Result<Checksum, Error> {
         let membership = self.membership()?;
         let size = data.len() as u64;
-        let written = membership.with_pin(|ring, hold, _| {
+        membership.with_pin(|ring, hold, _| {
             ring.begin_write(offset, size, hold.pin()).inspect_err(|error| {
                 if let Error::Timeout(timeout) = error {
                     ring.count_timeout(hold.slot(), timeout.reason);
                 }
             })?;
-            Ok(fill(membership, hold, offset, data))
-        });
-        written.map(|(frame, _)| frame.checksum)
+            Ok(fill(membership, &hold, offset, data).checksum)
+        })
     }
 
     /// Allocates a frame, writes `data` into it and returns its description, for the reader.
@@ -174,11 +173,10 @@ impl FrameBufferClient {
     /// As [`allocate`](Self::allocate).
     pub fn publish(&self, data: &[u8]) -> Result<Frame, Error> {
         let membership = self.membership()?;
-        let published = membership.with_pin(|ring, hold, locks| {
+        membership.with_pin(|ring, hold, locks| {
             let offset = ring.allocate(data.len() as u64, BEING_WRITTEN, hold.pin(), locks)?;
-            Ok(fill(membership, hold, offset, data))
-        });
-        published.map(|(frame, _)| frame)
+            Ok(fill(membership, &hold, offset, data))
+        })
     }
 
     /// Lends a frame of `size` bytes in the ring itself, to be filled in place: [`Loan::commit`] makes it readable without
@@ -189,9 +187,10 @@ impl FrameBufferClient {
     /// As [`allocate`](Self::allocate).
     pub fn loan(&self, size: u64) -> Result<Loan<'_>, Error> {
         let membership = self.membership()?;
-        let (offset, hold) =
-            membership.with_pin(|ring, hold, locks| ring.allocate(size, BEING_WRITTEN, hold.pin(), locks))?;
-        Ok(Loan::new(membership, hold, offset, size))
+        membership.with_pin(|ring, hold, locks| {
+            let offset = ring.allocate(size, BEING_WRITTEN, hold.pin(), locks)?;
+            Ok(Loan::new(membership, hold, offset, size))
+        })
     }
 
     /// Reads the `size` bytes of the frame at `offset` and compares them with `checksum`.
@@ -211,16 +210,15 @@ impl FrameBufferClient {
     /// As [`read`](Self::read).
     pub fn read_frame(&self, frame: &Frame) -> Result<Vec<u8>, Error> {
         let membership = self.membership()?;
-        let read = membership.with_pin(|ring, hold, _| {
+        membership.with_pin(|ring, hold, _| {
             ring.begin_read(frame, hold.pin())?;
             let mut data = Vec::with_capacity(frame.size as usize);
             // SAFETY: the capacity is the frame's size.
-            unsafe { copy_frame(membership, hold, frame, data.as_mut_ptr())? };
+            unsafe { copy_frame(membership, &hold, frame, data.as_mut_ptr())? };
             // SAFETY: copy_frame has written all of it.
             unsafe { data.set_len(frame.size as usize) };
             Ok(data)
-        });
-        read.map(|(data, _)| data)
+        })
     }
 
     /// Reads a frame into `buffer`, whose length is the frame's size. After an error the buffer's contents are arbitrary.
@@ -233,12 +231,11 @@ impl FrameBufferClient {
         if buffer.len() as u64 != frame.size {
             return Err(Error::BufferLength { len: buffer.len() as u64, size: frame.size });
         }
-        let read = membership.with_pin(|ring, hold, _| {
+        membership.with_pin(|ring, hold, _| {
             ring.begin_read(frame, hold.pin())?;
             // SAFETY: the buffer's length is the frame's size.
-            unsafe { copy_frame(membership, hold, frame, buffer.as_mut_ptr()) }
-        });
-        read.map(|((), _)| ())
+            unsafe { copy_frame(membership, &hold, frame, buffer.as_mut_ptr()) }
+        })
     }
 
     /// A view of a frame in the ring itself, without a copy, in a time that does not depend on its size. The frame is not
@@ -251,9 +248,11 @@ impl FrameBufferClient {
     /// As [`read`](Self::read).
     pub fn view(&self, frame: &Frame) -> Result<View<'_>, Error> {
         let membership = self.membership()?;
-        let ((), hold) = membership.with_pin(|ring, hold, _| ring.begin_read(frame, hold.pin()))?;
-        membership.ring().count(hold.slot(), Counter::Views, 1);
-        Ok(View::new(membership, hold, *frame))
+        membership.with_pin(|ring, hold, _| {
+            ring.begin_read(frame, hold.pin())?;
+            ring.count(hold.slot(), Counter::Views, 1);
+            Ok(View::new(membership, hold, *frame))
+        })
     }
 
     fn membership(&self) -> Result<&Membership, Error> {

@@ -208,9 +208,7 @@ impl FrameBufferServer {
 
 /// Allocates a frame that is to be written later, by whoever knows its offset.
 pub(crate) fn allocate(membership: &Membership, size: u64) -> Result<u64, Error> {
-    membership
-        .with_pin(|ring, hold, locks| ring.allocate(size, TO_BE_WRITTEN, hold.pin(), locks))
-        .map(|(offset, _)| offset)
+    membership.with_pin(|ring, hold, locks| ring.allocate(size, TO_BE_WRITTEN, hold.pin(), locks))
 }
 
 impl Drop for FrameBufferServer {

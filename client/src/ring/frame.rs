@@ -10,6 +10,7 @@ use crate::{Checksum, Frame};
 
 impl<M: RingMemory> Ring<M> {
     /// Pins the frame at `offset` to write `len` bytes into it, and makes the caller its one writer.
+    #[inline]
     pub(crate) fn begin_write(&self, offset: u64, len: u64, pin: &Pin<'_, M>) -> Result<(), Error> {
         let header = self.lookup(offset, len, pin)?;
         // Whatever the header claims: no frame is larger than the ring, and nothing behind that is mapped.
@@ -25,6 +26,7 @@ impl<M: RingMemory> Ring<M> {
     }
 
     /// Commits the frame that the caller is the writer of: from here on it can be read, and not changed.
+    #[inline]
     pub(crate) fn commit(&self, frame: &Frame, nanoseconds_since_1970: u64, slot: usize) {
         let header = self.memory.header(frame.offset - HEADER_SIZE);
         header.length.store(frame.size, Ordering::Relaxed);
@@ -37,6 +39,7 @@ impl<M: RingMemory> Ring<M> {
     }
 
     /// Pins the committed frame that was promised. Its payload may be read for as long as `pin` lives.
+    #[inline]
     pub(crate) fn begin_read(&self, promised: &Frame, pin: &Pin<'_, M>) -> Result<(), Error> {
         let found = self.check_promise(promised, pin);
         if let Err(Error::Timeout(timeout)) = &found {
@@ -45,6 +48,7 @@ impl<M: RingMemory> Ring<M> {
         found
     }
 
+    #[inline]
     fn check_promise(&self, promised: &Frame, pin: &Pin<'_, M>) -> Result<(), Error> {
         let Frame { offset, size, checksum } = *promised;
         let limit = self.memory.size();
@@ -69,6 +73,7 @@ impl<M: RingMemory> Ring<M> {
     }
 
     /// Pins `len` bytes at `offset` (fewer if that is beyond the head) and finds their header.
+    #[inline]
     fn lookup(&self, offset: u64, len: u64, pin: &Pin<'_, M>) -> Result<&FrameHeader, Error> {
         let head = self.memory.head().load(Ordering::Acquire);
         let never = Error::NeverAllocated { offset, head };

@@ -135,6 +135,7 @@ impl<M: RingMemory> Ring<M> {
         Self { memory }
     }
 
+    #[inline]
     pub(crate) fn memory(&self) -> &M {
         &self.memory
     }

@@ -69,6 +69,7 @@ impl Mapping {
     }
 
     /// The address of a byte of the file in front of the ring.
+    #[inline]
     pub(crate) fn control(&self, offset: u64) -> NonNull<u8> {
         assert!((offset as usize) < self.ring_offset, "inside the control area");
         // SAFETY: inside the mapping by the assertion.
@@ -76,6 +77,7 @@ impl Mapping {
     }
 
     /// The address of a stream position. `capacity` bytes from there on are mapped.
+    #[inline]
     pub(crate) fn ring(&self, position: u64) -> NonNull<u8> {
         let in_ring = (position % self.capacity as u64) as usize;
         // SAFETY: in_ring < capacity, and 2 * capacity bytes are mapped from ring_offset on.

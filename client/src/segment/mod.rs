@@ -124,20 +124,24 @@ impl Segment {
         &self.file
     }
 
+    #[inline]
     pub(crate) fn mapping(&self) -> &Arc<Mapping> {
         &self.mapping
     }
 
+    #[inline]
     pub(crate) fn geometry(&self) -> Geometry {
         self.geometry
     }
 
     /// Which frames are copied past the caches.
+    #[inline]
     pub(crate) fn streaming(&self) -> Streaming {
         self.streaming
     }
 
     /// The address of a frame's payload. `size` bytes from there on are mapped: no frame is larger than the ring.
+    #[inline]
     pub(crate) fn payload(&self, offset: u64) -> *mut u8 {
         self.mapping.ring(offset).as_ptr()
     }
@@ -151,22 +155,27 @@ impl Segment {
 }
 
 impl RingMemory for Segment {
+    #[inline]
     fn size(&self) -> u64 {
         self.geometry.size
     }
 
+    #[inline]
     fn capacity(&self) -> u64 {
         self.geometry.capacity
     }
 
+    #[inline]
     fn head(&self) -> &AtomicU64 {
         &self.control().head
     }
 
+    #[inline]
     fn enrolled(&self, word: usize) -> &AtomicU64 {
         &self.control().enrolled[word]
     }
 
+    #[inline]
     fn slot(&self, index: usize) -> &Slot {
         assert!(index < PARTICIPANTS, "slot {index} of {PARTICIPANTS}");
         let slot = self.mapping.control(locks::slot_byte(index)).cast::<Slot>();
@@ -175,6 +184,7 @@ impl RingMemory for Segment {
         unsafe { slot.as_ref() }
     }
 
+    #[inline]
     fn header(&self, start: u64) -> &FrameHeader {
         let aligned = start & !(FRAME_ALIGN - 1);
         let header = self.mapping.ring(aligned).cast::<FrameHeader>();
