@@ -80,8 +80,10 @@ pub(crate) mod state {
     pub(crate) const RESERVED: u64 = 1;
     /// Its one writer is at work, or gave up or died.
     pub(crate) const WRITING: u64 = 2;
-    /// Written: immutable from here on.
+    /// Written: immutable from here on. The checksum is that of the bytes.
     pub(crate) const COMMITTED: u64 = 3;
+    /// Written, but nobody has hashed it: immutable, and the checksum says only which frame it is.
+    pub(crate) const COMMITTED_UNHASHED: u64 = 4;
 }
 
 /// The control block.
@@ -139,7 +141,7 @@ pub(crate) struct FrameHeader {
     pub(crate) length: AtomicU64,
     /// One of [`state`].
     pub(crate) state: AtomicU64,
-    /// XXH3-64 of the payload as a number.
+    /// XXH3-64 of the payload as a number; of its identity if nobody has hashed it.
     pub(crate) checksum: AtomicU64,
     /// When it was committed, in nanoseconds since 1970 (`CLOCK_REALTIME`).
     pub(crate) committed: AtomicU64,

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::checksum::Streaming;
+use crate::checksum::{Checksum, Streaming, hash};
 use crate::key::Key;
 use crate::layout::{self, Control, FRAME_ALIGN, FrameHeader, HEADER_SIZE, MAGIC, PARTICIPANTS, Slot, VERSION};
 use crate::own_file::OwnFile;
@@ -132,6 +132,13 @@ impl Segment {
     #[inline]
     pub(crate) fn geometry(&self) -> Geometry {
         self.geometry
+    }
+
+    /// A checksum of which frame this is, among all of all rings.
+    pub(crate) fn identity(&self, offset: u64, size: u64) -> Checksum {
+        let [low, high] = self.control().id.each_ref().map(|word| word.load(Ordering::Relaxed));
+        let words = [low, high, offset, size].map(u64::to_le_bytes);
+        hash(words.as_flattened())
     }
 
     /// Which frames are copied past the caches.
