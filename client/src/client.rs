@@ -12,7 +12,7 @@ use crate::loan::Loan;
 use crate::membership::{Hold, Membership};
 use crate::ring::{BEING_WRITTEN, Checksummed};
 use crate::segment::error::SegmentError;
-use crate::segment::mapping::Prefault;
+use crate::segment::prefault::Prefault;
 use crate::segment::{Segment, default_dir, stats};
 use crate::server::allocate;
 use crate::stats::{Counter, Stats};
@@ -107,7 +107,7 @@ impl FrameBufferClient {
     pub fn start(&mut self) -> Result<(), SegmentError> {
         if self.membership.is_none() {
             let ClientOptions { key, dir, prefault } = &self.options;
-            self.membership = Some(Membership::join(Segment::open(dir, key, true)?, *prefault)?);
+            self.membership = Some(Membership::join(Segment::open(dir, key, true)?, *prefault, false)?);
         }
         Ok(())
     }

@@ -10,7 +10,7 @@
 //!  +----------------+----------------+----------------+----------------+  before the segment has a name
 //!  | 32 ring offset | 40 created, ns | 48 segment id, 128 random bits  |
 //!  +----------------+----------------+---------------------------------+
-//!  | 64 participants| 72 reserved                                      |
+//!  | 64 participants| 72 in huge pages, bytes                          |  72: by the owner, as it gets them
 //!  +----------------+--------------------------------------------------+
 //!  | 128 head: stream position up to which the ring is allocated       |  moved by every allocation
 //!  +-------------------------------------------------------------------+
@@ -98,7 +98,9 @@ pub(crate) struct Control {
     pub(crate) created: AtomicU64,
     pub(crate) id: [AtomicU64; 2],
     pub(crate) participants: AtomicU64,
-    _reserved: [u64; 7],
+    /// Bytes of the ring that its owner has got huge pages for. Just told, never relied on.
+    pub(crate) huge: AtomicU64,
+    _reserved: [u64; 6],
     pub(crate) head: AtomicU64,
     _own_lines: [u64; 15],
     pub(crate) enrolled: [AtomicU64; ENROLLED_WORDS],

@@ -105,7 +105,7 @@ pub use key::{InvalidKey, Key};
 pub use loan::Loan;
 pub use segment::error::SegmentError;
 #[cfg(not(loom))]
-pub use segment::{default_dir, mapping::Prefault, segment_length, stat};
+pub use segment::{default_dir, prefault::Prefault, segment_length, stat};
 #[cfg(not(loom))]
 pub use server::{FrameBufferServer, ServerOptions};
 pub use stats::{Counters, Stats};

@@ -11,7 +11,7 @@ use crate::ring::{Pin, Ring, Seat};
 use crate::segment::Segment;
 use crate::segment::error::SegmentError;
 use crate::segment::locks::{HeldLock, Probe};
-use crate::segment::mapping::{Prefault, Prefaulting};
+use crate::segment::prefault::{Prefault, Prefaulting};
 
 /// A ring that this process takes part in. Shared by all threads; its hot path takes no lock.
 pub(crate) struct Membership {
@@ -49,8 +49,8 @@ pub(crate) struct Hold<'m> {
 
 impl Membership {
     /// Joins the ring in `segment`.
-    pub(crate) fn join(segment: Segment, prefault: Prefault) -> Result<Self, SegmentError> {
-        let prefaulting = Prefaulting::start(segment.mapping(), prefault);
+    pub(crate) fn join(segment: Segment, prefault: Prefault, is_owner: bool) -> Result<Self, SegmentError> {
+        let prefaulting = Prefaulting::start(segment.mapping(), prefault, is_owner);
         let ring = Ring::new(segment);
         let seats = Seats::take(&ring)?;
         Ok(Self { ring, seats: AtomicPtr::new(Box::into_raw(seats)), _prefaulting: prefaulting })

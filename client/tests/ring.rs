@@ -185,7 +185,7 @@ fn a_frame_that_nobody_hashed_is_read_as_any_other_until_the_ring_moves_on() {
     let reason = timeout(reader.read_frame(&other), &other);
     assert!(matches!(reason, TimeoutReason::ChecksumMismatch { .. }), "{reason}");
 
-    for _ in 0..ring.capacity() / 5000 + 1 {
+    for _ in 0..=ring.capacity() / 5000 {
         writer.publish(&bytes).expect("there is room");
     }
     let reason = timeout(reader.view(&frame), &frame);

@@ -3,7 +3,7 @@
 //! - [`crate::layout`] says what is where in it;
 //! - [`create`] makes, adopts and removes it: the owner's side;
 //! - [`Segment::open`] checks one before anything in it is used: everybody's side;
-//! - [`mapping`] maps it, [`locks`] says who owns it and who takes part, [`memory`] whether there is room for it.
+//! - [`mapping`] maps it, [`prefault`] touches it ahead, [`locks`] says who owns it and who takes part, [`memory`] whether there is room for it.
 //!
 //! What is read from a segment is never used unchecked as an index, a length or an address. Sizes are read once, when it
 //! is opened, compared with the file's length, and kept in this process; positions are taken modulo the capacity.
@@ -28,6 +28,7 @@ pub(crate) mod error;
 pub(crate) mod locks;
 pub(crate) mod mapping;
 pub(crate) mod memory;
+pub(crate) mod prefault;
 
 use error::SegmentError;
 use mapping::{HUGE_PAGE, Mapping};
@@ -153,11 +154,9 @@ impl Segment {
         self.mapping.ring(offset).as_ptr()
     }
 
+    #[inline]
     fn control(&self) -> &Control {
-        let control = self.mapping.control(0).cast::<Control>();
-        // SAFETY: mapped, aligned to a page, as large as SLOTS_OFFSET, all of its fields are atomics or never touched, and
-        // it lives as long as the mapping, which `self` borrows.
-        unsafe { control.as_ref() }
+        self.mapping.control_block()
     }
 }
 
@@ -259,6 +258,7 @@ pub(crate) fn stats(ring: &Ring<Segment>) -> Stats {
         participants: ring.enrolled().count(),
         max_participants: PARTICIPANTS,
         pins: ring.pins(),
+        huge_pages: segment.control().huge.load(Ordering::Relaxed),
         created: SystemTime::UNIX_EPOCH
             .checked_add(Duration::from_nanos(segment.control().created.load(Ordering::Relaxed)))
             .unwrap_or(SystemTime::UNIX_EPOCH),
