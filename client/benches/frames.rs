@@ -134,7 +134,7 @@ fn row(client: &FrameBufferClient, region: &mut [u8], size: usize, name: &str, t
             operation();
             samples[index].push(start.elapsed());
         };
-        time(0, &mut || region[at..at + size].copy_from_slice(black_box(&data)));
+        time(0, &mut || black_box(&mut region[at..at + size]).copy_from_slice(black_box(&data)));
         let mut frame = None;
         time(1, &mut || frame = client.publish(black_box(&data)).ok());
         let frame = frame.expect("room");

@@ -32,7 +32,7 @@ unsafe fn hash(from: *const u8, len: usize) -> u64 {
 }
 
 impl Vector for __m512i {
-    const AHEAD: usize = 0;
+    const AHEAD: usize = 256;
 
     #[inline]
     #[target_feature(enable = "avx512f")]
