@@ -10,9 +10,9 @@ use crate::frame::Frame;
 use crate::key::Key;
 use crate::loan::Loan;
 use crate::membership::{Hold, Membership};
-use crate::ring::BEING_WRITTEN;
+use crate::ring::{BEING_WRITTEN, Checksummed};
 use crate::segment::error::SegmentError;
-use crate::segment::mapping::Prefault;
+use crate::segment::prefault::Prefault;
 use crate::segment::{Segment, default_dir, stats};
 use crate::server::allocate;
 use crate::stats::{Counter, Stats};
@@ -107,7 +107,7 @@ impl FrameBufferClient {
     pub fn start(&mut self) -> Result<(), SegmentError> {
         if self.membership.is_none() {
             let ClientOptions { key, dir, prefault } = &self.options;
-            self.membership = Some(Membership::join(Segment::open(dir, key, true)?, *prefault)?);
+            self.membership = Some(Membership::join(Segment::open(dir, key, true)?, *prefault, false)?);
         }
         Ok(())
     }
@@ -156,15 +156,14 @@ impl FrameBufferClient {
     pub fn write(&self, offset: u64, data: &[u8]) -> Result<Checksum, Error> {
         let membership = self.membership()?;
         let size = data.len() as u64;
-        let written = membership.with_pin(|ring, hold, _| {
+        membership.with_pin(|ring, hold, _| {
             ring.begin_write(offset, size, hold.pin()).inspect_err(|error| {
                 if let Error::Timeout(timeout) = error {
                     ring.count_timeout(hold.slot(), timeout.reason);
                 }
             })?;
-            Ok(fill(membership, hold, offset, data))
-        });
-        written.map(|(frame, _)| frame.checksum)
+            Ok(fill(membership, &hold, offset, data).checksum)
+        })
     }
 
     /// Allocates a frame, writes `data` into it and returns its description, for the reader.
@@ -174,11 +173,10 @@ impl FrameBufferClient {
     /// As [`allocate`](Self::allocate).
     pub fn publish(&self, data: &[u8]) -> Result<Frame, Error> {
         let membership = self.membership()?;
-        let published = membership.with_pin(|ring, hold, locks| {
+        membership.with_pin(|ring, hold, locks| {
             let offset = ring.allocate(data.len() as u64, BEING_WRITTEN, hold.pin(), locks)?;
-            Ok(fill(membership, hold, offset, data))
-        });
-        published.map(|(frame, _)| frame)
+            Ok(fill(membership, &hold, offset, data))
+        })
     }
 
     /// Lends a frame of `size` bytes in the ring itself, to be filled in place: [`Loan::commit`] makes it readable without
@@ -189,9 +187,10 @@ impl FrameBufferClient {
     /// As [`allocate`](Self::allocate).
     pub fn loan(&self, size: u64) -> Result<Loan<'_>, Error> {
         let membership = self.membership()?;
-        let (offset, hold) =
-            membership.with_pin(|ring, hold, locks| ring.allocate(size, BEING_WRITTEN, hold.pin(), locks))?;
-        Ok(Loan::new(membership, hold, offset, size))
+        membership.with_pin(|ring, hold, locks| {
+            let offset = ring.allocate(size, BEING_WRITTEN, hold.pin(), locks)?;
+            Ok(Loan::new(membership, hold, offset, size))
+        })
     }
 
     /// Reads the `size` bytes of the frame at `offset` and compares them with `checksum`.
@@ -211,16 +210,15 @@ impl FrameBufferClient {
     /// As [`read`](Self::read).
     pub fn read_frame(&self, frame: &Frame) -> Result<Vec<u8>, Error> {
         let membership = self.membership()?;
-        let read = membership.with_pin(|ring, hold, _| {
-            ring.begin_read(frame, hold.pin())?;
+        membership.with_pin(|ring, hold, _| {
+            let stands_for = ring.begin_read(frame, hold.pin())?;
             let mut data = Vec::with_capacity(frame.size as usize);
             // SAFETY: the capacity is the frame's size.
-            unsafe { copy_frame(membership, hold, frame, data.as_mut_ptr())? };
+            unsafe { copy_frame(membership, &hold, frame, stands_for, data.as_mut_ptr())? };
             // SAFETY: copy_frame has written all of it.
             unsafe { data.set_len(frame.size as usize) };
             Ok(data)
-        });
-        read.map(|(data, _)| data)
+        })
     }
 
     /// Reads a frame into `buffer`, whose length is the frame's size. After an error the buffer's contents are arbitrary.
@@ -233,12 +231,11 @@ impl FrameBufferClient {
         if buffer.len() as u64 != frame.size {
             return Err(Error::BufferLength { len: buffer.len() as u64, size: frame.size });
         }
-        let read = membership.with_pin(|ring, hold, _| {
-            ring.begin_read(frame, hold.pin())?;
+        membership.with_pin(|ring, hold, _| {
+            let stands_for = ring.begin_read(frame, hold.pin())?;
             // SAFETY: the buffer's length is the frame's size.
-            unsafe { copy_frame(membership, hold, frame, buffer.as_mut_ptr()) }
-        });
-        read.map(|((), _)| ())
+            unsafe { copy_frame(membership, &hold, frame, stands_for, buffer.as_mut_ptr()) }
+        })
     }
 
     /// A view of a frame in the ring itself, without a copy, in a time that does not depend on its size. The frame is not
@@ -251,9 +248,11 @@ impl FrameBufferClient {
     /// As [`read`](Self::read).
     pub fn view(&self, frame: &Frame) -> Result<View<'_>, Error> {
         let membership = self.membership()?;
-        let ((), hold) = membership.with_pin(|ring, hold, _| ring.begin_read(frame, hold.pin()))?;
-        membership.ring().count(hold.slot(), Counter::Views, 1);
-        Ok(View::new(membership, hold, *frame))
+        membership.with_pin(|ring, hold, _| {
+            let stands_for = ring.begin_read(frame, hold.pin())?;
+            ring.count(hold.slot(), Counter::Views, 1);
+            Ok(View::new(membership, hold, *frame, stands_for))
+        })
     }
 
     fn membership(&self) -> Result<&Membership, Error> {
@@ -266,23 +265,31 @@ fn fill(membership: &Membership, hold: &Hold<'_>, offset: u64, data: &[u8]) -> F
     let payload = membership.segment().payload(offset);
     // SAFETY: at least data.len() bytes are allocated there and nobody else touches them: they are pinned and we are their
     // one writer (the ring's invariant). `data` is private memory, or a view, which is another range of the ring.
-    let checksum = unsafe { copy_in(data, payload) };
+    let checksum = unsafe { copy_in(data, payload, membership.segment().streaming()) };
     let frame = Frame { offset, size: data.len() as u64, checksum };
-    membership.ring().commit(&frame, nanoseconds_since_1970(), hold.slot());
+    membership.ring().commit(&frame, Checksummed::Bytes, nanoseconds_since_1970(), hold.slot());
     frame
 }
 
-/// Copies the frame that `hold` pins to `to` and compares its checksum.
+/// Copies the frame that `hold` pins to `to` and compares its checksum, if that `stands_for` its bytes.
 ///
 /// # Safety
 ///
 /// `to` is valid for writes of `frame.size` bytes.
-unsafe fn copy_frame(membership: &Membership, hold: &Hold<'_>, frame: &Frame, to: *mut u8) -> Result<(), Error> {
+unsafe fn copy_frame(
+    membership: &Membership,
+    hold: &Hold<'_>,
+    frame: &Frame,
+    stands_for: Checksummed,
+    to: *mut u8,
+) -> Result<(), Error> {
     let payload = membership.segment().payload(frame.offset);
     // SAFETY: the frame is committed and pinned, so nobody writes to its bytes (the ring's invariant), and they are mapped,
     // since it is not larger than the ring; the caller vouches for `to`.
-    let found = unsafe { copy_out(payload, to, frame.size as usize) };
-    check(membership, hold, frame, found)?;
+    let found = unsafe { copy_out(payload, to, frame.size as usize, membership.segment().streaming()) };
+    if stands_for == Checksummed::Bytes {
+        check(membership, hold, frame, found)?;
+    }
     membership.ring().count(hold.slot(), Counter::FramesRead, 1);
     membership.ring().count(hold.slot(), Counter::BytesRead, frame.size);
     Ok(())

@@ -18,6 +18,7 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
 use crate::own_file::{OwnFile, close_files_of_parent};
 
 /// The number of this process: another one in every forked child.
+#[inline]
 pub(crate) fn generation() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     // Acquire, pairs with the Release of `first_word`.

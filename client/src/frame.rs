@@ -20,6 +20,6 @@ pub struct Frame {
     pub offset: u64,
     /// Length in bytes.
     pub size: u64,
-    /// Checksum of those bytes.
+    /// Checksum of those bytes; or of which frame it is, after [`Loan::commit_unhashed`](crate::Loan::commit_unhashed).
     pub checksum: Checksum,
 }

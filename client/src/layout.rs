@@ -10,7 +10,7 @@
 //!  +----------------+----------------+----------------+----------------+  before the segment has a name
 //!  | 32 ring offset | 40 created, ns | 48 segment id, 128 random bits  |
 //!  +----------------+----------------+---------------------------------+
-//!  | 64 participants| 72 reserved                                      |
+//!  | 64 participants| 72 in huge pages, bytes                          |  72: by the owner, as it gets them
 //!  +----------------+--------------------------------------------------+
 //!  | 128 head: stream position up to which the ring is allocated       |  moved by every allocation
 //!  +-------------------------------------------------------------------+
@@ -80,8 +80,10 @@ pub(crate) mod state {
     pub(crate) const RESERVED: u64 = 1;
     /// Its one writer is at work, or gave up or died.
     pub(crate) const WRITING: u64 = 2;
-    /// Written: immutable from here on.
+    /// Written: immutable from here on. The checksum is that of the bytes.
     pub(crate) const COMMITTED: u64 = 3;
+    /// Written, but nobody has hashed it: immutable, and the checksum says only which frame it is.
+    pub(crate) const COMMITTED_UNHASHED: u64 = 4;
 }
 
 /// The control block.
@@ -96,7 +98,9 @@ pub(crate) struct Control {
     pub(crate) created: AtomicU64,
     pub(crate) id: [AtomicU64; 2],
     pub(crate) participants: AtomicU64,
-    _reserved: [u64; 7],
+    /// Bytes of the ring that its owner has got huge pages for. Just told, never relied on.
+    pub(crate) huge: AtomicU64,
+    _reserved: [u64; 6],
     pub(crate) head: AtomicU64,
     _own_lines: [u64; 15],
     pub(crate) enrolled: [AtomicU64; ENROLLED_WORDS],
@@ -139,7 +143,7 @@ pub(crate) struct FrameHeader {
     pub(crate) length: AtomicU64,
     /// One of [`state`].
     pub(crate) state: AtomicU64,
-    /// XXH3-64 of the payload as a number.
+    /// XXH3-64 of the payload as a number; of its identity if nobody has hashed it.
     pub(crate) checksum: AtomicU64,
     /// When it was committed, in nanoseconds since 1970 (`CLOCK_REALTIME`).
     pub(crate) committed: AtomicU64,

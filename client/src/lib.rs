@@ -90,6 +90,9 @@ mod sync;
 #[cfg(not(loom))]
 mod view;
 
+#[cfg(feature = "_kernels")]
+#[doc(hidden)]
+pub use checksum::kernels;
 pub use checksum::{Checksum, InvalidChecksum};
 #[cfg(not(loom))]
 pub use client::{ClientOptions, FrameBufferClient};
@@ -102,7 +105,7 @@ pub use key::{InvalidKey, Key};
 pub use loan::Loan;
 pub use segment::error::SegmentError;
 #[cfg(not(loom))]
-pub use segment::{default_dir, mapping::Prefault, segment_length, stat};
+pub use segment::{default_dir, prefault::Prefault, segment_length, stat};
 #[cfg(not(loom))]
 pub use server::{FrameBufferServer, ServerOptions};
 pub use stats::{Counters, Stats};

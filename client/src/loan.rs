@@ -3,11 +3,12 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
-use crate::checksum::hash;
+use crate::checksum::{Checksum, hash};
 use crate::client::nanoseconds_since_1970;
 use crate::error::Error;
 use crate::frame::Frame;
 use crate::membership::{Hold, Membership};
+use crate::ring::Checksummed;
 
 /// A frame of the ring lent for writing: `&mut [u8]` straight into shared memory, aligned to 64 bytes. Nobody else sees
 /// its bytes before [`commit`](Loan::commit). Dropped without it, the frame counts as never written.
@@ -49,11 +50,44 @@ impl<'c> Loan<'c> {
     ///
     /// [`Error::Forked`] in a child of the process that borrowed it.
     pub fn commit(self) -> Result<Frame, Error> {
+        let checksum = hash(&self);
+        self.commit_with(checksum, Checksummed::Bytes)
+    }
+
+    /// Makes the frame readable without hashing it, in a time that does not depend on its size, and returns its description.
+    ///
+    /// The checksum in it then vouches for which frame it is and no longer for its bytes: reading it is a
+    /// [`FrameBufferTimeout`](crate::FrameBufferTimeout) as ever when the ring has moved on, but nobody notices if a program
+    /// scribbles on the segment past this library. What is read is otherwise the same.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = framebuffer::FrameBufferServer::options(1 << 20).start()?;
+    /// # let client = framebuffer::FrameBufferClient::open(server.get_key())?;
+    /// let mut loan = client.loan(1000)?;
+    /// loan.fill(7);
+    /// let frame = loan.commit_unhashed()?;
+    /// let view = client.view(&frame)?;
+    /// assert_eq!(&*view, &[7; 1000]);
+    /// assert!(!view.is_hashed());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`commit`](Self::commit).
+    pub fn commit_unhashed(self) -> Result<Frame, Error> {
+        let checksum = self.membership.segment().identity(self.offset, self.size);
+        self.commit_with(checksum, Checksummed::Identity)
+    }
+
+    fn commit_with(self, checksum: Checksum, stands_for: Checksummed) -> Result<Frame, Error> {
         if self.hold.is_of_parent() {
             return Err(Error::Forked);
         }
-        let frame = Frame { offset: self.offset, size: self.size, checksum: hash(&self) };
-        self.membership.ring().commit(&frame, nanoseconds_since_1970(), self.hold.slot());
+        let frame = Frame { offset: self.offset, size: self.size, checksum };
+        self.membership.ring().commit(&frame, stands_for, nanoseconds_since_1970(), self.hold.slot());
         Ok(frame)
     }
 }

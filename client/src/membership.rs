@@ -11,7 +11,7 @@ use crate::ring::{Pin, Ring, Seat};
 use crate::segment::Segment;
 use crate::segment::error::SegmentError;
 use crate::segment::locks::{HeldLock, Probe};
-use crate::segment::mapping::{Prefault, Prefaulting};
+use crate::segment::prefault::{Prefault, Prefaulting};
 
 /// A ring that this process takes part in. Shared by all threads; its hot path takes no lock.
 pub(crate) struct Membership {
@@ -49,48 +49,54 @@ pub(crate) struct Hold<'m> {
 
 impl Membership {
     /// Joins the ring in `segment`.
-    pub(crate) fn join(segment: Segment, prefault: Prefault) -> Result<Self, SegmentError> {
-        let prefaulting = Prefaulting::start(segment.mapping(), prefault);
+    pub(crate) fn join(segment: Segment, prefault: Prefault, is_owner: bool) -> Result<Self, SegmentError> {
+        let prefaulting = Prefaulting::start(segment.mapping(), prefault, is_owner);
         let ring = Ring::new(segment);
         let seats = Seats::take(&ring)?;
         Ok(Self { ring, seats: AtomicPtr::new(Box::into_raw(seats)), _prefaulting: prefaulting })
     }
 
+    #[inline]
     pub(crate) fn ring(&self) -> &Ring<Segment> {
         &self.ring
     }
 
+    #[inline]
     pub(crate) fn segment(&self) -> &Segment {
         self.ring.memory()
     }
 
-    /// Runs `operation` with a pin of this process. If the participant turns out to be taken for dead, it joins anew and
-    /// tries once more.
+    /// Runs `operation` with a pin of this process, which it may keep. If the participant turns out to be taken for dead, it
+    /// joins anew and tries once more.
+    #[inline]
     pub(crate) fn with_pin<'m, T>(
         &'m self,
-        mut operation: impl FnMut(&'m Ring<Segment>, &Hold<'m>, &Probe) -> Result<T, Error>,
-    ) -> Result<(T, Hold<'m>), Error> {
-        let mut attempt = || {
+        mut operation: impl FnMut(&'m Ring<Segment>, Hold<'m>, &Probe) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut joined_anew = false;
+        loop {
             let seats = self.seats()?;
-            let hold = Hold { pin: Some(seats.claim(&self.ring)?), generation: seats.generation };
-            operation(&self.ring, &hold, &seats.probe).map(|result| (result, hold))
-        };
-        match attempt() {
-            Err(Error::Unseated) => {
-                self.replace_seats(self.seats.load(Ordering::Acquire))?;
-                attempt()
+            let result = seats.claim(&self.ring).and_then(|pin| {
+                let hold = Hold { pin: Some(pin), generation: seats.generation };
+                operation(&self.ring, hold, &seats.probe)
+            });
+            match result {
+                Err(Error::Unseated) if !joined_anew => {
+                    self.replace_seats(self.seats.load(Ordering::Acquire))?;
+                    joined_anew = true;
+                }
+                result => return result,
             }
-            result => result,
         }
     }
 
     /// Clears the slots of dead participants.
     pub(crate) fn reap(&self) -> Result<usize, Error> {
-        let reap_all = |ring: &Ring<Segment>, hold: &Hold<'_>, probe: &Probe| Ok(ring.reap_all(hold.slot(), probe));
-        self.with_pin(reap_all).map(|(reaped, _)| reaped)
+        self.with_pin(|ring, hold, probe| Ok(ring.reap_all(hold.slot(), probe)))
     }
 
     /// This process's seats: new ones after a fork.
+    #[inline]
     fn seats(&self) -> Result<&Seats, SegmentError> {
         let seats = self.seats.load(Ordering::Acquire);
         // SAFETY: never null, and what was stored once is freed only when `self` is dropped: see `replace_seats`.
@@ -118,6 +124,7 @@ impl Membership {
 }
 
 impl Drop for Membership {
+    #[inline]
     fn drop(&mut self) {
         let mut next = *self.seats.get_mut();
         while !next.is_null() {
@@ -148,7 +155,20 @@ impl Seats {
     }
 
     /// Claims a pin in one of the seats; takes another seat if all their pins are in use.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a pin that is returned through memory costs more than all else here")]
     fn claim<'r>(&self, ring: &'r Ring<Segment>) -> Result<Pin<'r, Segment>, Error> {
+        match self.taken[0].get() {
+            Some(first) if ring.is_seated(first.seat) => {
+                ring.claim(first.seat).map_or_else(|| self.claim_later(ring), Ok)
+            }
+            _ => self.claim_later(ring),
+        }
+    }
+
+    /// As [`claim`](Self::claim), when it is not as simple as that.
+    #[cold]
+    fn claim_later<'r>(&self, ring: &'r Ring<Segment>) -> Result<Pin<'r, Segment>, Error> {
         for (number, place) in self.taken.iter().enumerate() {
             let seat = match place.get() {
                 Some(taken) => taken.seat,
@@ -188,22 +208,26 @@ impl Seats {
 
 impl<'m> Hold<'m> {
     /// The pin.
+    #[inline]
     pub(crate) fn pin(&self) -> &Pin<'m, Segment> {
         self.pin.as_ref().expect("taken only by drop")
     }
 
     /// The slot that the pin is in.
+    #[inline]
     pub(crate) fn slot(&self) -> usize {
         self.pin().place().0
     }
 
     /// Whether this was made before a fork and we are the child.
+    #[inline]
     pub(crate) fn is_of_parent(&self) -> bool {
         self.generation != fork::generation()
     }
 }
 
 impl Drop for Hold<'_> {
+    #[inline]
     fn drop(&mut self) {
         if self.is_of_parent() {
             // The pin is the parent's: it is not ours to give back.

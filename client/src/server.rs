@@ -10,7 +10,7 @@ use crate::ring::TO_BE_WRITTEN;
 use crate::segment::create::{self, Owned};
 use crate::segment::error::SegmentError;
 use crate::segment::locks::HeldLock;
-use crate::segment::mapping::Prefault;
+use crate::segment::prefault::Prefault;
 use crate::segment::{default_dir, stats};
 use crate::stats::Stats;
 
@@ -131,7 +131,7 @@ impl FrameBufferServer {
         if self.running.is_none() {
             let ServerOptions { size, key: _, dir, mode, keep, prefault } = &self.options;
             let Owned { segment, lock, adopted } = create::create(dir, &self.key, *size, *mode, *keep)?;
-            let membership = Membership::join(segment, *prefault).inspect_err(|_| {
+            let membership = Membership::join(segment, *prefault, true).inspect_err(|_| {
                 if !adopted {
                     // The error that follows says why; one of the clean-up would hide it.
                     let _ = create::remove(dir, &self.key, &lock);
@@ -208,9 +208,7 @@ impl FrameBufferServer {
 
 /// Allocates a frame that is to be written later, by whoever knows its offset.
 pub(crate) fn allocate(membership: &Membership, size: u64) -> Result<u64, Error> {
-    membership
-        .with_pin(|ring, hold, locks| ring.allocate(size, TO_BE_WRITTEN, hold.pin(), locks))
-        .map(|(offset, _)| offset)
+    membership.with_pin(|ring, hold, locks| ring.allocate(size, TO_BE_WRITTEN, hold.pin(), locks))
 }
 
 impl Drop for FrameBufferServer {

@@ -20,6 +20,8 @@ pub struct Stats {
     pub max_participants: usize,
     /// Ranges held now by views, loans and operations under way.
     pub pins: usize,
+    /// Bytes of the ring that are in huge pages: as many as its owner could get since it started, in rings of 64 MiB and more.
+    pub huge_pages: u64,
     /// When the segment was created.
     pub created: SystemTime,
     /// Counters since then, summed over all participants, past and present.

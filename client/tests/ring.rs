@@ -167,6 +167,32 @@ fn a_loan_is_written_in_place_and_can_be_truncated() {
 }
 
 #[test]
+fn a_frame_that_nobody_hashed_is_read_as_any_other_until_the_ring_moves_on() {
+    let ring = TestRing::new(64 << 10);
+    let (writer, reader) = (ring.client(), ring.client());
+    let bytes = payload(1, 5000);
+    let mut loan = writer.loan(5000).expect("there is room");
+    loan.copy_from_slice(&bytes);
+    let frame = loan.commit_unhashed().expect("not forked");
+    assert_ne!(frame.checksum, Checksum::of(&bytes));
+
+    let view = reader.view(&frame).expect("just written");
+    assert!(!view.is_hashed() && *view == *bytes);
+    view.verify().expect("nothing was promised of the bytes");
+    drop(view);
+    assert_eq!(reader.read_frame(&frame).expect("just written"), bytes);
+    let other = Frame { checksum: Checksum::of(b"another frame"), ..frame };
+    let reason = timeout(reader.read_frame(&other), &other);
+    assert!(matches!(reason, TimeoutReason::ChecksumMismatch { .. }), "{reason}");
+
+    for _ in 0..=ring.capacity() / 5000 {
+        writer.publish(&bytes).expect("there is room");
+    }
+    let reason = timeout(reader.view(&frame), &frame);
+    assert!(matches!(reason, TimeoutReason::Overwritten { .. }), "{reason}");
+}
+
+#[test]
 fn a_frame_is_written_once() {
     let ring = TestRing::new(64 << 10);
     let client = ring.client();

@@ -35,12 +35,14 @@ struct RingCollector(Stats);
 
 impl Collector for RingCollector {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
-        let Stats { size, capacity, head, laps, participants, max_participants, pins, created, counters } = self.0;
+        let Stats { size, capacity, head, laps, participants, max_participants, pins, huge_pages, created, counters } =
+            self.0;
         let created = created.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let bytes = Some(&Unit::Bytes);
         let mut gauge = |name, help, unit, value| one(&mut encoder, name, help, unit, &ConstGauge::new(value));
         gauge("ring_size", "Payload that the ring keeps", bytes, size)?;
         gauge("ring_capacity", "The data ring, with room for frame headers", bytes, capacity)?;
+        gauge("ring_huge_pages", "How much of the ring is in huge pages", bytes, huge_pages)?;
         gauge("ring_head", "Stream position up to which the ring has been allocated", bytes, head)?;
         gauge("participants", "Participants now: clients and the sidecar itself", None, participants as u64)?;
         gauge("participants_limit", "How many participants there can be", None, max_participants as u64)?;
@@ -135,13 +137,15 @@ mod tests {
             participants: 5,
             max_participants: 6,
             pins: 7,
+            huge_pages: 8,
             created: SystemTime::UNIX_EPOCH,
             counters,
         }))
         .unwrap();
         let expected = "\
-            framebuffer_ring_size_bytes 1|framebuffer_ring_capacity_bytes 2|framebuffer_ring_head_bytes 3|\
-            framebuffer_ring_laps_total 4|framebuffer_participants 5|framebuffer_participants_limit 6|\
+            framebuffer_ring_size_bytes 1|framebuffer_ring_capacity_bytes 2|\
+            framebuffer_ring_huge_pages_bytes 8|framebuffer_ring_head_bytes 3|framebuffer_ring_laps_total 4|\
+            framebuffer_participants 5|framebuffer_participants_limit 6|\
             framebuffer_pins 7|framebuffer_ring_created_timestamp_seconds 0.0|framebuffer_allocations_total 11|\
             framebuffer_allocated_bytes_total 12|framebuffer_hops_total 13|framebuffer_exhausted_total 14|\
             framebuffer_frames_written_total 15|framebuffer_written_bytes_total 16|framebuffer_frames_read_total 17|\

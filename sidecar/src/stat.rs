@@ -64,6 +64,7 @@ fn ask_key(url: &str) -> anyhow::Result<Key> {
 struct Report {
     size_bytes: u64,
     capacity_bytes: u64,
+    huge_pages_bytes: u64,
     head_bytes: u64,
     laps: u64,
     participants: usize,
@@ -92,7 +93,8 @@ struct Timeouts {
 
 impl From<Stats> for Report {
     fn from(stats: Stats) -> Self {
-        let Stats { size, capacity, head, laps, participants, max_participants, pins, created, counters } = stats;
+        let Stats { size, capacity, head, laps, participants, max_participants, pins, huge_pages, created, counters } =
+            stats;
         let Counters {
             allocations,
             allocated_bytes,
@@ -111,6 +113,7 @@ impl From<Stats> for Report {
         Self {
             size_bytes: size,
             capacity_bytes: capacity,
+            huge_pages_bytes: huge_pages,
             head_bytes: head,
             laps,
             participants,
@@ -149,6 +152,7 @@ impl Table {
         let age = age.elapsed().unwrap_or_default().as_secs();
         line("size", format_args!("{} ({} bytes)", bytes(r.size_bytes), r.size_bytes))?;
         line("capacity", format_args!("{} ({} bytes, with headers)", bytes(r.capacity_bytes), r.capacity_bytes))?;
+        line("huge pages", format_args!("{} of it", bytes(r.huge_pages_bytes)))?;
         line("age", format_args!("{age} s"))?;
         line("head", format_args!("{} (lap {})", r.head_bytes, r.laps))?;
         line("participants", format_args!("{} of {}", r.participants, r.participants_limit))?;

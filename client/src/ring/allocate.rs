@@ -18,6 +18,7 @@ impl<M: RingMemory> Ring<M> {
     /// Allocates a frame of `size` bytes and returns its payload's stream offset. `pin` holds the frame afterwards.
     ///
     /// The header says [`state::RESERVED`], or `WRITING` if the caller goes on to write the frame under this pin.
+    #[inline]
     pub(crate) fn allocate(
         &self,
         size: u64,
@@ -44,6 +45,7 @@ impl<M: RingMemory> Ring<M> {
     }
 
     /// Moves the head over a range for a frame of `size` bytes that nobody else touches while `pin` holds it.
+    #[inline]
     fn reserve(&self, size: u64, pin: &Pin<'_, M>, locks: &impl SlotLocks) -> Result<Range, Error> {
         let length = self.frame_length(size)?;
         let mut abandoned = 0;
@@ -77,6 +79,7 @@ impl<M: RingMemory> Ring<M> {
     /// The first range of `length` bytes at or after `head` that no pin is in the way of, at most a lap away.
     ///
     /// Looking before the head moves means that a ring that is full of pins loses no frame by the attempt.
+    #[inline]
     fn find_room(
         &self,
         head: u64,
@@ -116,6 +119,7 @@ impl<M: RingMemory> Ring<M> {
     }
 
     /// Bytes of the ring that a frame of `size` bytes takes.
+    #[inline]
     fn frame_length(&self, size: u64) -> Result<u64, Error> {
         let limit = self.memory.size();
         if size > limit {

@@ -8,8 +8,19 @@ use crate::stats::Counter;
 use crate::sync::Ordering;
 use crate::{Checksum, Frame};
 
+/// What the checksum of a committed frame was made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+pub(crate) enum Checksummed {
+    /// The bytes of the frame.
+    Bytes = state::COMMITTED,
+    /// Which frame it is: nobody has hashed its bytes.
+    Identity = state::COMMITTED_UNHASHED,
+}
+
 impl<M: RingMemory> Ring<M> {
     /// Pins the frame at `offset` to write `len` bytes into it, and makes the caller its one writer.
+    #[inline]
     pub(crate) fn begin_write(&self, offset: u64, len: u64, pin: &Pin<'_, M>) -> Result<(), Error> {
         let header = self.lookup(offset, len, pin)?;
         // Whatever the header claims: no frame is larger than the ring, and nothing behind that is mapped.
@@ -25,19 +36,21 @@ impl<M: RingMemory> Ring<M> {
     }
 
     /// Commits the frame that the caller is the writer of: from here on it can be read, and not changed.
-    pub(crate) fn commit(&self, frame: &Frame, nanoseconds_since_1970: u64, slot: usize) {
+    #[inline]
+    pub(crate) fn commit(&self, frame: &Frame, stands_for: Checksummed, nanoseconds_since_1970: u64, slot: usize) {
         let header = self.memory.header(frame.offset - HEADER_SIZE);
         header.length.store(frame.size, Ordering::Relaxed);
         header.checksum.store(frame.checksum.to_u64(), Ordering::Relaxed);
         header.committed.store(nanoseconds_since_1970, Ordering::Relaxed);
         // SYNC POINT "commit": pairs with the Acquire of `begin_read`. Payload and header are complete before this.
-        header.state.store(state::COMMITTED, Ordering::Release);
+        header.state.store(stands_for as u64, Ordering::Release);
         self.count(slot, Counter::FramesWritten, 1);
         self.count(slot, Counter::BytesWritten, frame.size);
     }
 
     /// Pins the committed frame that was promised. Its payload may be read for as long as `pin` lives.
-    pub(crate) fn begin_read(&self, promised: &Frame, pin: &Pin<'_, M>) -> Result<(), Error> {
+    #[inline]
+    pub(crate) fn begin_read(&self, promised: &Frame, pin: &Pin<'_, M>) -> Result<Checksummed, Error> {
         let found = self.check_promise(promised, pin);
         if let Err(Error::Timeout(timeout)) = &found {
             self.count_timeout(pin.place().0, timeout.reason);
@@ -45,7 +58,8 @@ impl<M: RingMemory> Ring<M> {
         found
     }
 
-    fn check_promise(&self, promised: &Frame, pin: &Pin<'_, M>) -> Result<(), Error> {
+    #[inline]
+    fn check_promise(&self, promised: &Frame, pin: &Pin<'_, M>) -> Result<Checksummed, Error> {
         let Frame { offset, size, checksum } = *promised;
         let limit = self.memory.size();
         if size > limit {
@@ -54,9 +68,11 @@ impl<M: RingMemory> Ring<M> {
         let timeout = |reason| Err(FrameBufferTimeout { offset, reason }.into());
         let header = self.lookup(offset, size, pin)?;
         // SYNC POINT "commit", see `commit`.
-        if header.state.load(Ordering::Acquire) != state::COMMITTED {
-            return timeout(TimeoutReason::NotWritten);
-        }
+        let stands_for = match header.state.load(Ordering::Acquire) {
+            state::COMMITTED => Checksummed::Bytes,
+            state::COMMITTED_UNHASHED => Checksummed::Identity,
+            _ => return timeout(TimeoutReason::NotWritten),
+        };
         let committed = header.length.load(Ordering::Relaxed);
         if committed != size {
             return timeout(TimeoutReason::SizeMismatch { promised: size, committed });
@@ -65,10 +81,11 @@ impl<M: RingMemory> Ring<M> {
         if found != checksum {
             return timeout(TimeoutReason::ChecksumMismatch { promised: checksum, found });
         }
-        Ok(())
+        Ok(stands_for)
     }
 
     /// Pins `len` bytes at `offset` (fewer if that is beyond the head) and finds their header.
+    #[inline]
     fn lookup(&self, offset: u64, len: u64, pin: &Pin<'_, M>) -> Result<&FrameHeader, Error> {
         let head = self.memory.head().load(Ordering::Acquire);
         let never = Error::NeverAllocated { offset, head };

@@ -28,9 +28,9 @@
 //!   pins once more: if one has come in the way, leave the range to it and begin again behind it. Otherwise the range is
 //!   mine: write the header. A pin whose participant is dead is cleared when it is met.
 //! - **write**: pin; the header must name this offset; state `RESERVED -> WRITING` by compare-and-swap, so a frame has one
-//!   writer; copy; length and checksum; state `COMMITTED` (Release). It never changes again. *publish* and *loan* allocate
+//!   writer; copy; length and checksum; state `COMMITTED` (Release), or `COMMITTED_UNHASHED`. It never changes again. *publish* and *loan* allocate
 //!   in state `WRITING` and keep the pin of the allocation.
-//! - **read**, **view**: pin; the header must name this offset; state is `COMMITTED` (Acquire); length and checksum are those
+//! - **read**, **view**: pin; the header must name this offset; state is one of the two (Acquire); length and checksum are those
 //!   promised. Copy and hash, or hand out the slice together with the pin.
 //! - **enroll**, **withdraw**, **reap** ([`participants`]): set and clear a slot's bit in `enrolled`, always while holding the
 //!   slot's lock; who reaps takes the dead one's lock first, so no newcomer can be in the slot.
@@ -103,6 +103,7 @@ mod participants;
 mod pin;
 
 pub(crate) use allocate::{BEING_WRITTEN, TO_BE_WRITTEN};
+pub(crate) use frame::Checksummed;
 pub(crate) use participants::{Seat, SlotLocks};
 pub(crate) use pin::Pin;
 
@@ -135,6 +136,7 @@ impl<M: RingMemory> Ring<M> {
         Self { memory }
     }
 
+    #[inline]
     pub(crate) fn memory(&self) -> &M {
         &self.memory
     }

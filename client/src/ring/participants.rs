@@ -48,6 +48,7 @@ impl<M: RingMemory> Ring<M> {
     }
 
     /// Whether the slot is still that participant's: not so if it was taken for dead.
+    #[inline]
     pub(crate) fn is_seated(&self, seat: Seat) -> bool {
         self.memory.slot(seat.slot).incarnation.load(Ordering::Acquire) == seat.incarnation
     }
@@ -76,6 +77,7 @@ impl<M: RingMemory> Ring<M> {
     }
 
     /// The slots that have a participant, dead or alive.
+    #[inline]
     pub(crate) fn enrolled(&self) -> impl Iterator<Item = usize> {
         (0..ENROLLED_WORDS).flat_map(|word| {
             let enrolled = self.memory.enrolled(word).load(Ordering::Acquire);
@@ -84,6 +86,7 @@ impl<M: RingMemory> Ring<M> {
     }
 
     /// Adds to one of the slot's counters.
+    #[inline]
     pub(crate) fn count(&self, slot: usize, counter: Counter, by: u64) {
         let words = &self.memory.slot(slot).counters.words;
         words[counter as usize].fetch_add(by, std::sync::atomic::Ordering::Relaxed);

@@ -1,7 +1,7 @@
 //! Pins: how a participant says "these bytes are in use", and how an allocation finds out.
 
 use super::{Ring, RingMemory, Seat};
-use crate::layout::{self, FREE, PINS};
+use crate::layout::{self, FREE, PINS, Slot};
 use crate::sync::{Ordering, fence};
 
 /// Stream positions `[start, end)` of a frame, header included.
@@ -14,24 +14,26 @@ pub(crate) struct Range {
 /// A claimed pin. It holds nothing until [`Pin::hold`]; dropping it gives it back.
 pub(crate) struct Pin<'r, M: RingMemory> {
     ring: &'r Ring<M>,
+    slot: &'r Slot,
     seat: Seat,
     index: usize,
 }
 
 impl<M: RingMemory> Ring<M> {
     /// Claims a pin of the slot, or `None` if all are in use.
+    #[inline]
     pub(crate) fn claim(&self, seat: Seat) -> Option<Pin<'_, M>> {
-        let active = &self.memory.slot(seat.slot).active;
-        let mut seen = active.load(Ordering::Relaxed);
+        let slot = self.memory.slot(seat.slot);
+        let mut seen = slot.active.load(Ordering::Relaxed);
         loop {
             let index = seen.trailing_ones() as usize;
             if index >= PINS {
                 return None;
             }
             // Acquire: what the pin's last holder did with its bytes happens before what its next holder does.
-            seen = active.fetch_or(1 << index, Ordering::Acquire);
+            seen = slot.active.fetch_or(1 << index, Ordering::Acquire);
             if seen & (1 << index) == 0 {
-                return Some(Pin { ring: self, seat, index });
+                return Some(Pin { ring: self, slot, seat, index });
             }
         }
     }
@@ -43,6 +45,7 @@ impl<M: RingMemory> Ring<M> {
     /// those of allocations that have not moved the head yet and will fail to, or of readers that will find that they
     /// were promised too much: nobody touches those bytes. The same is true of half a pin, seen while it changes: its
     /// holder's fence then comes after the caller's, so the holder sees the caller's head and gives up.
+    #[inline]
     pub(super) fn obstacle(&self, candidate: Range, head: u64, own: (usize, usize)) -> Option<(usize, Range)> {
         let capacity = self.memory.capacity();
         for slot_index in self.enrolled() {
@@ -72,14 +75,16 @@ impl<M: RingMemory> Ring<M> {
 impl<M: RingMemory> Pin<'_, M> {
     /// Publishes `range` and returns the head as it is after that. The range is protected iff it is neither behind that
     /// head (`start + capacity < head`) nor beyond it.
+    #[inline]
     pub(super) fn hold(&self, range: Range) -> u64 {
         self.publish(range);
         self.ring.memory.head().load(Ordering::Acquire)
     }
 
     /// Publishes `range` so that every allocation whose fence comes after this one's sees it.
+    #[inline]
     pub(super) fn publish(&self, range: Range) {
-        let pin = &self.ring.memory.slot(self.seat.slot).pins[self.index];
+        let pin = &self.slot.pins[self.index];
         // Release both, pairs with the Acquire of `read`: whoever sees a word of this pin sees that its last holder is done.
         pin.end.store(range.end, Ordering::Release);
         pin.start.store(range.start, Ordering::Release);
@@ -90,27 +95,30 @@ impl<M: RingMemory> Pin<'_, M> {
 
     /// Whether the slot is still this participant's. Not so if somebody saw its lock released, for instance because
     /// the program closed all its file descriptors: then nobody looks at this pin any more.
+    #[inline]
     pub(super) fn is_seated(&self) -> bool {
-        self.ring.is_seated(self.seat)
+        self.slot.incarnation.load(Ordering::Acquire) == self.seat.incarnation
     }
 
     /// Where the pin is: its slot and its number there.
+    #[inline]
     pub(crate) fn place(&self) -> (usize, usize) {
         (self.seat.slot, self.index)
     }
 }
 
 impl<M: RingMemory> Drop for Pin<'_, M> {
+    #[inline]
     fn drop(&mut self) {
         if self.is_seated() {
-            let slot = self.ring.memory.slot(self.seat.slot);
             // Release, pairs with the Acquire of `obstacle` and `claim`: all that was done with the bytes is done.
-            slot.pins[self.index].start.store(FREE, Ordering::Release);
-            slot.active.fetch_and(!(1 << self.index), Ordering::Release);
+            self.slot.pins[self.index].start.store(FREE, Ordering::Release);
+            self.slot.active.fetch_and(!(1 << self.index), Ordering::Release);
         }
     }
 }
 
+#[inline]
 fn read(pin: &layout::Pin) -> Range {
     // Acquire both, pairs with the Release of `publish`. A free pin starts at FREE, which is after every end.
     let start = pin.start.load(Ordering::Acquire);
@@ -118,6 +126,7 @@ fn read(pin: &layout::Pin) -> Range {
 }
 
 /// Whether two ranges of the stream share bytes of the ring.
+#[inline]
 fn overlap(a: Range, b: Range, capacity: u64) -> bool {
     let (at, bt) = (a.start % capacity, b.start % capacity);
     let from_a_to_b = (bt + capacity - at) % capacity;

@@ -7,19 +7,27 @@ use std::ffi::c_void;
 use std::fs::File;
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use nix::errno::Errno;
 use nix::libc;
-use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 
 use super::error::SegmentError;
+use crate::layout::Control;
 
 /// Size of a huge page on x86-64 and on aarch64 with 4 KiB pages.
 pub(crate) const HUGE_PAGE: u64 = 2 << 20;
 
-/// How much is populated by one system call: little enough to stop soon when asked to.
-const POPULATE_STEP: usize = 32 << 20;
+/// Advice for the kernel that changes no contents.
+#[derive(Debug, Clone, Copy)]
+#[repr(i32)]
+pub(crate) enum Advice {
+    /// Fill this process's page tables (`MADV_POPULATE_WRITE`, Linux 5.14).
+    Populate = libc::MADV_POPULATE_WRITE,
+    /// Put the contents into huge pages (`MADV_COLLAPSE`, Linux 6.1), a number that not every libc has a name for:
+    /// `include/uapi/asm-generic/mman-common.h`.
+    Collapse = 25,
+}
 
 /// `[0, ring_offset + capacity)` of the file, and behind it `[ring_offset, ring_offset + capacity)` once more. A frame
 /// that crosses the ring's end is therefore contiguous.
@@ -69,6 +77,7 @@ impl Mapping {
     }
 
     /// The address of a byte of the file in front of the ring.
+    #[inline]
     pub(crate) fn control(&self, offset: u64) -> NonNull<u8> {
         assert!((offset as usize) < self.ring_offset, "inside the control area");
         // SAFETY: inside the mapping by the assertion.
@@ -76,28 +85,38 @@ impl Mapping {
     }
 
     /// The address of a stream position. `capacity` bytes from there on are mapped.
+    #[inline]
     pub(crate) fn ring(&self, position: u64) -> NonNull<u8> {
         let in_ring = (position % self.capacity as u64) as usize;
         // SAFETY: in_ring < capacity, and 2 * capacity bytes are mapped from ring_offset on.
         unsafe { self.base.add(self.ring_offset + in_ring) }
     }
 
-    /// Fills this process's page tables for the whole mapping, so that later accesses meet no page fault. Contents do not
-    /// change. Stops early when `stop` is set, and where the kernel cannot do it (before Linux 5.14).
-    pub(crate) fn populate(&self, stop: &AtomicBool) {
-        let length = self.ring_offset + 2 * self.capacity;
-        for at in (0..length).step_by(POPULATE_STEP) {
-            if stop.load(Ordering::Relaxed) {
-                return;
-            }
-            // SAFETY: at < length, so inside the mapping.
-            let address = unsafe { self.base.add(at) }.cast();
-            let step = POPULATE_STEP.min(length - at);
-            // SAFETY: the range is inside our mapping; populating changes no contents.
-            if unsafe { madvise(address, step, MmapAdvise::MADV_POPULATE_WRITE) }.is_err() {
-                return;
-            }
-        }
+    /// Bytes of the ring.
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Whether file and addresses agree on where huge pages begin.
+    pub(crate) fn is_aligned_to_huge_pages(&self) -> bool {
+        [self.ring_offset, self.capacity].iter().all(|length| length.is_multiple_of(HUGE_PAGE as usize))
+    }
+
+    /// Gives the kernel advice about `len` bytes of the two rings from `at` on.
+    pub(crate) fn advise(&self, at: usize, len: usize, advice: Advice) -> Result<(), Errno> {
+        assert!(at + len <= 2 * self.capacity, "inside the two rings");
+        // SAFETY: inside the mapping by the assertion.
+        let address = unsafe { self.base.add(self.ring_offset + at) };
+        // SAFETY: the range is inside our mapping, and none of the advices changes contents.
+        Errno::result(unsafe { libc::madvise(address.as_ptr().cast(), len, advice as libc::c_int) }).map(drop)
+    }
+
+    /// The control block.
+    #[inline]
+    pub(crate) fn control_block(&self) -> &Control {
+        // SAFETY: mapped, aligned to a page, as large as SLOTS_OFFSET, all of its fields are atomics or never touched, and
+        // it lives as long as the mapping, which `self` borrows.
+        unsafe { self.base.cast::<Control>().as_ref() }
     }
 }
 
@@ -107,49 +126,5 @@ impl Drop for Mapping {
         // SAFETY: exactly what was reserved; every borrow of the Mapping has ended.
         let unmapped = unsafe { munmap(start, length) };
         debug_assert!(unmapped.is_ok(), "munmap of an own range");
-    }
-}
-
-/// When the pages of a ring are touched: the first touch of a page costs about as much as copying it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Prefault {
-    /// When a frame first comes to lie there.
-    Off,
-    /// By a thread of its own, while frames already flow.
-    #[default]
-    Background,
-    /// Before the call returns.
-    Wait,
-}
-
-/// The prefaulting under way; dropping it ends it.
-pub(crate) struct Prefaulting {
-    stop: Arc<AtomicBool>,
-}
-
-impl Prefaulting {
-    /// Begins to prefault.
-    pub(crate) fn start(mapping: &Arc<Mapping>, when: Prefault) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        match when {
-            Prefault::Off => {}
-            Prefault::Wait => mapping.populate(&stop),
-            Prefault::Background => {
-                let (mapping, stop) = (Arc::clone(mapping), Arc::clone(&stop));
-                let name = "framebuffer-prefault".to_owned();
-                // Without the thread (a limit on threads, say) pages are touched when they are needed.
-                let spawned = std::thread::Builder::new().name(name).spawn(move || mapping.populate(&stop));
-                if let Err(error) = spawned {
-                    tracing::debug!(%error, "no thread for prefaulting");
-                }
-            }
-        }
-        Self { stop }
-    }
-}
-
-impl Drop for Prefaulting {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
     }
 }

@@ -3,7 +3,7 @@
 //! - [`crate::layout`] says what is where in it;
 //! - [`create`] makes, adopts and removes it: the owner's side;
 //! - [`Segment::open`] checks one before anything in it is used: everybody's side;
-//! - [`mapping`] maps it, [`locks`] says who owns it and who takes part, [`memory`] whether there is room for it.
+//! - [`mapping`] maps it, [`prefault`] touches it ahead, [`locks`] says who owns it and who takes part, [`memory`] whether there is room for it.
 //!
 //! What is read from a segment is never used unchecked as an index, a length or an address. Sizes are read once, when it
 //! is opened, compared with the file's length, and kept in this process; positions are taken modulo the capacity.
@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::checksum::{Checksum, Streaming, hash};
 use crate::key::Key;
 use crate::layout::{self, Control, FRAME_ALIGN, FrameHeader, HEADER_SIZE, MAGIC, PARTICIPANTS, Slot, VERSION};
 use crate::own_file::OwnFile;
@@ -27,6 +28,7 @@ pub(crate) mod error;
 pub(crate) mod locks;
 pub(crate) mod mapping;
 pub(crate) mod memory;
+pub(crate) mod prefault;
 
 use error::SegmentError;
 use mapping::{HUGE_PAGE, Mapping};
@@ -100,6 +102,7 @@ pub(crate) struct Segment {
     file: OwnFile,
     mapping: Arc<Mapping>,
     geometry: Geometry,
+    streaming: Streaming,
 }
 
 impl Segment {
@@ -113,7 +116,8 @@ impl Segment {
     pub(crate) fn from_file(file: File, writable: bool) -> Result<Self, SegmentError> {
         let geometry = check_header(&file)?;
         let mapping = Arc::new(Mapping::new(&file, geometry.ring_offset, geometry.capacity, writable)?);
-        Ok(Self { file: OwnFile::new(file, false), mapping, geometry })
+        let streaming = Streaming::for_ring(geometry.capacity);
+        Ok(Self { file: OwnFile::new(file, false), mapping, geometry, streaming })
     }
 
     /// The file, for opening it anew.
@@ -121,44 +125,63 @@ impl Segment {
         &self.file
     }
 
+    #[inline]
     pub(crate) fn mapping(&self) -> &Arc<Mapping> {
         &self.mapping
     }
 
+    #[inline]
     pub(crate) fn geometry(&self) -> Geometry {
         self.geometry
     }
 
+    /// A checksum of which frame this is, among all of all rings.
+    pub(crate) fn identity(&self, offset: u64, size: u64) -> Checksum {
+        let [low, high] = self.control().id.each_ref().map(|word| word.load(Ordering::Relaxed));
+        let words = [low, high, offset, size].map(u64::to_le_bytes);
+        hash(words.as_flattened())
+    }
+
+    /// Which frames are copied past the caches.
+    #[inline]
+    pub(crate) fn streaming(&self) -> Streaming {
+        self.streaming
+    }
+
     /// The address of a frame's payload. `size` bytes from there on are mapped: no frame is larger than the ring.
+    #[inline]
     pub(crate) fn payload(&self, offset: u64) -> *mut u8 {
         self.mapping.ring(offset).as_ptr()
     }
 
+    #[inline]
     fn control(&self) -> &Control {
-        let control = self.mapping.control(0).cast::<Control>();
-        // SAFETY: mapped, aligned to a page, as large as SLOTS_OFFSET, all of its fields are atomics or never touched, and
-        // it lives as long as the mapping, which `self` borrows.
-        unsafe { control.as_ref() }
+        self.mapping.control_block()
     }
 }
 
 impl RingMemory for Segment {
+    #[inline]
     fn size(&self) -> u64 {
         self.geometry.size
     }
 
+    #[inline]
     fn capacity(&self) -> u64 {
         self.geometry.capacity
     }
 
+    #[inline]
     fn head(&self) -> &AtomicU64 {
         &self.control().head
     }
 
+    #[inline]
     fn enrolled(&self, word: usize) -> &AtomicU64 {
         &self.control().enrolled[word]
     }
 
+    #[inline]
     fn slot(&self, index: usize) -> &Slot {
         assert!(index < PARTICIPANTS, "slot {index} of {PARTICIPANTS}");
         let slot = self.mapping.control(locks::slot_byte(index)).cast::<Slot>();
@@ -167,6 +190,7 @@ impl RingMemory for Segment {
         unsafe { slot.as_ref() }
     }
 
+    #[inline]
     fn header(&self, start: u64) -> &FrameHeader {
         let aligned = start & !(FRAME_ALIGN - 1);
         let header = self.mapping.ring(aligned).cast::<FrameHeader>();
@@ -234,6 +258,7 @@ pub(crate) fn stats(ring: &Ring<Segment>) -> Stats {
         participants: ring.enrolled().count(),
         max_participants: PARTICIPANTS,
         pins: ring.pins(),
+        huge_pages: segment.control().huge.load(Ordering::Relaxed),
         created: SystemTime::UNIX_EPOCH
             .checked_add(Duration::from_nanos(segment.control().created.load(Ordering::Relaxed)))
             .unwrap_or(SystemTime::UNIX_EPOCH),

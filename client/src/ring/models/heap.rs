@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::layout::{
     ENROLLED_WORDS, FRAME_ALIGN, FREE, FrameHeader, HEADER_SIZE, PARTICIPANTS, PINS, Pin as PinWords, Slot,
 };
-use crate::ring::{BEING_WRITTEN, Pin, Ring, RingMemory, Seat, SlotLocks};
+use crate::ring::{BEING_WRITTEN, Checksummed, Pin, Ring, RingMemory, Seat, SlotLocks};
 use crate::sync::AtomicU64;
 use crate::{Checksum, Frame};
 
@@ -127,7 +127,7 @@ impl Model {
         // SAFETY: loom checks that nobody else touches the cell.
         self.cell(offset).with_mut(|cell| unsafe { *cell = offset });
         let frame = Frame { offset, size: FRAME_ALIGN, checksum: Checksum::from_u64(offset) };
-        self.ring.commit(&frame, 0, seat.slot);
+        self.ring.commit(&frame, Checksummed::Bytes, 0, seat.slot);
         frame
     }
 

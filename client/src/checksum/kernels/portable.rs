@@ -1,17 +1,18 @@
-//! Copying and XXH3-64 in one pass over memory on any processor: block by block, each hashed while it is in the cache.
+//! The kernel for any processor: block by block, each hashed by the `twox-hash` crate while it is in the cache.
 
 use std::hash::Hasher as _;
 
 use twox_hash::XxHash3_64;
+use twox_hash::xxhash3_64::{RawHasher, SecretBuffer};
+
+use super::Kernel;
+
+pub(super) static KERNEL: Kernel = Kernel { name: "portable", copy, streams: [(1, copy); 2], hash };
 
 /// Bytes that are copied and hashed at a time: half of the smallest L1 cache of a server core.
 const BLOCK: usize = 16 * 1024;
 
-/// Copies `len` bytes from `from` to `to` and returns the XXH3-64 of what arrived.
-///
-/// # Safety
-///
-/// `from` is valid for reads and `to` for writes of `len` bytes, which do not overlap; nobody else writes to `to`.
+/// Of any length. See [`Kernel::copy`].
 pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) -> u64 {
     let copy_block = |at: usize, block: usize| {
         let (from, to) = (from.wrapping_add(at), to.wrapping_add(at));
@@ -23,9 +24,17 @@ pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) -> u64 {
     if len <= BLOCK {
         return XxHash3_64::oneshot(copy_block(0, len));
     }
-    let mut hasher = XxHash3_64::new();
+    // Not XxHash3_64::new, which allocates.
+    let Ok(secret) = SecretBuffer::with_seed(0, [0; 192]) else { unreachable!("the default secret has 192 bytes") };
+    let mut hasher = RawHasher::new(secret);
     for at in (0..len).step_by(BLOCK) {
         hasher.write(copy_block(at, BLOCK.min(len - at)));
     }
     hasher.finish()
+}
+
+/// Of any length. See [`Kernel::hash`].
+pub(super) unsafe fn hash(from: *const u8, len: usize) -> u64 {
+    // SAFETY: the caller vouches for it.
+    XxHash3_64::oneshot(unsafe { std::slice::from_raw_parts(from, len) })
 }

@@ -3,8 +3,6 @@
 //! Source: the XXH3 section of the xxHash specification (<https://github.com/Cyan4973/xxHash>, `doc/xxhash_spec.md`). A
 //! *stripe* is 64 bytes; 16 stripes are a *block*, after which the eight accumulators are scrambled.
 
-/// Inputs up to this length are hashed in other ways.
-pub(super) const SHORT: usize = 240;
 /// Bytes of a stripe.
 pub(super) const STRIPE: usize = 64;
 /// Stripes of a block: each uses the secret 8 bytes further on.
