@@ -1,0 +1,60 @@
+//! [`RunFolder`]: where a run has all its files, and the removal of whatever it leaves.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::transports::iceoryx_prefix;
+
+/// Shared memory: nothing that is measured touches a disk.
+const SHM: &str = "/dev/shm";
+/// How the folder's name begins.
+pub(crate) const PREFIX: &str = "framebuffer-bench-";
+
+/// A run's folder in shared memory. Dropped, it is removed, with what peers have put beside it under its name.
+#[derive(Debug)]
+pub(crate) struct RunFolder {
+    folder: Option<tempfile::TempDir>,
+    path: PathBuf,
+}
+
+impl RunFolder {
+    /// Makes a folder that only this user can enter.
+    pub(crate) fn new() -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(SHM);
+        let folder = folder.with_context(|| format!("failed to make a folder in {SHM}"))?;
+        Ok(Self { path: folder.path().to_owned(), folder: Some(folder) })
+    }
+
+    /// Its path.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes the folder of a group.
+    pub(crate) fn group(&self, name: &str) -> Result<PathBuf> {
+        let path = self.path.join(name);
+        fs::create_dir(&path).with_context(|| format!("failed to make {}", path.display()))?;
+        Ok(path)
+    }
+}
+
+impl Drop for RunFolder {
+    fn drop(&mut self) {
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let iceoryx = iceoryx_prefix(&self.path);
+        for entry in fs::read_dir(SHM).into_iter().flatten().flatten() {
+            let found = entry.file_name().to_string_lossy().into_owned();
+            // Python's segments have the run's name in front, iceoryx2's files its prefix.
+            if found != name && (found.starts_with(&format!("{name}-")) || found.starts_with(&iceoryx)) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+        if let Some(folder) = self.folder.take()
+            && let Err(error) = folder.close()
+        {
+            eprintln!("failed to remove {}: {error}", self.path.display());
+        }
+    }
+}
