@@ -38,7 +38,7 @@ const LINE: usize = 16;
 const STAMP: usize = 0;
 const EVENT: usize = LINE;
 const TAKEN: usize = 2 * LINE;
-const ANNOUNCED: usize = 16 * LINE;
+// What Python's writer announces frames with lies in line 16.
 const MAILBOX: usize = 17 * LINE;
 const WORDS: usize = MAILBOX + MAILBOXES as usize * LINE;
 
@@ -76,6 +76,7 @@ impl Control {
 
     /// Says that `reader` is done with the frame `number`.
     pub(crate) fn take(&self, reader: usize, number: u64) {
+        debug_assert!(reader < MOST_READERS, "reader {reader}");
         self.word(TAKEN + reader * LINE).store(number, Ordering::SeqCst);
         if let Waiting::Block = self.waiting {
             self.half(EVENT, 0).fetch_add(1, Ordering::SeqCst);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::control::Control;
+use crate::control::{Control, MOST_READERS};
 use crate::folder::RunFolder;
 use crate::orders::{Answer, Frames, Measure, Order, Run};
 use crate::process::{Process, Worker};
@@ -38,6 +38,7 @@ pub(crate) struct Measured {
 impl Group {
     /// Starts the processes and waits until their ends are open, the writer's first.
     pub(crate) fn start(transport: &'static Transport, readers: usize, run: &RunFolder) -> Result<Self> {
+        ensure!(readers <= MOST_READERS, "{readers} readers are more than {MOST_READERS}");
         let dir = run.group(&format!("{}-{readers}", transport.id))?;
         Control::create(&dir)?;
         let server = transport.server.map(|server| {
@@ -104,7 +105,7 @@ impl Group {
 }
 
 /// Waits for an answer of each of `workers`, which depend on each other: one that has died makes the others wait in vain.
-fn collect(workers: &mut [Worker]) -> Result<Vec<Answer>> {
+pub(crate) fn collect(workers: &mut [Worker]) -> Result<Vec<Answer>> {
     let deadline = Instant::now() + PATIENCE;
     let mut answers = Vec::with_capacity(workers.len());
     while let Some(worker) = workers.get_mut(answers.len()) {

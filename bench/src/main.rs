@@ -8,7 +8,7 @@
 //! - [`group`]: the workers of one transport; [`process`] starts and ends them, [`orders`] is what they are told, [`folder`]
 //!   where their files are, [`interrupt`] how Ctrl-C ends all of it.
 //! - [`run`]: rounds over all transports and sizes; [`http`]: what an allocation over HTTP costs.
-//! - [`report`]: the table, the figures, the chart; [`machine`]: on what they were measured.
+//! - [`figures`]: what has been found; [`report`]: the table, the files and the chart; [`machine`]: on what was measured.
 //! - [`check`]: a quick test that all transports deliver.
 
 use std::process::ExitCode;
@@ -18,12 +18,17 @@ use clap::Parser;
 mod check;
 mod clock;
 mod control;
+mod figures;
 mod folder;
 mod group;
+mod http;
 mod interrupt;
+mod machine;
 mod orders;
 mod payload;
 mod process;
+mod report;
+mod run;
 mod transports;
 mod wait;
 mod worker;
@@ -32,17 +37,22 @@ mod worker;
 #[derive(Debug, Parser)]
 #[command(version, about)]
 enum Command {
+    Run(run::Args),
     Check(check::Args),
     #[command(hide = true)]
     Worker(worker::Args),
+    #[command(hide = true)]
+    HttpServer(http::ServerArgs),
     #[command(name = process::BECOME, hide = true)]
     Become(process::BecomeArgs),
 }
 
 fn main() -> ExitCode {
     let done = match Command::parse() {
+        Command::Run(args) => interrupt::watch().and_then(|()| run::run(&args)),
         Command::Check(args) => interrupt::watch().and_then(|()| check::run(&args)),
         Command::Worker(args) => worker::run(&args),
+        Command::HttpServer(args) => http::serve(&args),
         Command::Become(args) => process::become_program(&args),
     };
     match (done, interrupt::signal()) {

@@ -4,7 +4,9 @@ use std::hint::spin_loop;
 use std::thread::{available_parallelism, yield_now};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 /// How long a worker waits for one frame, or for one acknowledgement.
@@ -18,6 +20,24 @@ pub(crate) enum Waiting {
     Spin,
     /// In the kernel.
     Block,
+}
+
+/// Gives a process that spins a processor of its own, if there is one for each of the `processes` that wait for each other: two
+/// of them on one processor would measure the scheduler. Those that block are left to the scheduler, which knows best.
+///
+/// # Errors
+///
+/// If the kernel refuses.
+pub(crate) fn pin(waiting: Waiting, processes: usize, which: usize) -> Result<()> {
+    let this = Pid::from_raw(0);
+    let allowed = sched_getaffinity(this).context("failed to learn the allowed processors")?;
+    let processors: Vec<usize> = (0..CpuSet::count()).filter(|&cpu| allowed.is_set(cpu).unwrap_or(false)).collect();
+    if waiting == Waiting::Block || processes > processors.len() {
+        return Ok(());
+    }
+    let mut own = CpuSet::new();
+    own.set(processors[which]).context("a processor out of range")?;
+    sched_setaffinity(this, &own).with_context(|| format!("failed to move to processor {}", processors[which]))
 }
 
 /// One wait: spins or not, and gives up in the end.
@@ -37,7 +57,7 @@ impl Patience {
         let burst = match waiting {
             Waiting::Block => 1,
             Waiting::Spin if crowded => 64,
-            Waiting::Spin => 1 << 14,
+            Waiting::Spin => 1 << 10,
         };
         Self { burst, turns: 0, deadline: None }
     }

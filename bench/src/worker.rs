@@ -11,8 +11,8 @@ use anyhow::{Context, Result, ensure};
 use crate::clock;
 use crate::control::Control;
 use crate::orders::{Answer, Frames, Measure, Order, Run};
-use crate::payload;
 use crate::transports::{Ends, Place, Receiver, Sender, Transport};
+use crate::{payload, wait};
 
 /// Be one end of a transport.
 #[derive(Debug, clap::Args)]
@@ -38,6 +38,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         (Ends::Alone { copier }, _) => Worker::Alone(copier()),
         (Ends::Python, _) => anyhow::bail!("{} is not a worker of this program", transport.id),
     };
+    // Not before: what opening starts (threads that touch memory, say) is not bound to one processor.
+    let which = args.reader.map_or(0, |reader| reader + 1);
+    wait::pin(transport.waiting, args.readers + 1, which)?;
     let mut state = State { place, control, number: 0, frames: None, buffer: Vec::new() };
     answer(&Answer::default())?;
     for line in std::io::stdin().lock().lines() {

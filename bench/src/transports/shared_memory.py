@@ -24,8 +24,11 @@ class Worker:
             self.words = memoryview(mmap.mmap(file.fileno(), 0)).cast("Q")
         run, group = os.path.split(os.path.abspath(directory))
         self.name = f"{os.path.basename(run)}-{group}"
-        # Yield at once where the processes outnumber the processors.
-        self.burst = 1 << 14 if readers + 1 <= len(os.sched_getaffinity(0)) else 64
+        processors = sorted(os.sched_getaffinity(0))
+        if readers + 1 <= len(processors):
+            os.sched_setaffinity(0, {processors[0 if reader is None else reader + 1]})
+        # Where the processes outnumber the processors, one that spins keeps them from each other.
+        self.burst = 1 << 10 if readers + 1 <= len(processors) else 64
         self.number = 0
         self.memory = None
 
