@@ -139,15 +139,16 @@ impl Control {
 
     fn word(&self, index: usize) -> &AtomicU64 {
         assert!(index < WORDS, "word {index} of {WORDS}");
-        let word = self.map.as_mut_ptr().cast::<AtomicU64>().wrapping_add(index);
-        // SAFETY: the mapping has WORDS words, starts at a page and lives as long as `self`; everybody uses atomics on it.
+        let word = self.map.as_mut_ptr().wrapping_add(8 * index);
+        // SAFETY: the mapping starts at a page, so the word is aligned; it has WORDS words and lives as long as `self`;
+        // everybody uses atomics on it.
         unsafe { AtomicU64::from_ptr(word.cast()) }
     }
 
     /// One half of a word: a futex has 32 bits.
     fn half(&self, index: usize, half: usize) -> &AtomicU32 {
         assert!(index < WORDS && half < 2, "half {half} of word {index} of {WORDS}");
-        let half = self.map.as_mut_ptr().cast::<AtomicU32>().wrapping_add(2 * index + half);
+        let half = self.map.as_mut_ptr().wrapping_add(8 * index + 4 * half);
         // SAFETY: as in `word`; words that are used by halves are used in no other way.
         unsafe { AtomicU32::from_ptr(half.cast()) }
     }

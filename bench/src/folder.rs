@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::process::{adopt_orphans, reap_orphans};
 use crate::transports::iceoryx_prefix;
 
 /// Shared memory: nothing that is measured touches a disk.
@@ -12,7 +13,7 @@ const SHM: &str = "/dev/shm";
 /// How the folder's name begins.
 pub(crate) const PREFIX: &str = "framebuffer-bench-";
 
-/// A run's folder in shared memory. Dropped, it is removed, with what peers have put beside it under its name.
+/// A run's folder in shared memory. To be dropped after all processes of the run; it is removed then, with what peers have put beside it under its name.
 #[derive(Debug)]
 pub(crate) struct RunFolder {
     folder: Option<tempfile::TempDir>,
@@ -21,7 +22,12 @@ pub(crate) struct RunFolder {
 
 impl RunFolder {
     /// Makes a folder that only this user can enter.
+    ///
+    /// # Errors
+    ///
+    /// If it can't.
     pub(crate) fn new() -> Result<Self> {
+        adopt_orphans()?;
         let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(SHM);
         let folder = folder.with_context(|| format!("failed to make a folder in {SHM}"))?;
         Ok(Self { path: folder.path().to_owned(), folder: Some(folder) })
@@ -42,6 +48,8 @@ impl RunFolder {
 
 impl Drop for RunFolder {
     fn drop(&mut self) {
+        // They may be removing their part of it.
+        reap_orphans();
         let name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let iceoryx = iceoryx_prefix(&self.path);
         for entry in fs::read_dir(SHM).into_iter().flatten().flatten() {

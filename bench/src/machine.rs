@@ -34,7 +34,8 @@ impl Machine {
         let flags: Vec<&str> = field(&processors, "flags").split_whitespace().collect();
         let memory = read("/proc/meminfo");
         let kilobytes = field(&memory, "MemTotal").split_whitespace().next().and_then(|number| number.parse().ok());
-        let caches = ["index3", "index2"].map(|index| read(&format!("/sys/devices/system/cpu/cpu0/cache/{index}/size")));
+        let caches =
+            ["index3", "index2"].map(|index| read(&format!("/sys/devices/system/cpu/cpu0/cache/{index}/size")));
         Self {
             date: jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string(),
             cpu: field(&processors, "model name").to_owned(),
@@ -51,9 +52,14 @@ impl Machine {
 
     /// In a few lines.
     pub(crate) fn lines(&self) -> Vec<String> {
-        let Self { date, cpu, cores, features, cache, memory_bytes, kernel, huge_pages, huge_pages_shared, load } = self;
+        let Self { date, cpu, cores, features, cache, memory_bytes, kernel, huge_pages, huge_pages_shared, load } =
+            self;
         vec![
-            format!("{cpu}, {cores} cores ({}), {cache} cache, {} GiB of memory", features.join(" "), memory_bytes >> 30),
+            format!(
+                "{cpu}, {cores} cores ({}), {cache} cache, {} GiB of memory",
+                features.join(" "),
+                memory_bytes >> 30
+            ),
             format!("{kernel}, huge pages: {huge_pages}, in shared memory: {huge_pages_shared}; {date}, load {load}"),
         ]
     }

@@ -11,6 +11,8 @@
 //! - [`figures`]: what has been found; [`report`]: the table, the files and the chart; [`machine`]: on what was measured.
 //! - [`check`]: a quick test that all transports deliver.
 
+#![allow(clippy::cast_precision_loss, clippy::cast_sign_loss, reason = "figures for people, none of them negative")]
+
 use std::process::ExitCode;
 
 use clap::Parser;

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getppid};
 
 use crate::interrupt;
@@ -47,6 +48,29 @@ pub(crate) fn become_program(args: &BecomeArgs) -> Result<()> {
     let (program, arguments) = args.command.split_first().context("no program")?;
     let error = Command::new(program).args(arguments).exec();
     Err(error).with_context(|| format!("failed to start {}", program.display()))
+}
+
+/// From now on, orphans in this process tree become children of this process: Python's trackers of shared memory outlive
+/// the workers that they track.
+///
+/// # Errors
+///
+/// If the kernel refuses.
+pub(crate) fn adopt_orphans() -> Result<()> {
+    prctl::set_child_subreaper(true).context("failed to adopt orphans")
+}
+
+/// Waits for orphans to end, when all other children have. They have nothing more to do, so it takes a moment.
+pub(crate) fn reap_orphans() {
+    let deadline = Instant::now() + GRACE;
+    while Instant::now() < deadline {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) => std::thread::sleep(Duration::from_millis(2)),
+            Ok(_) => {}
+            // There are no children left.
+            Err(_) => return,
+        }
+    }
 }
 
 /// A child process. Dropped, it is killed and waited for.

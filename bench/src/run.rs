@@ -26,6 +26,13 @@ const WINDOW: u64 = 8;
 /// Frames before the measured ones, first after a change of size: all memory that frames go through has been touched then.
 const WARM: u64 = WINDOW + 2;
 
+/// How this is called without `cargo xtask`.
+const CALLED: &str = "framebuffer-bench run";
+/// The ring's size in MiB.
+const RING: u64 = 512;
+/// The name of the allocation over HTTP, which is no transport.
+const HTTP: &str = "http";
+
 /// Measure, and print a table.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -41,7 +48,7 @@ pub(crate) struct Args {
     /// Write tables for a document into this file
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
-    /// Only these transports; others have nothing to be compared with if ours are not among them
+    /// Only these transports, or `http`; without ours and memcpy, others have nothing to be compared with
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
     /// Only frames of these sizes, in bytes
@@ -51,10 +58,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u8).range(1..=MOST_READERS as i64))]
     readers: Option<u8>,
     /// Size of our ring in MiB
-    #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u64).range(512..=65536))]
+    #[arg(long, value_name = "MIB", default_value_t = RING, value_parser = clap::value_parser!(u64).range(1..=65536))]
     ring: u64,
     /// The command that people type for this
-    #[arg(long, hide = true, default_value = "framebuffer-bench run")]
+    #[arg(long, hide = true, default_value = CALLED)]
     called: String,
 }
 
@@ -77,9 +84,22 @@ impl Plan {
             plan.fan_outs = vec![(usize::from(readers), SIZES.to_vec(), until)];
         }
         if !args.size.is_empty() {
-            plan.fan_outs.iter_mut().for_each(|fan_out| fan_out.1 = args.size.iter().map(|&size| size as usize).collect());
+            plan.fan_outs
+                .iter_mut()
+                .for_each(|fan_out| fan_out.1 = args.size.iter().map(|&size| size as usize).collect());
         }
         plan
+    }
+
+    /// Whether frames last in the ring until their reader has them, however many are under way.
+    fn check(&self, ring: u64) -> Result<()> {
+        let largest = self.fan_outs.iter().flat_map(|fan_out| &fan_out.1).max().copied().unwrap_or_default() as u64;
+        let least = 2 * WINDOW * largest;
+        ensure!(
+            ring >= least,
+            "a ring of {ring} bytes is too small for {WINDOW} frames of {largest} bytes under way: it takes {least}"
+        );
+        Ok(())
     }
 
     /// A minute.
@@ -102,16 +122,13 @@ impl Plan {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let begun = Instant::now();
     let plan = Plan::new(args);
-    let chosen = transports::choose(&args.only)?;
+    let (http, only): (Vec<_>, Vec<_>) = args.only.iter().cloned().partition(|name| name == HTTP);
+    let chosen = if only.is_empty() && !http.is_empty() { Vec::new() } else { transports::choose(&only)? };
+    plan.check(args.ring << 20)?;
     let mut figures = Figures {
         schema: 1,
         machine: Machine::describe(),
-        settings: Settings {
-            command: command_line(args),
-            ring_bytes: args.ring << 20,
-            window: WINDOW,
-            seconds: 0,
-        },
+        settings: Settings { command: command_line(args), ring_bytes: args.ring << 20, window: WINDOW, seconds: 0 },
         transports: chosen.iter().map(|transport| Peer::new(transport)).collect(),
         cells: Vec::new(),
         http: Vec::new(),
@@ -123,36 +140,34 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         bench.fan_out(*readers, sizes, *until)?;
     }
     drop(ring);
-    figures.http = http::measure(&folder, plan.http_rounds)?;
+    if args.only.is_empty() || !http.is_empty() {
+        figures.http = http::measure(&folder, plan.http_rounds)?;
+    }
     progress("");
     figures.settings.seconds = begun.elapsed().as_secs();
     drop(folder);
     print!("{}", report::table(&figures));
     report::write(&figures, args.json.as_deref(), args.markdown.as_deref(), args.plot.as_deref())?;
-    let failed: Vec<&str> = figures.transports.iter().filter(|peer| peer.failed.is_some()).map(|peer| peer.id).collect();
+    let failed: Vec<&str> =
+        figures.transports.iter().filter(|peer| peer.failed.is_some()).map(|peer| peer.id).collect();
     ensure!(failed.is_empty(), "{} failed", failed.join(", "));
     Ok(())
 }
 
 /// What is typed to get the same figures again: not the files that they went to.
 fn command_line(args: &Args) -> String {
-    let mut line = args.called.clone();
-    if args.quick {
-        line += " --quick";
+    let mut words = vec![args.called.clone()];
+    words.extend(args.quick.then(|| "--quick".to_owned()));
+    let mut more: Vec<String> = args.only.iter().map(|only| format!("--only {only}")).collect();
+    more.extend(args.size.iter().map(|size| format!("--size {size}")));
+    more.extend(args.readers.map(|readers| format!("--readers {readers}")));
+    more.extend((args.ring != RING).then(|| format!("--ring {}", args.ring)));
+    if !more.is_empty() && args.called != CALLED {
+        // cargo xtask takes only some flags itself.
+        words.push("--".to_owned());
     }
-    for only in &args.only {
-        line += &format!(" --only {only}");
-    }
-    for size in &args.size {
-        line += &format!(" --size {size}");
-    }
-    if let Some(readers) = args.readers {
-        line += &format!(" --readers {readers}");
-    }
-    if args.ring != 512 {
-        line += &format!(" --ring {}", args.ring);
-    }
-    line
+    words.extend(more);
+    words.join(" ")
 }
 
 /// Shows what is being done, if somebody looks.
@@ -214,7 +229,8 @@ impl Bench<'_> {
     }
 
     fn start(&mut self, readers: usize) -> Result<Vec<Group>> {
-        let ids: Vec<&str> = self.figures.transports.iter().filter(|peer| peer.is_there()).map(|peer| peer.id).collect();
+        let ids: Vec<&str> =
+            self.figures.transports.iter().filter(|peer| peer.is_there()).map(|peer| peer.id).collect();
         let mut groups = Vec::new();
         for id in ids {
             let transport = Transport::find(id)?;

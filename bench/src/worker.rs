@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use crate::clock;
 use crate::control::Control;
 use crate::orders::{Answer, Frames, Measure, Order, Run};
-use crate::transports::{Ends, Place, Receiver, Sender, Transport};
+use crate::transports::{Copier, Ends, Place, Receiver, Sender, Transport};
 use crate::{payload, wait};
 
 /// Be one end of a transport.
@@ -65,7 +65,7 @@ fn answer(answer: &Answer) -> Result<()> {
 enum Worker {
     Writer(Box<dyn Sender>),
     Reader(Box<dyn Receiver>),
-    Alone(Box<dyn FnMut(&[u8])>),
+    Alone(Copier),
 }
 
 /// What all runs of a worker share.

@@ -19,8 +19,13 @@ pub(super) fn document(figures: &Figures) -> String {
         text += &matrix(figures, readers, latency);
         let _ = writeln!(text, "\n### Throughput, to {who}\n");
         text += &matrix(figures, readers, |peer, cell| {
-            cell_text(figures, peer, cell, |cell| &cell.frames_per_second, &|rounds| rate(rounds, cell.size, peer.copies))
+            cell_text(figures, peer, cell, |cell| &cell.frames_per_second, &|rounds| {
+                rate(rounds, cell.size, peer.copies)
+            })
         });
+    }
+    if figures.http.is_empty() {
+        return text;
     }
     text += "\n### Allocation over HTTP\n\n| | p50 | to the bare handler | p99 | requests/s |\n|---|---|---|---|---|\n";
     for http in &figures.http {
@@ -41,16 +46,18 @@ pub(super) fn document(figures: &Figures) -> String {
 fn matrix(figures: &Figures, readers: usize, cell_text: impl Fn(&Peer, &Cell) -> String) -> String {
     let sizes = figures.sizes(readers);
     let mut text = String::from("| | checksum |");
-    sizes.iter().for_each(|&size| text += &format!(" {} |", bytes(size)));
-    text += &format!("\n|---|---|{}\n", "---|".repeat(sizes.len()));
+    for &size in &sizes {
+        // Writing to a string does not fail.
+        let _ = write!(text, " {} |", bytes(size));
+    }
+    let _ = writeln!(text, "\n|---|---|{}", "---|".repeat(sizes.len()));
     for peer in &figures.transports {
-        let cells: Vec<_> = sizes.iter().map(|&size| figures.cell(peer.id, size, readers)).collect();
         let reason = peer.skipped.as_ref().map(|_| "skipped").or(peer.failed.as_ref().map(|_| "failed"));
         let version = if peer.version.is_empty() { String::new() } else { format!(" ({})", peer.version) };
-        text += &format!("| {}{version} | {} |", peer.name, if peer.checksum { "verified" } else { "no" });
-        for cell in cells {
-            let cell = cell.map(|cell| cell_text(peer, cell));
-            text += &format!(" {} |", cell.as_deref().or(reason).unwrap_or("-"));
+        let _ = write!(text, "| {}{version} | {} |", peer.name, if peer.checksum { "verified" } else { "no" });
+        for &size in &sizes {
+            let cell = figures.cell(peer.id, size, readers).map(|cell| cell_text(peer, cell));
+            let _ = write!(text, " {} |", cell.as_deref().or(reason).unwrap_or("-"));
         }
         text.push('\n');
     }

@@ -65,7 +65,9 @@ fn draw(figures: &Figures, svg: &mut String) -> Result<(), Box<dyn std::error::E
     for (index, (peer, points)) in lines.iter().enumerate() {
         let style = style(index, peer);
         chart.draw_series(LineSeries::new(points.iter().copied(), style))?;
-        chart.draw_series(points.iter().map(|&point| Circle::new(point, if peer.ours { 4 } else { 3 }, style.filled())))?;
+        chart.draw_series(
+            points.iter().map(|&point| Circle::new(point, if peer.ours { 4 } else { 3 }, style.filled())),
+        )?;
         let y = 60 + 28 * i32::try_from(index)?;
         legend.draw(&PathElement::new([(0, y), (28, y)], style))?;
         legend.draw(&Text::new(peer.name, (36, y - 8), ("sans-serif", 15)))?;

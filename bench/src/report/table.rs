@@ -70,6 +70,9 @@ fn percent(rounds: &Rounds) -> String {
 }
 
 fn http(figures: &Figures) -> String {
+    if figures.http.is_empty() {
+        return String::new();
+    }
     let mut text =
         format!("\n{:<40}{:>19} {:>5}{:>10}{:>8}{:>22} {:>5}\n", "HTTP", "p50", "+-", "p99", "/bare", "requests", "+-");
     for http in &figures.http {

@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use super::{Ends, Transport, built_in};
+use super::{Copier, Ends, Transport, built_in};
 use crate::wait::Waiting;
 
 /// Bytes of the region.
@@ -20,7 +20,7 @@ pub(super) const MEMCPY: Transport = Transport {
     available: built_in,
 };
 
-fn copier() -> Box<dyn FnMut(&[u8])> {
+fn copier() -> Copier {
     // Not zeros: pages that were never written to are not there yet.
     let mut region = vec![1_u8; REGION];
     let mut at = 0;

@@ -80,9 +80,12 @@ pub(crate) enum Ends {
     /// One process, which copies a payload from place to place.
     Alone {
         /// Makes the copier.
-        copier: fn() -> Box<dyn FnMut(&[u8])>,
+        copier: fn() -> Copier,
     },
 }
+
+/// Copies a payload to another place, at each call.
+pub(crate) type Copier = Box<dyn FnMut(&[u8])>;
 
 /// Where an end finds the others.
 #[derive(Debug, Clone)]

@@ -36,27 +36,27 @@ pub(super) const STREAM: Transport = Transport {
 pub(super) struct Streams {
     listener: UnixListener,
     readers: usize,
-    streams: Vec<UnixStream>,
+    connected: Vec<UnixStream>,
 }
 
 impl Streams {
     pub(super) fn listen(place: &Place) -> Result<Self> {
         let listener = UnixListener::bind(place.file(SOCKET)).context("failed to listen on a Unix socket")?;
-        Ok(Self { listener, readers: place.readers, streams: Vec::new() })
+        Ok(Self { listener, readers: place.readers, connected: Vec::new() })
     }
 
     /// Takes the readers' connections, which are waiting already.
     pub(super) fn accept(&mut self) -> Result<()> {
-        while self.streams.len() < self.readers {
+        while self.connected.len() < self.readers {
             let (stream, _) = self.listener.accept().context("failed to accept a reader")?;
             tune(&stream)?;
-            self.streams.push(stream);
+            self.connected.push(stream);
         }
         Ok(())
     }
 
     pub(super) fn each(&mut self, send: impl Fn(&mut UnixStream) -> std::io::Result<()>) -> Result<()> {
-        self.streams.iter_mut().try_for_each(send).context("failed to send to a reader")
+        self.connected.iter_mut().try_for_each(send).context("failed to send to a reader")
     }
 }
 
