@@ -70,6 +70,7 @@ fn draw(figures: &Figures, svg: &mut String) -> Result<(), Box<dyn std::error::E
         )?;
         let y = 60 + 28 * i32::try_from(index)?;
         legend.draw(&PathElement::new([(0, y), (28, y)], style))?;
+        legend.draw(&Circle::new((14, y), if peer.ours { 4 } else { 3 }, style.filled()))?;
         legend.draw(&Text::new(peer.name, (36, y - 8), ("sans-serif", 15)))?;
     }
     for (index, text) in figures.machine.lines().into_iter().chain([figures.settings.command.clone()]).enumerate() {
@@ -87,14 +88,14 @@ fn style(index: usize, peer: &Peer) -> ShapeStyle {
         return shades[index % shades.len()].stroke_width(3);
     }
     let shades = [
-        RGBColor(200, 60, 40),
-        RGBColor(240, 150, 60),
-        RGBColor(60, 60, 60),
-        RGBColor(150, 90, 180),
-        RGBColor(190, 130, 90),
-        RGBColor(220, 110, 170),
-        RGBColor(170, 30, 60),
+        RGBColor(214, 39, 40),
+        RGBColor(255, 127, 14),
+        RGBColor(40, 40, 40),
+        RGBColor(148, 103, 189),
+        RGBColor(140, 86, 75),
+        RGBColor(227, 119, 194),
+        RGBColor(188, 150, 20),
         RGBColor(150, 150, 150),
     ];
-    shades[index % shades.len()].stroke_width(1)
+    shades[index % shades.len()].stroke_width(2)
 }
