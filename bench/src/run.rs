@@ -106,7 +106,7 @@ impl Plan {
     fn quick() -> Self {
         let seconds = Duration::from_secs;
         let few = vec![SIZES[1], SIZES[3]];
-        let fan_outs = vec![(1, SIZES.to_vec(), seconds(30)), (4, few, seconds(45))];
+        let fan_outs = vec![(1, SIZES.to_vec(), seconds(36)), (4, few, seconds(50))];
         Self { fan_outs, rounds: 5, target: Duration::from_millis(15), http_rounds: 5 }
     }
 
@@ -257,14 +257,12 @@ impl Bench<'_> {
         group.prepare(Frames { size, window: WINDOW, whole: false })?;
         let target = self.plan.target;
         let Some(&Counts { latency, throughput }) = known else {
-            let few = if size > 1 << 20 { 3 } else { 20 };
-            let run = |measure| Run { measure, warm: 2, count: few };
-            let frames = |wall: Duration, most| {
-                let each = wall.as_secs_f64() / (few + 2) as f64;
-                ((target.as_secs_f64() / each) as u64).clamp(5, most)
-            };
-            let throughput = frames(group.run(run(Measure::Throughput))?.wall, 20_000);
-            return Ok(Counts { throughput, latency: frames(group.run(run(Measure::Latency))?.wall, 5_000) });
+            let count = if size > 1 << 20 { 2 } else { 20 };
+            let run = group.run(Run { measure: Measure::Latency, warm: 1, count })?;
+            let each = run.wall.as_secs_f64() / (count + 1) as f64;
+            let fill = (target.as_secs_f64() / each) as u64;
+            // With several under way, each takes less.
+            return Ok(Counts { latency: fill.clamp(4, 5_000), throughput: (2 * fill).clamp(8, 20_000) });
         };
         let fast = group.run(Run { measure: Measure::Throughput, warm: WARM, count: throughput })?;
         let mut slow = group.run(Run { measure: Measure::Latency, warm: 2 + latency / 20, count: latency })?.latencies;

@@ -1,6 +1,7 @@
 //! How a process waits for another one: [`Waiting`] and [`Patience`].
 
 use std::hint::spin_loop;
+use std::sync::OnceLock;
 use std::thread::{available_parallelism, yield_now};
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,13 @@ pub(crate) enum Waiting {
     Block,
 }
 
+/// How many processors there are for the benchmark. Found out once: asking takes longer than moving a small frame, and the
+/// answer changes when a process is bound to one of them.
+fn processors() -> usize {
+    static PROCESSORS: OnceLock<usize> = OnceLock::new();
+    *PROCESSORS.get_or_init(|| available_parallelism().map_or(1, Into::into))
+}
+
 /// Gives a process that spins a processor of its own, if there is one for each of the `processes` that wait for each other: two
 /// of them on one processor would measure the scheduler. Those that block are left to the scheduler, which knows best.
 ///
@@ -29,6 +37,8 @@ pub(crate) enum Waiting {
 ///
 /// If the kernel refuses.
 pub(crate) fn pin(waiting: Waiting, processes: usize, which: usize) -> Result<()> {
+    // Before it is bound to one.
+    processors();
     let this = Pid::from_raw(0);
     let allowed = sched_getaffinity(this).context("failed to learn the allowed processors")?;
     let processors: Vec<usize> = (0..CpuSet::count()).filter(|&cpu| allowed.is_set(cpu).unwrap_or(false)).collect();
@@ -53,7 +63,7 @@ impl Patience {
     /// A wait of one out of `processes` that wait for each other. If there are more of them than processors, one that spins
     /// would keep the processor from the one that it waits for, so it yields often; else hardly ever.
     pub(crate) fn new(waiting: Waiting, processes: usize) -> Self {
-        let crowded = available_parallelism().is_ok_and(|processors| processes > processors.get());
+        let crowded = processes > processors();
         let burst = match waiting {
             Waiting::Block => 1,
             Waiting::Spin if crowded => 64,

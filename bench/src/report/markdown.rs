@@ -7,17 +7,28 @@ use crate::figures::{Cell, Figures, Peer, Rounds};
 
 /// All tables, with what they were measured on and by which command.
 pub(super) fn document(figures: &Figures) -> String {
-    let mut text = String::new();
-    let _ = writeln!(text, "`{}`, ring of {} MiB.", figures.settings.command, figures.settings.ring_bytes >> 20);
+    let settings = &figures.settings;
+    let mut text = String::from(
+        "# Benchmark figures\n\nWritten by the benchmark; [benchmarks.md](benchmarks.md) says how to read them.\n\n",
+    );
+    let _ =
+        writeln!(text, "- `{}`, {} s, ring of {} MiB", settings.command, settings.seconds, settings.ring_bytes >> 20);
     for line in figures.machine.lines() {
-        let _ = writeln!(text, "{line}.");
+        let _ = writeln!(text, "- {line}");
+    }
+    for peer in &figures.transports {
+        for (how, reason) in [("skipped", &peer.skipped), ("failed", &peer.failed)] {
+            if let Some(reason) = reason {
+                let _ = writeln!(text, "- {how}: {}: {reason}", peer.name);
+            }
+        }
     }
     for readers in figures.fan_outs() {
         let who = if readers == 1 { "1 reader".to_owned() } else { format!("{readers} readers") };
-        let _ = writeln!(text, "\n### One way, to {who}\n");
+        let _ = writeln!(text, "\n## One way, to {who}\n");
         let latency = |peer: &Peer, cell: &Cell| cell_text(figures, peer, cell, |cell| &cell.latency_ns, &time);
         text += &matrix(figures, readers, latency);
-        let _ = writeln!(text, "\n### Throughput, to {who}\n");
+        let _ = writeln!(text, "\n## Throughput, to {who}\n");
         text += &matrix(figures, readers, |peer, cell| {
             cell_text(figures, peer, cell, |cell| &cell.frames_per_second, &|rounds| {
                 rate(rounds, cell.size, peer.copies)
@@ -27,7 +38,7 @@ pub(super) fn document(figures: &Figures) -> String {
     if figures.http.is_empty() {
         return text;
     }
-    text += "\n### Allocation over HTTP\n\n| | p50 | to the bare handler | p99 | requests/s |\n|---|---|---|---|---|\n";
+    text += "\n## Allocation over HTTP\n\n| | p50 | to the bare handler | p99 | requests/s |\n|---|---|---|---|---|\n";
     for http in &figures.http {
         let bare = figures.http.iter().find(|other| other.name == http.reference);
         let _ = writeln!(
@@ -72,7 +83,7 @@ fn cell_text(
     get: fn(&Cell) -> &Rounds,
     show: &dyn Fn(f64) -> String,
 ) -> String {
-    let figure = show(get(cell).median());
+    let figure = format!("{} ±{:.0}%", show(get(cell).median()), get(cell).spread() * 100.0);
     let ours = figures.ours(peer.copies).filter(|ours| ours.id != peer.id);
     match ours.and_then(|ours| figures.cell(ours.id, cell.size, cell.readers)) {
         Some(ours) => format!("{figure}, {}", ratio(get(cell).ratio(get(ours)))),

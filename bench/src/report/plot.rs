@@ -96,6 +96,7 @@ fn style(index: usize, peer: &Peer) -> ShapeStyle {
         RGBColor(227, 119, 194),
         RGBColor(188, 150, 20),
         RGBColor(150, 150, 150),
+        RGBColor(0, 190, 200),
     ];
     shades[index % shades.len()].stroke_width(2)
 }

@@ -36,6 +36,7 @@ pub(crate) const ALL: &[Transport] = &[
     iceoryx::IN_PLACE,
     memcpy::MEMCPY,
     unix_socket::STREAM,
+    unix_socket::STREAM_SPINNING,
     tcp::LOOPBACK,
     zeromq::IPC,
     redis::PUBLISH,

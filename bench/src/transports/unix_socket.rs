@@ -1,4 +1,4 @@
-//! A Unix stream socket: 8 bytes of length, then the payload.
+//! A Unix stream socket: 8 bytes of length, then the payload. Both ends wait in the kernel, or both look again and again.
 
 use std::io::{IoSlice, Read, Write};
 use std::net::TcpStream;
@@ -11,7 +11,7 @@ use super::{Ends, Place, Received, Receiver, Sender, Transport, built_in};
 use crate::clock;
 use crate::control::Control;
 use crate::orders::Frames;
-use crate::wait::{PATIENCE, Waiting};
+use crate::wait::{PATIENCE, Patience, Waiting};
 
 const SOCKET: &str = "frames.sock";
 /// What is asked for in each direction. The kernel gives 208 KiB by default, and more to root only.
@@ -30,6 +30,21 @@ pub(super) const STREAM: Transport = Transport {
     },
     server: None,
     available: built_in,
+};
+
+pub(super) const STREAM_SPINNING: Transport = Transport {
+    id: "unix-socket-spinning",
+    name: "Unix socket, spinning",
+    waiting: Waiting::Spin,
+    ends: Ends::Processes {
+        writer: |place| Ok(Box::new(SpinningWriter { streams: Streams::listen(place)?, processes: place.readers + 1 })),
+        reader: |place| {
+            let stream = connect(place)?;
+            stream.set_nonblocking(true).context("failed to stop a socket from blocking")?;
+            Ok(Box::new(SpinningReader { stream, processes: place.readers + 1 }))
+        },
+    },
+    ..STREAM
 };
 
 /// The writer's end of the connections to all readers.
@@ -118,6 +133,78 @@ struct Reader(UnixStream);
 impl Receiver for Reader {
     fn receive(&mut self, _: &Control, _: u64, buffer: &mut [u8]) -> Result<Received> {
         receive(&mut self.0, buffer)
+    }
+}
+
+/// A socket that does not block, made to look as if it did.
+struct Spinning<'s> {
+    stream: &'s mut UnixStream,
+    patience: Patience,
+}
+
+impl Spinning<'_> {
+    fn until_ready<T>(&mut self, mut attempt: impl FnMut(&mut UnixStream) -> std::io::Result<T>) -> std::io::Result<T> {
+        loop {
+            match attempt(self.stream) {
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    let passed = self.patience.pass(|| "for a socket".to_owned());
+                    passed.map_err(|error| std::io::Error::other(error.to_string()))?;
+                }
+                done => return done,
+            }
+        }
+    }
+}
+
+impl Read for Spinning<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.until_ready(|stream| stream.read(buffer))
+    }
+}
+
+impl Write for Spinning<'_> {
+    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+        self.until_ready(|stream| stream.write(buffer))
+    }
+
+    fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> std::io::Result<usize> {
+        self.until_ready(|stream| stream.write_vectored(buffers))
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+struct SpinningWriter {
+    streams: Streams,
+    processes: usize,
+}
+
+impl Sender for SpinningWriter {
+    fn prepare(&mut self, _: &Frames) -> Result<()> {
+        self.streams.accept()?;
+        self.streams.each(|stream| stream.set_nonblocking(true))
+    }
+
+    fn send(&mut self, _: &Control, _: u64, payload: &[u8]) -> Result<()> {
+        let processes = self.processes;
+        self.streams.each(|stream| {
+            let patience = Patience::new(Waiting::Spin, processes);
+            send(&mut Spinning { stream, patience }, payload)
+        })
+    }
+}
+
+struct SpinningReader {
+    stream: UnixStream,
+    processes: usize,
+}
+
+impl Receiver for SpinningReader {
+    fn receive(&mut self, _: &Control, _: u64, buffer: &mut [u8]) -> Result<Received> {
+        let patience = Patience::new(Waiting::Spin, self.processes);
+        receive(&mut Spinning { stream: &mut self.stream, patience }, buffer)
     }
 }
 
