@@ -125,6 +125,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let (http, only): (Vec<_>, Vec<_>) = args.only.iter().cloned().partition(|name| name == HTTP);
     let chosen = if only.is_empty() && !http.is_empty() { Vec::new() } else { transports::choose(&only)? };
     plan.check(args.ring << 20)?;
+    // Ten minutes later is too late to learn it.
+    [&args.json, &args.plot, &args.markdown].into_iter().flatten().try_for_each(|file| report::check_folder(file))?;
     let mut figures = Figures {
         schema: 1,
         machine: Machine::describe(),

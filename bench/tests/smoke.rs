@@ -147,6 +147,8 @@ fn what_cannot_be_measured_is_refused_with_the_limit() {
         (["run", "--size", "3"], "16"),
         (["run", "--readers", "9"], "8"),
         (["run", "--ring", "100"], "104857600 bytes is too small"),
+        (["run", "--json", "/nowhere/figures.json"], "/nowhere is no folder"),
+        (["run", "--plot", "/"], "it is a folder"),
     ] {
         let output = bench(&args).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);

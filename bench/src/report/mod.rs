@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::figures::Figures;
 pub(crate) use table::table;
@@ -33,6 +33,18 @@ pub(crate) fn write(
     if let Some(path) = plot {
         save(path, &plot::chart(figures)?)?;
     }
+    Ok(())
+}
+
+/// An error if the folder of a file is not there.
+///
+/// # Errors
+///
+/// As it says.
+pub(crate) fn check_folder(file: &Path) -> Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    ensure!(folder.is_dir(), "{} can't be written: {} is no folder", file.display(), folder.display());
+    ensure!(!file.is_dir(), "{} can't be written: it is a folder", file.display());
     Ok(())
 }
 

@@ -194,6 +194,8 @@ fn built_in() -> Result<String> {
 ///
 /// If there is no such transport.
 pub(crate) fn choose(ids: &[String]) -> Result<Vec<&'static Transport>> {
-    let named = |id: &String| Transport::find(id);
-    if ids.is_empty() { Ok(ALL.iter().collect()) } else { ids.iter().map(named).collect() }
+    ids.iter().try_for_each(|id| Transport::find(id).map(drop))?;
+    // In the order of the table, and each only once.
+    let chosen = |transport: &&Transport| ids.is_empty() || ids.iter().any(|id| id == transport.id);
+    Ok(ALL.iter().filter(chosen).collect())
 }

@@ -55,11 +55,12 @@ class Worker:
         if self.reader is None:
             self.memory = shared_memory.SharedMemory(name, create=True, size=length)
             self.memory.buf[:length] = bytes(length)
+        elif sys.version_info >= (3, 13):
+            # The writer owns it; its tracker is the one to remove it.
+            self.memory = shared_memory.SharedMemory(name, track=False)
         else:
             self.memory = shared_memory.SharedMemory(name)
-            if sys.version_info < (3, 13):
-                # The writer owns it; its tracker is the one to remove it.
-                resource_tracker.unregister(self.memory._name, "shared_memory")
+            resource_tracker.unregister(self.memory._name, "shared_memory")
         self.buffer = memoryview(bytearray(self.size))
         self.slots = [self.memory.buf[slot * self.size : (slot + 1) * self.size] for slot in range(self.window)]
         return {}
