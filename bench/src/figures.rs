@@ -156,6 +156,15 @@ impl Figures {
         sizes
     }
 
+    /// How many rounds there were with so many readers, for people.
+    pub(crate) fn rounds(&self, readers: usize) -> String {
+        let cells = self.cells.iter().filter(|cell| cell.readers == readers);
+        match cells.map(|cell| cell.latency_ns.0.len()).max().unwrap_or_default() {
+            1 => "1 round".to_owned(),
+            rounds => format!("{rounds} rounds"),
+        }
+    }
+
     /// The numbers of readers that were measured, in order.
     pub(crate) fn fan_outs(&self) -> Vec<usize> {
         let mut readers: Vec<usize> = self.cells.iter().map(|cell| cell.readers).collect();

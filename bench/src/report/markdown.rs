@@ -25,10 +25,10 @@ pub(super) fn document(figures: &Figures) -> String {
     }
     for readers in figures.fan_outs() {
         let who = if readers == 1 { "1 reader".to_owned() } else { format!("{readers} readers") };
-        let _ = writeln!(text, "\n## One way, to {who}\n");
+        let _ = writeln!(text, "\n## One way, to {who}, {}\n", figures.rounds(readers));
         let latency = |peer: &Peer, cell: &Cell| cell_text(figures, peer, cell, |cell| &cell.latency_ns, &time);
         text += &matrix(figures, readers, latency);
-        let _ = writeln!(text, "\n## Throughput, to {who}\n");
+        let _ = writeln!(text, "\n## Throughput, to {who}, {}\n", figures.rounds(readers));
         text += &matrix(figures, readers, |peer, cell| {
             cell_text(figures, peer, cell, |cell| &cell.frames_per_second, &|rounds| {
                 rate(rounds, cell.size, peer.copies)

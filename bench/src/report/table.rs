@@ -29,7 +29,7 @@ pub(crate) fn table(figures: &Figures) -> String {
     for readers in figures.fan_outs() {
         for size in figures.sizes(readers) {
             let who = if readers == 1 { "1 reader".to_owned() } else { format!("{readers} readers") };
-            let _ = writeln!(text, "\n{} to {who}", bytes(size));
+            let _ = writeln!(text, "\n{} to {who}, {}", bytes(size), figures.rounds(readers));
             for peer in &figures.transports {
                 if let Some(cell) = figures.cell(peer.id, size, readers) {
                     text += &row(figures, peer, cell);
