@@ -2,7 +2,7 @@
 //!
 //! - [`mod@test`]: everything that is checked, in parts; what a part needs is installed by [`setup`].
 //! - [`demo`]: a video through a ring, as three processes.
-//! - [`bench`]: FrameBuffer beside other ways to move frames.
+//! - [`mod@bench`]: FrameBuffer beside other ways to move frames.
 //! - [`image`]: container images with one static program each, by [`buildah`].
 //! - [`cluster`]: a real one-node Kubernetes to test on.
 //! - [`workspace`]: where the repository is and how cargo is called in it.
