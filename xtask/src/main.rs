@@ -2,6 +2,7 @@
 //!
 //! - [`mod@test`]: everything that is checked, in parts; what a part needs is installed by [`setup`].
 //! - [`demo`]: a video through a ring, as three processes.
+//! - [`mod@bench`]: FrameBuffer beside other ways to move frames.
 //! - [`image`]: container images with one static program each, by [`buildah`].
 //! - [`cluster`]: a real one-node Kubernetes to test on.
 //! - [`workspace`]: where the repository is and how cargo is called in it.
@@ -10,6 +11,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+mod bench;
 mod buildah;
 mod cluster;
 mod demo;
@@ -24,6 +26,7 @@ mod workspace;
 enum Command {
     Test(test::Args),
     Demo(demo::Args),
+    Bench(bench::Args),
     Image(image::Args),
     Cluster(cluster::Args),
     #[command(name = demo::child::SUBCOMMAND, hide = true)]
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
     let done = match Command::parse() {
         Command::Test(args) => test::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Image(args) => image::run(&args),
         Command::Cluster(args) => cluster::run(&args),
         Command::Child(args) => demo::child::run(&args),

@@ -20,6 +20,7 @@ pub(super) const ALL: &[Part] = &[
     tests::UNIT,
     tests::LOOM,
     tests::PROCESSES,
+    tests::BENCH,
     sanitizers::SANITIZERS,
     fuzz::FUZZ,
     lints::DENY,

@@ -23,8 +23,17 @@ pub(super) const PROCESSES: Part = Part {
     run: processes,
 };
 
+pub(super) const BENCH: Part = Part {
+    name: "bench",
+    about: "all that the benchmark compares delivers the right bytes, and nothing of it is left behind",
+    needs: &crate::bench::NEEDS,
+    run: bench,
+};
+
 fn unit(workspace: &Workspace, _: &Setup) -> Result<Counts> {
-    run(&mut workspace.cargo(["test", "--workspace", "--lib", "--bins", "--no-fail-fast"]))
+    let mut command = workspace.cargo(["test", "--workspace", "--lib", "--bins", "--no-fail-fast"]);
+    // Its peers are large: they are built once, by the part that is about them.
+    run(command.arg("--exclude=framebuffer-bench"))
 }
 
 fn loom(workspace: &Workspace, _: &Setup) -> Result<Counts> {
@@ -34,14 +43,20 @@ fn loom(workspace: &Workspace, _: &Setup) -> Result<Counts> {
 }
 
 fn processes(workspace: &Workspace, setup: &Setup) -> Result<Counts> {
-    let built = run(&mut workspace.cargo(["build", "--profile=fast", "--workspace", "--exclude=xtask", "--bins"]))?;
+    let mut build = workspace.cargo(["build", "--profile=fast", "--workspace", "--bins"]);
+    let built = run(build.args(["--exclude=xtask", "--exclude=framebuffer-bench"]))?;
     if built.failed > 0 {
         return Ok(built);
     }
     let mut command = workspace.cargo(["test", "--profile=fast", "--workspace", "--test=*", "--no-fail-fast"]);
-    // The tests that need a cluster.
-    command.arg("--exclude=framebuffer-e2e");
+    // The tests that need a cluster, or peers.
+    command.args(["--exclude=framebuffer-e2e", "--exclude=framebuffer-bench"]);
     command.env("FRAMEBUFFER_SIDECAR", workspace.fast_binary("framebuffer-sidecar"));
     command.env("FRAMEBUFFER_CLIP", setup.clip());
     run(&mut command)
+}
+
+fn bench(workspace: &Workspace, _: &Setup) -> Result<Counts> {
+    let test = ["test", "--profile=fast", "--package=framebuffer-bench", "--features=zeromq", "--no-fail-fast"];
+    run(&mut workspace.cargo(test))
 }

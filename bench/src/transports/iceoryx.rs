@@ -1,0 +1,170 @@
+//! iceoryx2, publish and subscribe: copied, or in place.
+//!
+//! Its best settings for this: one publisher, no overflow, slices as long as the frames, memory that is not filled before it
+//! is lent. Readers look again and again, as in its own benchmarks. Every length gets a service of its own, so that the
+//! samples lie as closely as they can.
+
+use anyhow::{Context, Result, anyhow};
+use iceoryx2::port::publisher::Publisher;
+use iceoryx2::port::subscriber::Subscriber;
+use iceoryx2::prelude::{
+    BackpressureStrategy, Config, FileName, LogLevel, Node, NodeBuilder, Path, SemanticString as _, SignalHandlingMode,
+    ipc, set_log_level,
+};
+use iceoryx2::service::port_factory::publish_subscribe::PortFactory;
+
+use super::{Ends, Place, Received, Receiver, Sender, Transport};
+use crate::clock;
+use crate::control::Control;
+use crate::orders::Frames;
+use crate::wait::{Patience, Waiting};
+
+/// The crate does not tell its version, but cargo has noted it.
+const LOCK: &str = include_str!("../../../Cargo.lock");
+
+pub(super) const COPY: Transport = Transport {
+    id: "iceoryx2-copy",
+    name: "iceoryx2, copy",
+    ours: false,
+    copies: true,
+    checksum: false,
+    waiting: Waiting::Spin,
+    ends: Ends::Processes { writer: |place| writer(place, true), reader: |place| reader(place, true) },
+    server: None,
+    available: || Ok(version().to_owned()),
+};
+
+pub(super) const IN_PLACE: Transport = Transport {
+    id: "iceoryx2-in-place",
+    name: "iceoryx2, in place",
+    copies: false,
+    ends: Ends::Processes { writer: |place| writer(place, false), reader: |place| reader(place, false) },
+    ..COPY
+};
+
+/// How the files that iceoryx2 makes in `/dev/shm` begin, in a run whose folder is `run`.
+pub(crate) fn prefix(run: &std::path::Path) -> String {
+    let name = run.file_name().unwrap_or_default().to_string_lossy();
+    format!("{name}-iox2-")
+}
+
+fn version() -> &'static str {
+    let after = LOCK.split_once("name = \"iceoryx2\"\nversion = \"").map_or("", |(_, after)| after);
+    after.split('"').next().unwrap_or_default()
+}
+
+fn node(place: &Place) -> Result<Node<ipc::Service>> {
+    set_log_level(LogLevel::Error);
+    let run = place.dir.parent().context("the group's folder is in none")?;
+    let mut config = Config::default();
+    let root = Path::new(place.file("iceoryx2").as_os_str().as_encoded_bytes());
+    config.global.set_root_path(&root.map_err(|error| anyhow!("{error:?}: the group's folder"))?);
+    let prefix = FileName::new(prefix(run).as_bytes());
+    config.global.prefix = prefix.map_err(|error| anyhow!("{error:?}: the prefix of iceoryx2's files"))?;
+    NodeBuilder::new()
+        .config(&config)
+        .signal_handling_mode(SignalHandlingMode::Disabled)
+        .create::<ipc::Service>()
+        .context("failed to create an iceoryx2 node")
+}
+
+fn service(node: &Node<ipc::Service>, frames: &Frames, readers: usize) -> Result<PortFactory<ipc::Service, [u8], ()>> {
+    let name = format!("frames-{}", frames.size);
+    node.service_builder(&name.as_str().try_into().context("not a service name")?)
+        .publish_subscribe::<[u8]>()
+        .enable_safe_overflow(false)
+        .history_size(0)
+        .max_publishers(1)
+        .max_subscribers(readers)
+        .max_nodes(readers + 1)
+        .subscriber_max_buffer_size(frames.window as usize)
+        .subscriber_max_borrowed_samples(1)
+        .open_or_create()
+        .context("failed to open an iceoryx2 service")
+}
+
+struct Writer {
+    // Ports before the node: fields are dropped in this order.
+    publisher: Option<Publisher<ipc::Service, [u8], ()>>,
+    node: Node<ipc::Service>,
+    readers: usize,
+    copies: bool,
+    whole: bool,
+}
+
+fn writer(place: &Place, copies: bool) -> Result<Box<dyn Sender>> {
+    Ok(Box::new(Writer { publisher: None, node: node(place)?, readers: place.readers, copies, whole: false }))
+}
+
+impl Sender for Writer {
+    fn prepare(&mut self, frames: &Frames) -> Result<()> {
+        self.whole = frames.whole;
+        self.publisher = None;
+        let publisher = service(&self.node, frames, self.readers)?
+            .publisher_builder()
+            .initial_max_slice_len(frames.size)
+            .max_loaned_samples(1)
+            .backpressure_strategy(BackpressureStrategy::RetryUntilDelivered)
+            .create();
+        self.publisher = Some(publisher.context("failed to create an iceoryx2 publisher")?);
+        Ok(())
+    }
+
+    fn send(&mut self, _: &Control, _: u64, payload: &[u8]) -> Result<()> {
+        let publisher = self.publisher.as_ref().context("not prepared")?;
+        let sample = publisher.loan_slice_uninit(payload.len()).context("iceoryx2 lends no sample")?;
+        let sample = if self.copies || self.whole {
+            sample.write_from_slice(payload)
+        } else {
+            // SAFETY: it is shared memory, which the kernel has filled with zeros, and any byte is a u8.
+            unsafe { sample.assume_init() }
+        };
+        sample.send().context("failed to send with iceoryx2")?;
+        Ok(())
+    }
+}
+
+struct Reader {
+    subscriber: Option<Subscriber<ipc::Service, [u8], ()>>,
+    node: Node<ipc::Service>,
+    readers: usize,
+    copies: bool,
+    whole: bool,
+}
+
+fn reader(place: &Place, copies: bool) -> Result<Box<dyn Receiver>> {
+    Ok(Box::new(Reader { subscriber: None, node: node(place)?, readers: place.readers, copies, whole: false }))
+}
+
+impl Receiver for Reader {
+    fn prepare(&mut self, frames: &Frames) -> Result<()> {
+        self.whole = frames.whole;
+        self.subscriber = None;
+        let subscriber = service(&self.node, frames, self.readers)?.subscriber_builder().create();
+        self.subscriber = Some(subscriber.context("failed to create an iceoryx2 subscriber")?);
+        Ok(())
+    }
+
+    fn receive(&mut self, _: &Control, number: u64, buffer: &mut [u8]) -> Result<Received> {
+        let subscriber = self.subscriber.as_ref().context("not prepared")?;
+        let mut patience = Patience::new(Waiting::Spin, self.readers + 1);
+        loop {
+            if let Some(sample) = subscriber.receive().context("failed to receive with iceoryx2")? {
+                let payload = sample.payload();
+                if self.copies {
+                    buffer.copy_from_slice(payload);
+                }
+                let received = Received { len: payload.len(), at: clock::now() };
+                if self.whole && !self.copies {
+                    buffer.copy_from_slice(payload);
+                }
+                return Ok(received);
+            }
+            patience.pass(|| format!("for frame {number}"))?;
+        }
+    }
+
+    fn copies(&self) -> bool {
+        self.copies
+    }
+}
