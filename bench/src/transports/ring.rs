@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use framebuffer::{Checksum, Frame, FrameBufferClient, FrameBufferServer, Key, Loan, Prefault};
+use framebuffer::{Checksum, Frame, FrameBufferClient, FrameBufferServer, Key, Prefault};
 
 use super::unix_socket::{Streams, connect};
 use super::{Ends, Place, Received, Receiver, Sender, Transport, built_in};
@@ -67,12 +67,6 @@ pub(crate) fn create(run: &Path, size: u64) -> Result<FrameBufferServer> {
     options.start().with_context(|| format!("failed to create a ring of {} MiB", size >> 20))
 }
 
-/// Makes a loaned frame readable without touching its bytes. The one place to change when there is a `commit` that does not
-/// hash.
-fn commit_untouched(loan: Loan<'_>) -> Result<Frame, framebuffer::Error> {
-    loan.commit()
-}
-
 fn open(place: &Place) -> Result<FrameBufferClient> {
     let run = place.dir.parent().context("the group's folder is in none")?;
     let key = Key::new(KEY).context("the key is not one")?;
@@ -114,7 +108,7 @@ impl Sender for Writer {
             if self.whole {
                 loan.copy_from_slice(payload);
             }
-            commit_untouched(loan)
+            loan.commit_unhashed()
         }?;
         match &mut self.told {
             Told::Word => control.post(number, &frame),
