@@ -166,7 +166,7 @@ fn named(operation: Option<(usize, usize)>) -> String {
 
 /// Runs `body` in a forked child: from when it calls the first argument on, every system call that is not `allowed` ends the
 /// child. It says by the second what it is about to do. The error tells how the child ended if not well.
-fn sealed_child(allowed: &[i64], body: impl FnOnce(&dyn Fn(), &dyn Fn((usize, usize)))) -> Result<(), String> {
+fn sealed_child(allowed: &[libc::c_long], body: impl FnOnce(&dyn Fn(), &dyn Fn((usize, usize)))) -> Result<(), String> {
     let (reader, writer) = pipe().expect("a pipe");
     // SAFETY: called in a process of its own, where no other thread holds a lock that the child needs.
     match unsafe { fork() }.expect("a child") {
@@ -199,23 +199,22 @@ fn sealed_child(allowed: &[i64], body: impl FnOnce(&dyn Fn(), &dyn Fn((usize, us
 /// From here on, every system call of this thread ends the process (SIGSYS), but for those.
 ///
 /// A filter, since the strict mode is refused where there is a filter already, as in most containers.
-fn seal(allowed: &[i64]) {
-    let instruction = |code: u32, equal: u8, k: u32| libc::sock_filter { code: code as u16, jt: equal, jf: 0, k };
+fn seal(allowed: &[libc::c_long]) {
+    let instruction = |code: u32, k: u32, skip_unless_equal: u8| libc::sock_filter {
+        code: code as u16,
+        jt: 0,
+        jf: skip_unless_equal,
+        k,
+    };
+    let answer = |what| instruction(libc::BPF_RET | libc::BPF_K, what, 0);
     // The number of the system call comes first in what a filter sees.
     let mut filter = vec![instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0)];
-    for (left, number) in (0..allowed.len()).rev().zip(allowed) {
-        let past_the_others_and_the_end = left as u8 + 1;
-        filter.push(instruction(
-            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
-            past_the_others_and_the_end,
-            number.cast_unsigned() as u32,
-        ));
+    for number in allowed {
+        filter.push(instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, number.cast_unsigned() as u32, 1));
+        filter.push(answer(libc::SECCOMP_RET_ALLOW));
     }
-    filter.push(instruction(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_KILL_PROCESS));
-    filter.push(instruction(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW));
+    filter.push(answer(libc::SECCOMP_RET_KILL_PROCESS));
     let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
-    // Freeing the filter later would be a system call, if a large one.
-    std::mem::forget(filter);
     nix::sys::prctl::set_no_new_privs().expect("every process may");
     // SAFETY: `program` and what it points to outlive the call, which copies them.
     let sealed = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
