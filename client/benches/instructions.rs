@@ -39,6 +39,10 @@ fn main() {
             let loan = client.loan(black_box(SMALL as u64)).expect("there is room");
             black_box(loan.commit().expect("it is ours"));
         }),
+        Some("loan-commit-unhashed-1m") => run(|| {
+            let loan = client.loan(black_box(LARGE as u64)).expect("there is room");
+            black_box(loan.commit_unhashed().expect("it is ours"));
+        }),
         Some(other) => panic!("no operation is called {other:?}"),
     }
 }

@@ -22,14 +22,15 @@ use nix::unistd::{ForkResult, fork, pipe, write};
 const SIZE: u64 = 16 << 20;
 const ROUNDS: usize = 10_000;
 const SIZES: [usize; 6] = [0, 100, 4 << 10, 64 << 10, 1 << 20, 8 << 20];
-const OPERATIONS: [&str; 7] = ["publish", "read_into", "view", "allocate", "write", "loan", "commit"];
+const OPERATIONS: [&str; 8] =
+    ["publish", "read_into", "view", "allocate", "write", "loan", "commit", "commit_unhashed"];
 
 /// The size of a round, as an index: large frames are rarer, so that each size has its share of the time.
 fn size_of(round: usize) -> usize {
     match round {
-        round if round.is_multiple_of(5000) => 5,
-        round if round.is_multiple_of(500) => 4,
-        round if round.is_multiple_of(100) => 3,
+        round if round.is_multiple_of(1000) => 5,
+        round if round.is_multiple_of(100) => 4,
+        round if round.is_multiple_of(20) => 3,
         round => round % 3,
     }
 }
@@ -51,6 +52,10 @@ fn one_round(client: &FrameBufferClient, data: &[u8], buffer: &mut [u8], mut bef
     loan.iter_mut().take(1).for_each(|byte| *byte = 1);
     before(6);
     loan.commit().expect("it is ours");
+    before(5);
+    let loan = client.loan(data.len() as u64).expect("there is room");
+    before(7);
+    loan.commit_unhashed().expect("it is ours");
 }
 
 /// Warms up with a round of each size, calls `warm`, and then runs the rounds. Returns the buffers, whose end is no part of it.
