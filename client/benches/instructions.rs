@@ -70,7 +70,7 @@ fn run(mut operation: impl FnMut()) {
 #[inline(never)]
 // SAFETY: nothing else is called that.
 #[unsafe(no_mangle)]
-fn measured(operation: &mut dyn FnMut()) {
+extern "Rust" fn measured(operation: &mut dyn FnMut()) {
     for _ in 0..TIMES {
         operation();
     }

@@ -26,8 +26,8 @@ pub(super) const INSTRUCTIONS: Part = Part {
     run: instructions,
 };
 
-/// The most instructions that each operation may take, of the release build's code but for link-time optimisation across
-/// everything. A twentieth above what it takes, for the differences between compilers. After a change that is meant to cost or
+/// The most instructions that each operation may take, in a build of the `bench` profile: the release build, linked by thin
+/// optimisation instead of fat. A twentieth above what it takes, for the differences between compilers. After a change that is meant to cost or
 /// save: run the part, and write here what it says.
 const BOUNDS: [(&str, u64); 7] = [
     ("allocate", 830),
@@ -75,7 +75,9 @@ fn has_avx2() -> bool {
 fn verdict(operation: &str, taken: u64, bound: u64) -> String {
     let against = match taken {
         taken if taken > bound => format!("MORE than its bound of {bound}"),
-        taken if taken < bound / 5 * 4 => format!("far below its bound of {bound}: lower that to {}", taken + taken / 20),
+        taken if taken < bound / 5 * 4 => {
+            format!("far below its bound of {bound}: lower that to {}", taken + taken / 20)
+        }
         _ => format!("its bound is {bound}"),
     };
     format!("{operation:<24}{taken:>9} instructions, {against}")
