@@ -4,8 +4,9 @@
 //! the kernel is the same everywhere (valgrind has no AVX-512), and nothing in them is a matter of time. They are no measure of
 //! speed: what waits for memory counts like what does not.
 //!
-//! Own code, since all that is needed of the frameworks for this (gungraun, formerly iai-callgrind) is a number and its bound.
-//! Theirs come with a runner that has to be installed in the same version, and hold no count against being far below.
+//! Own code, since all that is needed of a framework is a number and its bound. gungraun (formerly iai-callgrind) has more, for
+//! a runner of 170 crates that is to be installed in the very version of the library, and it says nothing of a bound that has
+//! become too high.
 
 use std::fs;
 use std::path::{Path, PathBuf};
