@@ -82,9 +82,9 @@ fn run_part(part: &Part, workspace: &Workspace, setup: &mut Setup) -> Outcome {
 
 fn list() {
     for Part { name, about, needs, .. } in parts::ALL {
-        println!("{name:<12}{about}");
+        println!("{name:<14}{about}");
         for need in *needs {
-            println!("{:<12}- needs {}", "", need.name());
+            println!("{:<14}- needs {}", "", need.name());
         }
     }
 }

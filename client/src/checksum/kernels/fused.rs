@@ -4,11 +4,11 @@
 //! overwrite. A non-temporal store does not, which is worth it for what is larger than the caches anyway.
 //!
 //! A kernel is a [`Vector`], and functions with its `#[target_feature]` that call [`copy`] and [`hash`]. All here is
-//! `#[inline(always)]`, and so compiled anew inside each of those functions, for its instruction set.
+//! `#[inline(always)]`, and so compiled anew inside each of those functions, for its instruction set. Closures would not be:
+//! they are functions without one.
 #![expect(clippy::inline_always, reason = "see above")]
 
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch, _mm_sfence};
-use std::array::from_fn;
 
 use super::SHORT;
 use super::xxh3::{BLOCK, INITIAL, LAST_STRIPE_SECRET, SCRAMBLE_SECRET, SECRET, STRIPE, STRIPES, finish};
@@ -52,7 +52,12 @@ impl<V: Vector, const N: usize> Stripe<V, N> {
     unsafe fn load(from: *const u8) -> Self {
         const { assert!(N * size_of::<V>() == STRIPE) };
         // SAFETY: the caller vouches for it.
-        Self(from_fn(|i| unsafe { V::load(from.wrapping_add(i * size_of::<V>())) }))
+        let mut vectors = [unsafe { V::load(from) }; N];
+        for (i, vector) in vectors.iter_mut().enumerate().skip(1) {
+            // SAFETY: likewise.
+            *vector = unsafe { V::load(from.wrapping_add(i * size_of::<V>())) };
+        }
+        Self(vectors)
     }
 
     #[inline(always)]
@@ -81,20 +86,26 @@ impl<V: Vector, const N: usize> Stripe<V, N> {
 
     /// The accumulators `self` after a stripe of data, which uses the secret from `secret` on.
     #[inline(always)]
-    unsafe fn accumulate(self, data: Self, secret: usize) -> Self {
+    unsafe fn accumulate(mut self, data: Self, secret: usize) -> Self {
         // SAFETY: the caller vouches for it.
         let secret = unsafe { Self::secret(secret) };
-        // SAFETY: likewise.
-        Self(from_fn(|i| unsafe { self.0[i].accumulate(data.0[i], secret.0[i]) }))
+        for i in 0..N {
+            // SAFETY: likewise.
+            self.0[i] = unsafe { self.0[i].accumulate(data.0[i], secret.0[i]) };
+        }
+        self
     }
 
     /// The accumulators `self` after a block.
     #[inline(always)]
-    unsafe fn scramble(self) -> Self {
+    unsafe fn scramble(mut self) -> Self {
         // SAFETY: the caller vouches for it.
         let secret = unsafe { Self::secret(SCRAMBLE_SECRET) };
-        // SAFETY: likewise.
-        Self(from_fn(|i| unsafe { self.0[i].scramble(secret.0[i]) }))
+        for i in 0..N {
+            // SAFETY: likewise.
+            self.0[i] = unsafe { self.0[i].scramble(secret.0[i]) };
+        }
+        self
     }
 }
 

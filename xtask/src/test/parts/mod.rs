@@ -8,6 +8,7 @@ use super::Part;
 
 mod cluster;
 mod fuzz;
+mod instructions;
 mod lints;
 mod sanitizers;
 mod tests;
@@ -23,6 +24,7 @@ pub(super) const ALL: &[Part] = &[
     tests::BENCH,
     sanitizers::SANITIZERS,
     fuzz::FUZZ,
+    instructions::INSTRUCTIONS,
     lints::DENY,
     cluster::CHART,
     cluster::CLUSTER,
