@@ -154,6 +154,20 @@ fn the_command_line_names_the_objects_that_are_rendered() {
 
 #[test]
 #[ignore = "needs helm"]
+fn files_of_cert_manager_can_be_read_by_a_user_who_is_not_root() {
+    for values in value_sets() {
+        let objects = render(&values, &[]);
+        let spec = &only(&objects, "Deployment")["spec"]["template"]["spec"];
+        for volume in spec["volumes"].as_array().into_iter().flatten() {
+            // Files of a Secret belong to root, and to its group unless `fsGroup` names another.
+            assert!(spec["securityContext"]["fsGroup"].is_null());
+            assert_eq!(volume["secret"]["defaultMode"], 0o444, "{volume}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs helm"]
 fn what_selects_the_operators_pods_matches_them() {
     for values in value_sets() {
         let objects = render(&values, &[]);

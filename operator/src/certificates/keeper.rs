@@ -168,7 +168,7 @@ impl Keeper {
             return Ok(LONGEST);
         };
         if !published && let Err(error) = self.publish(webhook, &material.cas).await {
-            self.report(Readiness::NotReady(format!("{error:#}")));
+            self.report(Readiness::NotReady(wrong.unwrap_or_else(|| format!("{error:#}"))));
             return Err(error);
         }
         self.report(wrong.map_or(Readiness::Ready, Readiness::NotReady));
@@ -242,6 +242,10 @@ impl Keeper {
 
     async fn publish(&self, webhook: &MutatingWebhookConfiguration, cas: &str) -> anyhow::Result<()> {
         let bundle = ByteString(cas.as_bytes().to_vec());
+        if webhook.webhooks.as_ref().is_none_or(Vec::is_empty) {
+            // Somebody has removed them. When they are put back, we come back here.
+            return Ok(());
+        }
         let webhooks: Vec<_> = webhook.webhooks.iter().flatten().map(|webhook| &webhook.name).collect();
         let webhooks: Vec<_> =
             webhooks.iter().map(|name| json!({"name": name, "clientConfig": {"caBundle": bundle}})).collect();

@@ -17,7 +17,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tracing::{info, warn};
 
-use super::material::{Material, certificates, read};
+use super::material::{certificates, read, serving};
 use super::trust::trusts;
 use crate::metrics::Metrics;
 
@@ -94,9 +94,9 @@ impl Serving {
         let mut secrets = pin!(watcher(api, config).default_backoff().applied_objects());
         while let Some(secret) = secrets.next().await {
             let loaded = match secret {
-                Ok(secret) => Material::read(secret.data.as_ref())
+                Ok(secret) => serving(secret.data.as_ref())
                     .map_err(anyhow::Error::from)
-                    .and_then(|material| self.load(&material.certificate, &material.key, metrics)),
+                    .and_then(|(certificate, key)| self.load(&certificate, &key, metrics)),
                 Err(error) => Err(error.into()),
             };
             if let Err(error) = loaded {

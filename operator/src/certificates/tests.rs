@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::issue;
-use super::material::Material;
+use super::material::{Material, serving};
 use super::plan::{BACKDATE, Plan, Policy, plan};
 use super::serving::Serving;
 use crate::metrics::Metrics;
@@ -139,6 +139,10 @@ fn a_secret_holds_it_and_gives_it_back() {
         assert!(Material::read(Some(&data)).unwrap_err().to_string().contains(entry));
     }
     assert!(Material::read(None).is_err());
+    // As cert-manager writes it.
+    let mut data = material.data();
+    data.remove("ca.key");
+    assert_eq!(serving(Some(&data)).unwrap(), (material.certificate, material.key));
 }
 
 #[test]
