@@ -10,11 +10,13 @@ use framebuffer_e2e::numbers::{measured, served};
 use framebuffer_e2e::objects::{RING, framebuffer, idle, without_node, workload};
 use framebuffer_e2e::program::{kubectl, succeed};
 use framebuffer_e2e::space::{has_sidecar, size};
+use framebuffer_e2e::webhook::operators;
 use framebuffer_e2e::{Space, alone};
 use framebuffer_operator::api::FrameBuffer;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
 use kube::api::DeleteParams;
 use serde_json::json;
 
@@ -29,9 +31,17 @@ async fn leader(space: &Space) -> Option<String> {
     lease(space).await.holder_identity.filter(|holder| !holder.is_empty())
 }
 
+/// The replica that leads. A lease may still name one that is gone.
 async fn some_leader(space: &Space) -> String {
-    space.until("somebody leads", async || leader(space).await.is_some()).await;
-    leader(space).await.unwrap()
+    let mut found = None;
+    let leads = async || {
+        let replicas = operators(space).await;
+        let alive = replicas.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).map(ResourceExt::name_any);
+        found = leader(space).await.filter(|leader| alive.collect::<Vec<_>>().contains(leader));
+        found.is_some()
+    };
+    space.until("a replica leads", leads).await;
+    found.unwrap()
 }
 
 /// Waits until the leader has reported on the newest spec.
@@ -175,6 +185,7 @@ fn a_leader_that_hangs_is_replaced_after_its_lease_and_steps_down_when_it_goes_o
             "a lease of 15 s was taken from a leader that may still work: {took:?}"
         );
         assert!(took < Duration::from_secs(25), "{took:?}");
+        assert!(load.accepted > 50, "{load:?}");
         // As long as the node sends a part of the connections to the one that hangs.
         assert!(last < Duration::from_secs(20), "{:?}", load.refused);
     });
