@@ -3,16 +3,16 @@
 use std::env;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::OnceLock;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use kube::Client;
 use tokio::sync::RwLock;
 
-use crate::program::{helm, kubectl, output};
-use crate::space::{PATIENCE, Space};
+use crate::load::beside;
+use crate::program::{helm, kubectl};
+use crate::space::Space;
 
 /// The operator's namespace.
 pub const SYSTEM: &str = "framebuffer-system";
@@ -73,6 +73,15 @@ fn install_once() {
     });
 }
 
+/// Runs a test that installs the operator in another way, and installs it as usual again, whatever happens.
+pub async fn restoring(test: Pin<Box<dyn Future<Output = ()> + '_>>) {
+    let result = AssertUnwindSafe(test).catch_unwind().await;
+    beside(|| install(&[])).await;
+    if let Err(panic) = result {
+        resume_unwind(panic);
+    }
+}
+
 /// Installs or upgrades the operator, with these arguments more for helm, and waits until it is ready.
 pub fn install(more: &[&str]) {
     let chart = chart().display().to_string();
@@ -82,31 +91,6 @@ pub fn install(more: &[&str]) {
     arguments.extend(["--set", &registry, "--set", &tag, "--reset-values", "--wait", "--timeout", "3m"]);
     arguments.extend(more);
     helm(&arguments);
-    // The operator is ready before the API server trusts it: its CA comes from the leader, and a leader that was uninstalled
-    // could not give its lease back.
-    wait_until_trusted();
-}
-
-/// Waits until the API server and the webhook understand each other.
-fn wait_until_trusted() {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let pod = [
-            "run",
-            "trusted",
-            "--namespace=default",
-            "--image=none",
-            "--labels=framebuffer.dev/inject=no-such-framebuffer",
-            "--dry-run=server",
-        ];
-        let said = String::from_utf8_lossy(&output("kubectl", &pod).stderr).into_owned();
-        // It answers, if only with a refusal.
-        if said.contains("no-such-framebuffer") && said.contains("does not exist") {
-            return;
-        }
-        assert!(Instant::now() < deadline, "the webhook does not answer: {said}");
-        sleep(Duration::from_millis(200));
-    }
 }
 
 /// Whether the API server shares this machine's loopback address and processes, as that of `cargo xtask cluster` does.

@@ -28,6 +28,12 @@ pub fn histogram(text: &str, name: &str, label: &str) -> Histogram {
     sums
 }
 
+/// The value in milliseconds of a line that has `label` in it, of a metric in seconds.
+pub fn milliseconds(text: &str, name: &str, label: &str) -> f64 {
+    let mut lines = text.lines().filter(|line| line.starts_with(name) && line.contains(label));
+    lines.find_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).map_or(f64::NAN, |seconds| seconds * 1e3)
+}
+
 /// What has come to `before` since.
 pub fn since(before: &Histogram, after: &Histogram) -> Histogram {
     after.iter().map(|(bound, count)| (*bound, count - before.get(bound).unwrap_or(&0.0))).collect()
@@ -102,6 +108,13 @@ took_bucket{name=\"a\",le=\"0.025\"} 100
 took_bucket{name=\"a\",le=\"+Inf\"} 100
 took_bucket{name=\"b\",le=\"0.005\"} 7
 ";
+
+    #[test]
+    fn a_single_value_is_found_by_its_labels() {
+        let text = "took{q=\"0.5\"} 0.001\ntook{q=\"0.99\"} 0.0045\n";
+        assert!((milliseconds(text, "took{", "q=\"0.99\"") - 4.5).abs() < 1e-9);
+        assert!(milliseconds(text, "took{", "q=\"1\"").is_nan());
+    }
 
     #[test]
     fn a_quantile_is_within_the_bucket_that_has_it() {

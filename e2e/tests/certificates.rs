@@ -1,39 +1,42 @@
-//! The webhook's certificates, and who keeps them.
+//! The webhook's certificates, kept by the operator itself.
 
-use framebuffer_e2e::alone;
-use framebuffer_e2e::cluster::{OPERATOR, SYSTEM};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use framebuffer_e2e::cluster::{OPERATOR, SYSTEM, install, restoring};
+use framebuffer_e2e::load::{beside, meanwhile};
+use framebuffer_e2e::numbers::measured;
 use framebuffer_e2e::objects::{framebuffer, idle, pod};
 use framebuffer_e2e::space::wait_in;
-use k8s_openapi::ByteString;
+use framebuffer_e2e::webhook::{SECRET, bundle, configuration, edit, handshakes};
+use framebuffer_e2e::{Space, alone};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::DeleteParams;
 use serde_json::json;
 
-const SECRET: &str = "framebuffer-operator-tls";
-
-fn authority(secret: &Secret) -> Option<ByteString> {
-    secret.data.as_ref()?.get("ca.crt").cloned()
+fn entry(secret: &Secret, name: &str) -> Option<String> {
+    let entry = secret.data.as_ref()?.get(name)?;
+    Some(String::from_utf8_lossy(&entry.0).into_owned())
 }
 
-fn bundle(configuration: &MutatingWebhookConfiguration) -> Option<ByteString> {
-    configuration.webhooks.as_ref()?.first()?.client_config.ca_bundle.clone()
+/// Deletes the Secret; the one in its place, and its CA.
+async fn replaced(space: &Space) -> (Secret, String) {
+    let secrets = space.api_in::<Secret>(SYSTEM);
+    let old = entry(&secrets.get(SECRET).await.unwrap(), "ca.crt").unwrap();
+    secrets.delete(SECRET, &DeleteParams::default()).await.unwrap();
+    let renewed = move |secret: &Secret| entry(secret, "ca.crt").is_some_and(|new| new != old);
+    let secret = wait_in(secrets, SECRET, "to come back", renewed).await;
+    let authority = entry(&secret, "ca.crt").unwrap();
+    (secret, authority)
 }
 
 #[test]
 fn a_deleted_secret_comes_back_with_a_new_authority_that_the_api_server_trusts() {
     alone(async |space| {
         space.accept(&framebuffer(&json!({"size": "1Mi"}))).await;
-        let secrets = space.api_in::<Secret>(SYSTEM);
-        let old = authority(&secrets.get(SECRET).await.unwrap()).unwrap();
-        secrets.delete(SECRET, &DeleteParams::default()).await.unwrap();
-        let renewed = |secret: &Secret| authority(secret).is_some_and(|new| new != old);
-        let secret = wait_in(secrets, SECRET, "to come back", renewed).await;
-        let new = authority(&secret).unwrap();
-        let trusted = |found: &MutatingWebhookConfiguration| {
-            bundle(found)
-                .is_some_and(|bundle| String::from_utf8_lossy(&bundle.0).contains(&*String::from_utf8_lossy(&new.0)))
-        };
+        let (_, new) = replaced(space).await;
+        let trusted = |found: &MutatingWebhookConfiguration| bundle(found).is_some_and(|bundle| bundle.contains(&new));
         wait_in(space.api_all(), OPERATOR, "to trust it", trusted).await;
         space
             .until("labelled pods are accepted", async || space.try_dry(&pod("app", &[idle("app")])).await.is_ok())
@@ -46,26 +49,88 @@ fn a_deleted_secret_comes_back_with_a_new_authority_that_the_api_server_trusts()
 }
 
 #[test]
-fn an_edited_webhook_configuration_is_repaired() {
+fn an_edited_ca_bundle_is_repaired() {
     alone(async |space| {
         space.accept(&framebuffer(&json!({"size": "1Mi"}))).await;
         let api = space.api_all::<MutatingWebhookConfiguration>();
-        let good = bundle(&api.get(OPERATOR).await.unwrap()).unwrap();
-        let edit = async |patch: serde_json::Value| {
-            api.patch(OPERATOR, &PatchParams::default(), &Patch::Json::<()>(serde_json::from_value(patch).unwrap()))
-                .await
-                .unwrap();
-        };
+        let good = bundle(&configuration(space).await.unwrap()).unwrap();
         let repaired = |found: &MutatingWebhookConfiguration| bundle(found).as_ref() == Some(&good);
-        edit(json!([{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}])).await;
+        edit(space, "kubectl-edit", json!([{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}])).await;
         wait_in(api.clone(), OPERATOR, "to be repaired after a removal", repaired).await;
         // Anything that is a certificate, and not the right one.
         let secret = space.api_in::<Secret>(SYSTEM).get(SECRET).await.unwrap();
         let wrong = &secret.data.unwrap()["tls.crt"];
-        edit(json!([{"op": "replace", "path": "/webhooks/0/clientConfig/caBundle", "value": wrong}])).await;
+        edit(
+            space,
+            "kubectl-edit",
+            json!([{"op": "replace", "path": "/webhooks/0/clientConfig/caBundle", "value": wrong}]),
+        )
+        .await;
         wait_in(api.clone(), OPERATOR, "to be repaired after an edit", repaired).await;
         space
             .until("labelled pods are accepted", async || space.try_dry(&pod("app", &[idle("app")])).await.is_ok())
             .await;
+    });
+}
+
+/// What a life of certificates has shown.
+#[derive(Debug, Default)]
+struct Seen {
+    authorities: BTreeSet<String>,
+    certificates: BTreeSet<String>,
+    handshakes: usize,
+    untrusted: Vec<String>,
+}
+
+/// Looks at the Secret and connects to the replicas until the serving certificate was renewed twice and the CA once, and the
+/// old CA is gone.
+async fn rotations(space: &Space) -> Seen {
+    let (secrets, mut seen) = (space.api_in::<Secret>(SYSTEM), Seen::default());
+    let rotated = async || {
+        let secret = secrets.get(SECRET).await.unwrap();
+        let cas = entry(&secret, "ca.crt").unwrap();
+        let mut cas = cas.split_inclusive("-----END CERTIFICATE-----\n");
+        seen.authorities.extend(cas.next().map(str::to_owned));
+        seen.certificates.extend(entry(&secret, "tls.crt"));
+        match handshakes(space).await {
+            Ok(number) => seen.handshakes += number,
+            Err(error) => seen.untrusted.push(error),
+        }
+        seen.certificates.len() > 2 && seen.authorities.len() > 1 && cas.next().is_none()
+    };
+    space.until("all certificates are renewed", rotated).await;
+    seen
+}
+
+#[test]
+fn no_admission_fails_while_the_serving_certificate_is_renewed_twice_and_the_authority_once() {
+    // The shortest lives that there are: 10 and 20 seconds until they are renewed.
+    const SHORT: &[&str] = &["--set", "extraArgs={--ca-seconds=30,--certificate-seconds=15}"];
+    alone(async |space| {
+        space.accept(&framebuffer(&json!({"size": "1Mi"}))).await;
+        restoring(Box::pin(async {
+            beside(|| install(SHORT)).await;
+            replaced(space).await;
+            space
+                .until("labelled pods are accepted", async || space.try_dry(&pod("app", &[idle("app")])).await.is_ok())
+                .await;
+            let start = std::time::Instant::now();
+            let (seen, load) = Box::pin(meanwhile(space, rotations(space))).await;
+            measured(&format!(
+                "{} serving certificates of {} CAs in {:?}: {} of {} admissions failed (the longest took {:?}), {} of {} new \
+                 connections were not trusted",
+                seen.certificates.len(),
+                seen.authorities.len(),
+                start.elapsed(),
+                load.refused.len(),
+                load.refused.len() + load.accepted,
+                load.longest,
+                seen.untrusted.len(),
+                seen.untrusted.len() + seen.handshakes,
+            ));
+            assert_eq!((load.refused, seen.untrusted), (vec![], vec![]));
+            assert!(load.accepted > 100 && start.elapsed() > Duration::from_secs(15), "{}", load.accepted);
+        }))
+        .await;
     });
 }

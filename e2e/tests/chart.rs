@@ -1,6 +1,7 @@
 //! The chart's life: upgrade, rollback, uninstall, install. What it renders is tested in `charts/tests`.
 
 use framebuffer_e2e::cluster::{OPERATOR, RELEASE, SYSTEM, install};
+use framebuffer_e2e::load::{beside, meanwhile};
 use framebuffer_e2e::numbers::measured;
 use framebuffer_e2e::objects::{RING, framebuffer, idle, pod};
 use framebuffer_e2e::program::helm;
@@ -9,20 +10,6 @@ use framebuffer_operator::api::FrameBuffer;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::json;
-
-/// Does something to the chart while labelled pods are created all the time; how many were accepted and what refused.
-async fn meanwhile(space: &Space, change: impl FnOnce() + Send + 'static) -> (usize, Vec<String>) {
-    let change = tokio::task::spawn_blocking(change);
-    let (mut accepted, mut refused) = (0, Vec::new());
-    while !change.is_finished() {
-        match space.try_dry(&pod("meanwhile", &[idle("app")])).await {
-            Ok(_) => accepted += 1,
-            Err(error) => refused.push(error.to_string()),
-        }
-    }
-    change.await.expect("helm has done it");
-    (accepted, refused)
-}
 
 async fn arguments(space: &Space) -> String {
     let operator = space.api_in::<Deployment>(SYSTEM).get(OPERATOR).await.unwrap();
@@ -34,15 +21,15 @@ fn no_labelled_pod_is_refused_during_an_upgrade_and_a_rollback() {
     alone(async |space| {
         space.accept(&framebuffer(&json!({"size": "1Mi"}))).await;
         let before = arguments(space).await;
-        let upgrade = meanwhile(space, || install(&["--set", "log.level=debug"])).await;
+        let ((), upgrade) = meanwhile(space, beside(|| install(&["--set", "log.level=debug"]))).await;
         let during = arguments(space).await;
-        let rollback = || drop(helm(&["rollback", RELEASE, "--namespace", SYSTEM, "--wait", "--timeout", "3m"]));
-        let rollback = meanwhile(space, rollback).await;
+        let rollback = || helm(&["rollback", RELEASE, "--namespace", SYSTEM, "--wait", "--timeout", "3m"]);
+        let (_, rollback) = meanwhile(space, beside(rollback)).await;
         assert!(!before.contains("debug") && during.contains("debug"), "{before} {during}");
         assert_eq!(arguments(space).await, before);
-        for (accepted, refused) in [upgrade, rollback] {
-            assert!(accepted > 10, "{accepted} pods only");
-            assert_eq!(refused, Vec::<String>::new());
+        for load in [upgrade, rollback] {
+            assert!(load.accepted > 10, "{load:?}");
+            assert_eq!(load.refused, []);
         }
     });
 }
@@ -68,7 +55,11 @@ fn framebuffers_outlive_an_uninstallation_and_work_again_after_an_installation()
         // Before anything can fail: the next test needs it.
         let start = std::time::Instant::now();
         install(&[]);
-        measured(&format!("installed again, and trusted, after {:?}", start.elapsed()));
+        let took = start.elapsed();
+        // At once: what is installed can be used.
+        let at_once = space.try_dry(&pod("at-once", &[idle("app")])).await;
+        measured(&format!("installed again after {took:?}"));
+        assert!(at_once.is_ok(), "{at_once:?}");
         assert!(kept.is_some(), "the FrameBuffer is gone");
         assert!(webhook.is_none() && operator.is_none(), "something was not uninstalled");
         space.ready("running").await;

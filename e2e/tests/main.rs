@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
+mod cert_manager;
 mod certificates;
 mod chart;
+mod configuration;
 mod dataplane;
 mod injection;
+mod leader;
 mod lifecycle;
 mod other_webhook;
 mod rbac;

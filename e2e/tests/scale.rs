@@ -3,9 +3,12 @@
 use std::time::{Duration, Instant};
 
 use framebuffer_e2e::cluster::SYSTEM;
-use framebuffer_e2e::numbers::{Histogram, api_server_metrics, histogram, measured, quantile, served, since, usage};
+use framebuffer_e2e::numbers::{
+    Histogram, api_server_metrics, histogram, measured, milliseconds, quantile, served, since, usage,
+};
 use framebuffer_e2e::objects::{RING, framebuffer, idle, plain_pod, pod, without_node};
 use framebuffer_e2e::space::size;
+use framebuffer_e2e::webhook::operators;
 use framebuffer_e2e::{Space, alone};
 use framebuffer_operator::api::FrameBuffer;
 use futures::{StreamExt as _, stream};
@@ -14,18 +17,12 @@ use kube::ResourceExt as _;
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
-use crate::webhook::operator_pods;
-
 const PODS: i32 = 5000;
 /// More would measure the queue of a machine with two cores.
 const AT_ONCE: usize = 1;
 
 fn by_the_api_server() -> Histogram {
     histogram(&api_server_metrics(), "apiserver_admission_webhook_admission_duration_seconds", "inject.framebuffer.dev")
-}
-
-async fn operators(space: &Space) -> Vec<Pod> {
-    space.api_in::<Pod>(SYSTEM).list(&operator_pods()).await.unwrap().items
 }
 
 async fn by_the_operator(space: &Space) -> Histogram {
@@ -48,6 +45,7 @@ fn five_thousand_pods_are_injected_counted_and_cost_little() {
     alone(async |space| {
         space.accept(&framebuffer(&json!({"size": "1Mi"}))).await;
         let (api_server, own) = (by_the_api_server(), by_the_operator(space).await);
+        let spent = spent();
         let start = Instant::now();
         stream::iter(0..PODS)
             .for_each_concurrent(AT_ONCE, async |number| {
@@ -66,8 +64,10 @@ fn five_thousand_pods_are_injected_counted_and_cost_little() {
         let own = since(&own, &by_the_operator(space).await);
         for (who, found) in [("the API server", &api_server), ("the operator", &own)] {
             let [p50, p99] = [0.5, 0.99].map(|part| quantile(found, part));
-            measured(&format!("admission by {who}: p50 {p50:.2} ms, p99 {p99:.2} ms, of {found:?}"));
+            measured(&format!("admission by {who}: p50 {p50:.2} ms, p99 {p99:.2} ms, within buckets of {found:?}"));
         }
+        let p99 = creations(spent);
+        difference(space).await;
         let change = Instant::now();
         space.merge::<FrameBuffer>(RING, &size("2Mi")).await;
         space
@@ -82,10 +82,58 @@ fn five_thousand_pods_are_injected_counted_and_cost_little() {
             .unwrap();
         space.wait(RING, "to count no pods", |found: &FrameBuffer| counts(found) == Some((0, 0))).await;
         assert!(quantile(&own, 0.99) < 10.0, "{own:?}");
-        // Aimed at: 10 ms. The API server counts in steps of 5, 25 and 100 ms, and works on the same two cores as we do.
-        assert!(quantile(&api_server, 0.99) < 50.0, "{api_server:?}");
+        // Aimed at: 10 ms. The API server works on the same two cores as we do, and as others on this machine.
+        assert!(p99 < 25.0 && quantile(&api_server, 0.99) < 50.0, "{p99} ms, {api_server:?}");
         assert!(counted < Duration::from_secs(10), "{counted:?}");
     });
+}
+
+/// Time that the API server has spent on calls of the webhook, in milliseconds, and how many there were.
+fn spent() -> (f64, f64) {
+    let (text, name) = (api_server_metrics(), "apiserver_admission_webhook_admission_duration_seconds");
+    let of = |part: &str| milliseconds(&text, &format!("{name}_{part}{{"), "inject.framebuffer.dev");
+    (of("sum"), of("count") / 1e3)
+}
+
+/// Tells what the API server measured itself. The buckets of its histogram end at 5, 25 and 100 ms: a p99 of them is a guess. Its
+/// summary is exact, but of the whole mutating admission of everything that was created since it started; five thousand of our
+/// pods are most of that. Gives that p99.
+fn creations(before: (f64, f64)) -> f64 {
+    let after = spent();
+    let mean = (after.0 - before.0) / (after.1 - before.1);
+    let (text, name) = (api_server_metrics(), "apiserver_admission_step_admission_duration_seconds_summary");
+    let labels = r#"operation="CREATE",rejected="false",type="admit""#;
+    let [p50, p99] =
+        ["0.5", "0.99"].map(|part| milliseconds(&text, &format!("{name}{{"), &format!("{labels},quantile=\"{part}\"")));
+    let all = milliseconds(&text, &format!("{name}_count{{"), labels) / 1e3;
+    measured(&format!(
+        "the API server's own numbers: a call of the webhook took {mean:.2} ms on average; all mutating admission of {all} \
+         creations of any kind, ours among them, p50 {p50:.2} ms, p99 {p99:.2} ms"
+    ));
+    p99
+}
+
+/// Tells what a client sees: the same pod with and without the label, in turns.
+async fn difference(space: &Space) {
+    let (mut with, mut without) = (Vec::new(), Vec::new());
+    for _ in 0..500 {
+        for (times, manifest) in
+            [(&mut without, plain_pod("same", &[idle("app")])), (&mut with, pod("same", &[idle("app")]))]
+        {
+            let start = Instant::now();
+            space.try_dry(&manifest).await.unwrap();
+            times.push(start.elapsed().as_secs_f64() * 1e3);
+        }
+    }
+    let quantile = |times: &mut Vec<f64>, part: usize| {
+        times.sort_by(f64::total_cmp);
+        times[times.len() * part / 100]
+    };
+    let [[p50, p99], [plain50, plain99]] =
+        [&mut with, &mut without].map(|times| [50, 99].map(|part| quantile(times, part)));
+    measured(&format!(
+        "a dry run by a client: p50 {p50:.2} ms, p99 {p99:.2} ms with the label; {plain50:.2} and {plain99:.2} ms without"
+    ));
 }
 
 /// Memory and CPU of the operator while nothing happens.

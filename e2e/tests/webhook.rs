@@ -4,11 +4,11 @@ use framebuffer_e2e::cluster::{OPERATOR, SYSTEM};
 use framebuffer_e2e::numbers::measured;
 use framebuffer_e2e::objects::{framebuffer, idle, plain_pod, pod, without_node, workload};
 use framebuffer_e2e::space::{has_sidecar, wait_in};
+use framebuffer_e2e::webhook::operator_pods;
 use framebuffer_e2e::{Space, alone};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
 /// Changes how many replicas of the operator there are, and waits until it is so.
@@ -37,17 +37,6 @@ pub(crate) async fn settled(space: &Space, replicas: i32) {
         .await;
 }
 
-/// The operator's pods.
-pub(crate) fn operator_pods() -> ListParams {
-    ListParams::default().labels("app.kubernetes.io/name=framebuffer")
-}
-
-/// Who leads.
-pub(crate) async fn leader(space: &Space) -> Option<String> {
-    let lease = space.api_in::<Lease>(SYSTEM).get(OPERATOR).await.unwrap();
-    lease.spec.unwrap().holder_identity.filter(|holder| !holder.is_empty())
-}
-
 #[test]
 fn while_the_operator_is_down_labelled_pods_are_refused_and_no_other_pod_waits() {
     alone(async |space| {
@@ -72,65 +61,6 @@ fn while_the_operator_is_down_labelled_pods_are_refused_and_no_other_pod_waits()
         assert!(took.as_secs() < 5, "{took:?}");
         assert!(none, "a labelled pod was let in without the operator");
         assert!(message.contains("failed calling webhook \"inject.framebuffer.dev\""), "{message}");
-    });
-}
-
-#[test]
-fn when_the_leader_is_deleted_the_other_replica_takes_over() {
-    alone(async |space| {
-        space.until("somebody leads", async || leader(space).await.is_some()).await;
-        let old = leader(space).await.unwrap();
-        let start = std::time::Instant::now();
-        let pods = space.api_in::<Pod>(SYSTEM);
-        let killed = pods.delete(&old, &DeleteParams::default().grace_period(0)).await;
-        killed.unwrap_or_else(|error| panic!("{old}: {error}"));
-        // Admission never stops: the other replica serves.
-        space.accept(&framebuffer(&json!({"size": "1Mi"}))).await;
-        space.until("another one leads", async || leader(space).await.is_some_and(|new| new != old)).await;
-        measured(&format!("another leader after {:?}", start.elapsed()));
-        settled(space, 2).await;
-        // The new leader does a leader's work.
-        let ready = |found: &framebuffer_operator::api::FrameBuffer| found.status.is_some();
-        space.wait("frames", "to have a status", ready).await;
-    });
-}
-
-/// The process of an operator's pod, where the node's processes can be seen: on the cluster of `cargo xtask cluster`.
-fn process_of(pod: &str) -> Option<String> {
-    let name = format!("POD_NAME={pod}");
-    let is_it = |folder: &std::path::Path| {
-        let environment = std::fs::read(folder.join("environ")).unwrap_or_default();
-        environment.split(|byte| *byte == 0).any(|variable| variable == name.as_bytes())
-    };
-    let mut folders = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
-    folders.find(|folder| is_it(folder)).map(|folder| folder.file_name().unwrap().to_string_lossy().into_owned())
-}
-
-#[test]
-fn a_leader_that_is_killed_and_cannot_give_its_lease_back_is_replaced_or_comes_back() {
-    alone(async |space| {
-        space.until("somebody leads", async || leader(space).await.is_some()).await;
-        let old = leader(space).await.unwrap();
-        let Some(process) = process_of(&old) else {
-            measured("not tested: a killed leader; the processes of this cluster's nodes can't be seen from here");
-            return;
-        };
-        let lease = async || space.api_in::<Lease>(SYSTEM).get(OPERATOR).await.unwrap().spec.unwrap();
-        let before = lease().await.renew_time;
-        let start = std::time::Instant::now();
-        framebuffer_e2e::program::succeed("kill", &["-9", &process]);
-        space.accept(&framebuffer(&json!({"size": "1Mi"}))).await;
-        space.try_dry(&pod("meanwhile", &[idle("app")])).await.unwrap();
-        let reported = |found: &framebuffer_operator::api::FrameBuffer| found.status.is_some();
-        space.wait("frames", "to have a status", reported).await;
-        let after = lease().await;
-        measured(&format!(
-            "after the leader was killed its work went on after {:?}, by {}",
-            start.elapsed(),
-            if after.holder_identity.as_deref() == Some(&old) { "itself, restarted" } else { "the other" }
-        ));
-        assert!(after.renew_time > before);
-        settled(space, 2).await;
     });
 }
 

@@ -83,11 +83,14 @@ pub struct RunArgs {
     #[arg(long, env = "FRAMEBUFFER_OPERATOR_TLS_DIR")]
     pub tls_dir: Option<PathBuf>,
     /// Life of the CA in seconds; it is replaced after two thirds
-    #[arg(long, env = "FRAMEBUFFER_OPERATOR_CA_SECONDS", default_value_t = 2 * 365 * 86_400, value_parser = clap::value_parser!(i64).range(60..=3_153_600_000))]
+    #[arg(long, env = "FRAMEBUFFER_OPERATOR_CA_SECONDS", default_value_t = 2 * 365 * 86_400, value_parser = clap::value_parser!(i64).range(30..=3_153_600_000))]
     pub ca_seconds: i64,
     /// Life of the serving certificate in seconds; it is replaced after two thirds
-    #[arg(long, env = "FRAMEBUFFER_OPERATOR_CERTIFICATE_SECONDS", default_value_t = 90 * 86_400, value_parser = clap::value_parser!(i64).range(30..=3_153_600_000))]
+    #[arg(long, env = "FRAMEBUFFER_OPERATOR_CERTIFICATE_SECONDS", default_value_t = 90 * 86_400, value_parser = clap::value_parser!(i64).range(15..=3_153_600_000))]
     pub certificate_seconds: i64,
+    /// Restart no workloads: with updateStrategy RollingRestart their pods are only reported as outdated
+    #[arg(long, env = "FRAMEBUFFER_OPERATOR_NO_ROLLING_RESTART")]
+    pub no_rolling_restart: bool,
     /// Where the webhook listens
     #[arg(long, env = "FRAMEBUFFER_OPERATOR_LISTEN", default_value = "0.0.0.0:8443")]
     pub listen: SocketAddr,

@@ -6,11 +6,13 @@
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::{StreamExt as _, TryStreamExt as _};
 use jiff::SignedDuration;
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use kube::runtime::reflector::{self, Store, store::Writer};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, ResourceExt as _};
@@ -20,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::api::FrameBuffer;
+use crate::certificates::configuration::all_bundles;
 use crate::certificates::keeper::{Keeper, Names};
 use crate::certificates::plan::Policy;
 use crate::certificates::serving::Serving;
@@ -29,6 +32,9 @@ use crate::metrics::Metrics;
 use crate::signals::Signals;
 use crate::webhook::{self, Admission, lookup::Lookup};
 use crate::{admin, controller};
+
+/// Between two looks whether the API server trusts us, until it does.
+const TRUST_PERIOD: Duration = Duration::from_millis(500);
 
 /// Threads for requests. Two keep up with any API server; more would cost memory.
 const WORKERS: usize = 2;
@@ -60,6 +66,8 @@ struct Replica {
     client: Client,
     metrics: Arc<Metrics>,
     serving: Arc<Serving>,
+    /// Set once the API server trusts what is served.
+    trusted: AtomicBool,
     store: Store<FrameBuffer>,
     /// The first signal: be unready, work no more as leader.
     stopping: CancellationToken,
@@ -78,6 +86,7 @@ async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         client,
         metrics: Arc::default(),
         serving: Arc::default(),
+        trusted: AtomicBool::default(),
         store,
         stopping: CancellationToken::new(),
         closing: CancellationToken::new(),
@@ -121,7 +130,8 @@ impl Replica {
         let serving = tokio::spawn(webhook::serve::serve(webhook, tls, router, self.closing.clone()));
         let admin = axum::serve(admin, admin::router(self.readiness(), Arc::clone(&self.metrics)));
         let admin = admin.with_graceful_shutdown(self.closing.clone().cancelled_owned());
-        let background = async { tokio::join!(self.follow_certificates(), self.follow_framebuffers(writer)) };
+        let background =
+            async { tokio::join!(self.follow_certificates(), self.be_trusted(), self.follow_framebuffers(writer)) };
         let background = self.closing.run_until_cancelled(background);
         let (served, administered, (), _) = tokio::join!(serving, admin.into_future(), self.lead(), background);
         served.context("the webhook ended")?;
@@ -138,6 +148,9 @@ impl Replica {
             if !replica.serving.is_loaded() {
                 return Err("there is no certificate yet");
             }
+            if !replica.trusted.load(Ordering::Relaxed) {
+                return Err("the webhook's configuration does not trust the certificate yet");
+            }
             if synced.is_some_and(|synced| synced.is_ok()) { Ok(()) } else { Err("FrameBuffers are not known yet") }
         })
     }
@@ -148,6 +161,35 @@ impl Replica {
         } else {
             let secrets = Api::namespaced(self.client.clone(), &self.args.namespace);
             self.serving.follow_secret(secrets, &self.args.secret_name, &self.metrics).await;
+        }
+    }
+
+    /// Waits until the API server trusts what is served: the leader may still have to tell it. No longer looked at afterwards,
+    /// when a replica that takes itself out of the Service could only make things worse.
+    async fn be_trusted(&self) {
+        let webhooks = Api::<MutatingWebhookConfiguration>::all(self.client.clone());
+        let service = self.names().dns().remove(0);
+        loop {
+            match webhooks.get_opt(&self.args.webhook_name).await {
+                Ok(Some(found)) if all_bundles(&found, |bundle| self.serving.is_trusted(bundle, &service)) => break,
+                Ok(_) => {}
+                Err(error) => {
+                    warn!(error = &error as &dyn std::error::Error, "failed to look at the webhook's configuration");
+                }
+            }
+            tokio::time::sleep(TRUST_PERIOD).await;
+        }
+        self.trusted.store(true, Ordering::Relaxed);
+        info!("trusted by the API server");
+    }
+
+    fn names(&self) -> Names {
+        let RunArgs { namespace, service_name, secret_name, webhook_name, .. } = &self.args;
+        Names {
+            namespace: namespace.clone(),
+            service: service_name.clone(),
+            secret: secret_name.clone(),
+            webhook: webhook_name.clone(),
         }
     }
 
@@ -175,20 +217,15 @@ impl Replica {
     async fn leader_work(&self, identity: &str) {
         let _leading = Leading::new(&self.metrics);
         let (report, readiness) = watch::channel(None);
-        let RunArgs { namespace, service_name, secret_name, webhook_name, .. } = &self.args;
-        let names = Names {
-            namespace: namespace.clone(),
-            service: service_name.clone(),
-            secret: secret_name.clone(),
-            webhook: webhook_name.clone(),
-        };
         let seconds = SignedDuration::from_secs;
         let policy = Policy::new(seconds(self.args.ca_seconds), seconds(self.args.certificate_seconds));
         let policy = (!self.args.cert_manager).then_some(policy);
-        let keeper = Keeper::new(&self.client, names, policy, report);
         let settings = self.args.sidecar.settings();
         let metrics = Arc::clone(&self.metrics);
-        let context = controller::Context::new(self.client.clone(), settings, identity, readiness, metrics);
+        let mut context = controller::Context::new(self.client.clone(), settings, identity, readiness, metrics);
+        context.may_restart = !self.args.no_rolling_restart;
+        let (serving, recorder) = (Arc::clone(&self.serving), context.recorder.clone());
+        let keeper = Keeper::new(&self.client, self.names(), policy, serving, recorder, report);
         tokio::join!(keeper.run(), controller::run(context));
     }
 }

@@ -15,6 +15,9 @@
 - --cert-manager
 - --tls-dir=/tls
 {{- end }}
+{{- if not .Values.rbac.rollingRestart }}
+- --no-rolling-restart
+{{- end }}
 {{- with .Values.extraArgs }}
 {{ toYaml . }}
 {{- end }}

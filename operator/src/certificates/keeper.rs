@@ -1,6 +1,8 @@
-//! [`Keeper`]: the leader's part. It looks at the Secret and at the webhook's configuration, does the one step that
-//! [`super::plan`] asks for, and looks again: when either changes (by its own hand or another's), or when the next step is due.
+//! [`Keeper`]: the leader's part. It looks at the Secret and at the webhook's configuration, has that repaired, does the one
+//! step that [`super::plan`] asks for, and looks again: when either changes (by its own hand or another's), or when the next
+//! step is due.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -11,6 +13,7 @@ use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::runtime::WatchStreamExt as _;
+use kube::runtime::events::Recorder;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::json;
@@ -19,9 +22,12 @@ use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use super::Readiness;
+use super::configuration::{all_bundles, bundles};
 use super::issue;
 use super::material::Material;
 use super::plan::{Plan, Policy, plan};
+use super::repair::{Found, Repair};
+use super::serving::Serving;
 use crate::brief;
 
 /// Between telling the API servers of a CA and serving with it, when there is no time for [`Policy::publish`].
@@ -29,6 +35,9 @@ const PROPAGATION: Duration = Duration::from_secs(2);
 
 /// After a step that failed.
 const RETRY: Duration = Duration::from_secs(5);
+
+/// Until files are looked at again that the API server does not trust.
+const FILES: Duration = Duration::from_secs(10);
 
 /// No timer is longer: a clock that is set is noticed.
 const LONGEST: Duration = Duration::from_hours(1);
@@ -61,23 +70,29 @@ pub struct Keeper {
     policy: Option<Policy>,
     secrets: Api<Secret>,
     webhooks: Api<MutatingWebhookConfiguration>,
+    repair: Repair,
+    serving: Arc<Serving>,
     readiness: watch::Sender<Option<Readiness>>,
 }
 
 impl Keeper {
-    /// Reports on `readiness`.
+    /// Reports on `readiness`, and of repairs in events by `recorder`. `serving` is what this replica serves with.
     pub fn new(
         client: &Client,
         names: Names,
         policy: Option<Policy>,
+        serving: Arc<Serving>,
+        recorder: Recorder,
         readiness: watch::Sender<Option<Readiness>>,
     ) -> Self {
         let secrets = Api::namespaced(client.clone(), &names.namespace);
-        Self { names, policy, secrets, webhooks: Api::all(client.clone()), readiness }
+        let webhooks: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
+        let repair = Repair::new(webhooks.clone(), recorder);
+        Self { names, policy, secrets, webhooks, repair, serving, readiness }
     }
 
     /// Keeps them until it is dropped.
-    pub async fn run(self) {
+    pub async fn run(mut self) {
         let mut changes = std::pin::pin!(self.changes());
         let mut wait = Duration::ZERO;
         // The watches only say that it is time to look: what they deliver may be older than our own last write.
@@ -104,7 +119,7 @@ impl Keeper {
         stream::select(webhooks, secrets)
     }
 
-    async fn look(&self) -> anyhow::Result<Duration> {
+    async fn look(&mut self) -> anyhow::Result<Duration> {
         let Names { webhook, secret, .. } = &self.names;
         let failed = |name: &str| format!("failed to look at {name}");
         let webhook = self.webhooks.get_opt(webhook).await.map_err(brief).with_context(|| failed(webhook))?;
@@ -112,28 +127,40 @@ impl Keeper {
             Some(_) => self.secrets.get_opt(secret).await.map_err(brief).with_context(|| failed(secret))?,
             None => None,
         };
-        self.step(secret.as_ref(), webhook.as_ref(), Timestamp::now()).await
-    }
-
-    /// One step; how long until the next, if nothing changes.
-    async fn step(
-        &self,
-        secret: Option<&Secret>,
-        webhook: Option<&MutatingWebhookConfiguration>,
-        now: Timestamp,
-    ) -> anyhow::Result<Duration> {
         let Some(webhook) = webhook else {
-            let missing = format!("MutatingWebhookConfiguration {} does not exist", self.names.webhook);
+            let missing = format!(
+                "MutatingWebhookConfiguration {} does not exist: labelled pods start without a ring; helm upgrade puts it back",
+                self.names.webhook
+            );
             self.report(Readiness::NotReady(missing));
             return Ok(LONGEST);
         };
-        let Some(policy) = &self.policy else {
-            self.report(injected_by_others(webhook));
-            return Ok(LONGEST);
+        let (wrong, again) = match self.repair.look(&webhook).await {
+            // Our own write wakes us.
+            Found::Repaired => return Ok(LONGEST),
+            Found::Good => (None, LONGEST),
+            Found::Wrong { why, again } => (Some(why), again),
         };
+        let now = Timestamp::now();
+        let next = match &self.policy {
+            Some(policy) => self.step(secret.as_ref(), &webhook, policy, wrong, now).await?,
+            None => self.look_on(&webhook, wrong),
+        };
+        Ok(next.min(again))
+    }
+
+    /// One step; how long until the next, if nothing changes. `wrong` is what is wrong with the configuration otherwise.
+    async fn step(
+        &self,
+        secret: Option<&Secret>,
+        webhook: &MutatingWebhookConfiguration,
+        policy: &Policy,
+        wrong: Option<String>,
+        now: Timestamp,
+    ) -> anyhow::Result<Duration> {
         let material = secret.and_then(|secret| Material::read(secret.data.as_ref()).ok());
         let facts = material.as_ref().and_then(|material| material.facts().ok());
-        let published = material.as_ref().is_some_and(|material| trusts(webhook, &material.cas));
+        let published = material.as_ref().is_some_and(|material| all_bundles(webhook, |bundle| bundle == material.cas));
         let dns = self.names.dns();
         let plan = plan(facts.as_ref(), &dns, published, policy, now);
         let Some(material) = material.filter(|_| plan != Plan::Create) else {
@@ -141,10 +168,10 @@ impl Keeper {
             return Ok(LONGEST);
         };
         if !published && let Err(error) = self.publish(webhook, &material.cas).await {
-            self.report(Readiness::NotReady(format!("{error:#}")));
+            self.report(Readiness::NotReady(wrong.unwrap_or_else(|| format!("{error:#}"))));
             return Err(error);
         }
-        self.report(Readiness::Ready);
+        self.report(wrong.map_or(Readiness::Ready, Readiness::NotReady));
         let next = match plan {
             Plan::Keep { until } => return Ok(until.duration_since(now).max(SignedDuration::ZERO).unsigned_abs()),
             Plan::AddCa => issue::add_ca(&material, policy, now)?,
@@ -155,6 +182,23 @@ impl Keeper {
         info!(?plan, "renewing certificates");
         self.write(secret, &next).await?;
         Ok(LONGEST)
+    }
+
+    /// With cert-manager: its injector fills the configuration in, and the kubelet brings the certificate.
+    fn look_on(&self, webhook: &MutatingWebhookConfiguration, wrong: Option<String>) -> Duration {
+        let name = webhook.name_any();
+        let wrong = wrong.or_else(|| {
+            if !all_bundles(webhook, |bundle| !bundle.is_empty()) {
+                return Some(format!("cert-manager has not yet put a CA into MutatingWebhookConfiguration {name}"));
+            }
+            let service = self.names.dns().remove(0);
+            let trusted = all_bundles(webhook, |bundle| self.serving.is_trusted(bundle, &service));
+            let what = format!("what is served as {service} is no certificate of the CA in");
+            (!trusted).then(|| format!("{what} MutatingWebhookConfiguration {name}"))
+        });
+        let next = if wrong.is_some() { FILES } else { LONGEST };
+        self.report(wrong.map_or(Readiness::Ready, Readiness::NotReady));
+        next
     }
 
     /// From nothing. The API server is told first: replicas may still serve with certificates of a CA that it trusts, and
@@ -198,11 +242,17 @@ impl Keeper {
 
     async fn publish(&self, webhook: &MutatingWebhookConfiguration, cas: &str) -> anyhow::Result<()> {
         let bundle = ByteString(cas.as_bytes().to_vec());
+        if webhook.webhooks.as_ref().is_none_or(Vec::is_empty) {
+            // Somebody has removed them. When they are put back, we come back here.
+            return Ok(());
+        }
         let webhooks: Vec<_> = webhook.webhooks.iter().flatten().map(|webhook| &webhook.name).collect();
         let webhooks: Vec<_> =
             webhooks.iter().map(|name| json!({"name": name, "clientConfig": {"caBundle": bundle}})).collect();
         let params = PatchParams { field_manager: Some(crate::MANAGER.to_owned()), ..PatchParams::default() };
-        let patch = Patch::Strategic(json!({ "webhooks": webhooks }));
+        // Of what was seen, or not at all: a leader that was stopped for long must not put an old CA back.
+        let metadata = json!({"resourceVersion": webhook.resource_version()});
+        let patch = Patch::Strategic(json!({"metadata": metadata, "webhooks": webhooks}));
         let name = webhook.name_any();
         info!(webhook = name, "giving the API server the CA");
         let patched = self.webhooks.patch(&name, &params, &patch).await.map_err(brief);
@@ -230,28 +280,4 @@ where
     let events = events.inspect_err(|error| warn!(error = error as &dyn std::error::Error, "failed to watch"));
     let changes = |event| matches!(event, Ok(Event::Apply(_) | Event::Delete(_) | Event::InitDone)).then_some(());
     events.filter_map(move |event| std::future::ready(changes(event)))
-}
-
-/// What the API server trusts, per webhook of the configuration.
-fn bundles(webhook: &MutatingWebhookConfiguration) -> impl Iterator<Item = String> {
-    let configs = webhook.webhooks.iter().flatten().map(|webhook| &webhook.client_config);
-    configs.map(|config| {
-        let bytes = config.ca_bundle.as_ref().map(|bundle| bundle.0.as_slice()).unwrap_or_default();
-        String::from_utf8_lossy(bytes).into_owned()
-    })
-}
-
-fn trusts(webhook: &MutatingWebhookConfiguration, cas: &str) -> bool {
-    let mut bundles = bundles(webhook).peekable();
-    bundles.peek().is_some() && bundles.all(|bundle| bundle == cas)
-}
-
-/// With cert-manager: its injector fills the configuration in.
-fn injected_by_others(webhook: &MutatingWebhookConfiguration) -> Readiness {
-    let mut bundles = bundles(webhook).peekable();
-    if bundles.peek().is_some() && bundles.all(|bundle| !bundle.is_empty()) {
-        return Readiness::Ready;
-    }
-    let name = webhook.name_any();
-    Readiness::NotReady(format!("cert-manager has not yet put a CA into MutatingWebhookConfiguration {name}"))
 }

@@ -61,12 +61,8 @@ impl Material {
     ///
     /// An entry is missing.
     pub fn read(data: Option<&BTreeMap<String, ByteString>>) -> Result<Self, Unusable> {
-        let entry = |name: &'static str| {
-            let bytes = data.and_then(|data| data.get(name)).filter(|bytes| !bytes.0.is_empty());
-            let text = bytes.and_then(|bytes| String::from_utf8(bytes.0.clone()).ok());
-            text.ok_or(Unusable::Entry(name))
-        };
-        Ok(Self { cas: entry(CA)?, ca_key: entry(CA_KEY)?, certificate: entry(CERTIFICATE)?, key: entry(KEY)? })
+        let (certificate, key) = serving(data)?;
+        Ok(Self { cas: entry(data, CA)?, ca_key: entry(data, CA_KEY)?, certificate, key })
     }
 
     /// As a Secret's data.
@@ -87,6 +83,22 @@ impl Material {
         let serving = read(CERTIFICATE, serving.first().ok_or(Unusable::Certificate(CERTIFICATE))?)?;
         Ok(Facts { cas, serving })
     }
+}
+
+/// Serving certificate and key of a Secret's data. They can be served with also when the CA's key is not there: cert-manager
+/// keeps it elsewhere, and its Secret is there until the leader has made one of ours.
+///
+/// # Errors
+///
+/// An entry is missing.
+pub fn serving(data: Option<&BTreeMap<String, ByteString>>) -> Result<(String, String), Unusable> {
+    Ok((entry(data, CERTIFICATE)?, entry(data, KEY)?))
+}
+
+fn entry(data: Option<&BTreeMap<String, ByteString>>, name: &'static str) -> Result<String, Unusable> {
+    let bytes = data.and_then(|data| data.get(name)).filter(|bytes| !bytes.0.is_empty());
+    let text = bytes.and_then(|bytes| String::from_utf8(bytes.0.clone()).ok());
+    text.ok_or(Unusable::Entry(name))
 }
 
 /// The certificates of a PEM text.

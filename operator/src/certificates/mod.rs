@@ -10,14 +10,18 @@
 //! certificate that a replica may still serve with. A new CA is trusted first and used later ([`plan::Policy::publish`]),
 //! an old one is used no longer first and distrusted later ([`plan::Policy::overlap`]).
 //!
-//! Read [`plan`] (what to do when: pure), [`material`] (what the Secret holds), [`issue`] (how it is made), [`keeper`] (the
-//! leader's part), [`serving`] (every replica's part).
+//! Read [`plan`] (what to do when: pure), [`material`] (what the Secret holds), [`issue`] (how it is made), [`configuration`]
+//! (what the webhook's configuration says), [`keeper`] and [`repair`] (the leader's part), [`serving`] and [`trust`] (every
+//! replica's part).
 
+pub mod configuration;
 pub mod issue;
 pub mod keeper;
 pub mod material;
 pub mod plan;
+mod repair;
 pub mod serving;
+pub mod trust;
 
 /// Whether the API server can reach the webhook with what it trusts.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -17,7 +17,8 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tracing::{info, warn};
 
-use super::material::{Material, certificates, read};
+use super::material::{certificates, read, serving};
+use super::trust::trusts;
 use crate::metrics::Metrics;
 
 /// How often cert-manager's files are looked at. It renews them weeks before they end.
@@ -51,6 +52,11 @@ impl Serving {
     /// Whether there is a certificate.
     pub fn is_loaded(&self) -> bool {
         self.current().is_some()
+    }
+
+    /// Whether the API server, with this `caBundle`, trusts what is served to it as `name`.
+    pub fn is_trusted(&self, bundle: &str, name: &str) -> bool {
+        self.current().as_ref().is_some_and(|current| trusts(bundle, &current.key.cert, name))
     }
 
     /// Serves with this certificate from now on. What cannot be used leaves the one before in place.
@@ -88,9 +94,9 @@ impl Serving {
         let mut secrets = pin!(watcher(api, config).default_backoff().applied_objects());
         while let Some(secret) = secrets.next().await {
             let loaded = match secret {
-                Ok(secret) => Material::read(secret.data.as_ref())
+                Ok(secret) => serving(secret.data.as_ref())
                     .map_err(anyhow::Error::from)
-                    .and_then(|material| self.load(&material.certificate, &material.key, metrics)),
+                    .and_then(|(certificate, key)| self.load(&certificate, &key, metrics)),
                 Err(error) => Err(error.into()),
             };
             if let Err(error) = loaded {

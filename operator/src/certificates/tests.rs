@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::issue;
-use super::material::Material;
+use super::material::{Material, serving};
 use super::plan::{BACKDATE, Plan, Policy, plan};
 use super::serving::Serving;
 use crate::metrics::Metrics;
@@ -139,6 +139,10 @@ fn a_secret_holds_it_and_gives_it_back() {
         assert!(Material::read(Some(&data)).unwrap_err().to_string().contains(entry));
     }
     assert!(Material::read(None).is_err());
+    // As cert-manager writes it.
+    let mut data = material.data();
+    data.remove("ca.key");
+    assert_eq!(serving(Some(&data)).unwrap(), (material.certificate, material.key));
 }
 
 #[test]
@@ -158,4 +162,22 @@ fn what_cannot_be_used_leaves_the_certificate_in_place() {
     assert!(serving.load("", &material.key, &metrics).is_err());
     assert!(serving.load(&material.certificate, "x", &metrics).is_err());
     assert!(serving.is_loaded());
+}
+
+#[test]
+fn a_certificate_is_trusted_by_the_bundle_of_its_ca_under_its_name_and_while_it_lives() {
+    let (serving, now, policy) = (Serving::default(), Timestamp::now(), policy());
+    let make = |at| issue::create("", &names(), &policy, at).unwrap();
+    let [material, other] = [make(now), make(now)];
+    let name = &names()[0];
+    assert!(!serving.is_trusted(&material.cas, name), "nothing is served yet");
+    serving.load(&material.certificate, &material.key, &Metrics::default()).unwrap();
+    assert!(serving.is_trusted(&material.cas, name));
+    assert!(serving.is_trusted(&(other.cas.clone() + &material.cas), name), "one CA of several is enough");
+    for (bundle, name) in [(&*other.cas, &**name), ("", name), ("garbage", name), (&material.cas, "other.ns.svc")] {
+        assert!(!serving.is_trusted(bundle, name), "{name}");
+    }
+    let ended = make(now - SignedDuration::from_hours(24 * 91));
+    serving.load(&ended.certificate, &ended.key, &Metrics::default()).unwrap();
+    assert!(!serving.is_trusted(&ended.cas, name), "it has ended");
 }

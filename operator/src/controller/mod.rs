@@ -48,11 +48,13 @@ pub(crate) struct Context {
     pub(crate) readiness: watch::Receiver<Option<Readiness>>,
     pub(crate) recorder: Recorder,
     pub(crate) restarted: Mutex<Restarted>,
+    /// Whether the operator may restart anything.
+    pub(crate) may_restart: bool,
     pub(crate) metrics: Arc<Metrics>,
 }
 
 impl Context {
-    /// With nothing counted yet.
+    /// With nothing counted yet. It may restart owners.
     pub(crate) fn new(
         client: Client,
         settings: Settings,
@@ -68,6 +70,7 @@ impl Context {
             pods: Mutex::default(),
             readiness,
             restarted: Mutex::default(),
+            may_restart: true,
             metrics,
         }
     }

@@ -64,6 +64,9 @@ pub(super) async fn reconcile(framebuffer: Arc<FrameBuffer>, context: Arc<Contex
     let hash = rendering.as_ref().ok().map(|rendering| rendering.hash.as_str());
     let pods = context.pods.lock().expect("nobody panics with this lock").count(&key, hash);
     let (restarts, next) = match &rendering {
+        Ok(_) if update == UpdateKind::RollingRestart && !context.may_restart => {
+            (Report { off: true, ..Report::default() }, Action::await_change())
+        }
         Ok(rendering) if update == UpdateKind::RollingRestart && pods.outdated > 0 => {
             restart_outdated(&framebuffer, &key, rendering, &context, now).await
         }
@@ -97,8 +100,9 @@ async fn restart_outdated(
         let pods = context.pods.lock().expect("nobody panics with this lock");
         restart::owners(pods.of(key), &rendering.hash, settled)
     };
-    let (report, failed) = restart::restart(framebuffer, key, &rendering.hash, owners, context).await;
-    (report, if failed { Action::requeue(RETRY_RESTART) } else { Action::await_change() })
+    let report = restart::restart(framebuffer, key, &rendering.hash, owners, context).await;
+    let next = if report.failed.is_empty() { Action::await_change() } else { Action::requeue(RETRY_RESTART) };
+    (report, next)
 }
 
 async fn write(framebuffer: &FrameBuffer, status: &FrameBufferStatus, context: &Context) -> Result<(), Error> {

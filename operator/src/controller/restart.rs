@@ -36,6 +36,10 @@ pub(super) struct Report {
     pub(super) restarted: Vec<String>,
     /// Owners that cannot be.
     pub(super) unsupported: Vec<String>,
+    /// Owners whose restart failed; it is tried again.
+    pub(super) failed: Vec<String>,
+    /// The operator is set to restart nothing.
+    pub(super) off: bool,
     /// It is too early.
     pub(super) settling: bool,
 }
@@ -78,15 +82,15 @@ pub(super) fn owners<'a>(
     pods.filter(outdated).map(|pod| pod.owner.clone()).collect()
 }
 
-/// Restarts those that have not been restarted for this hash. Also says whether one has to be tried again.
+/// Restarts those that have not been restarted for this hash.
 pub(super) async fn restart(
     framebuffer: &FrameBuffer,
     key: &ObjectRef<FrameBuffer>,
     hash: &str,
     owners: HashSet<Option<Owner>>,
     context: &Context,
-) -> (Report, bool) {
-    let mut failed = false;
+) -> Report {
+    let mut failed = BTreeSet::new();
     let mut report = BTreeSet::new();
     for owner in owners {
         let known = context.restarted.lock().expect("nobody panics with this lock").of(key, hash).get(&owner).cloned();
@@ -98,7 +102,9 @@ pub(super) async fn restart(
                     fate
                 }
                 Err(error) => {
-                    failed = true;
+                    if let Error::Restart { owner, .. } = &error {
+                        failed.insert(owner.clone());
+                    }
                     let note = format!("{:#}", error.brief());
                     warn!(error = note, "failed to restart an owner");
                     publish(framebuffer, EventType::Warning, "RestartFailed", "Restart", note, context).await;
@@ -113,7 +119,8 @@ pub(super) async fn restart(
         };
     }
     let names = |wanted| report.iter().filter(move |(done, _)| *done == wanted).map(|(_, name)| name.clone()).collect();
-    (Report { restarted: names(true), unsupported: names(false), settling: false }, failed)
+    let failed = failed.into_iter().collect();
+    Report { restarted: names(true), unsupported: names(false), failed, ..Report::default() }
 }
 
 /// An event, once for each change.

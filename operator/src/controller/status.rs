@@ -74,10 +74,16 @@ fn up_to_date(found: &Found<'_>) -> Verdict {
         return Verdict { status: "True", reason: "UpToDate", message };
     }
     let some = format!("{outdated} of {matched} pods run something older than what is injected today");
-    let Report { restarted, unsupported, settling } = found.restarts;
+    let Report { restarted, unsupported, failed, settling, off } = found.restarts;
     let (reason, what) = match found.update {
         UpdateKind::OnDelete => ("WaitingForDelete", "they get it when they are replaced".to_owned()),
+        UpdateKind::RollingRestart if *off => {
+            ("RestartsOff", "the operator is set to restart nothing; they get it when they are replaced".to_owned())
+        }
         UpdateKind::RollingRestart if *settling => ("Settling", "they are restarted in a moment".to_owned()),
+        UpdateKind::RollingRestart if !failed.is_empty() => {
+            ("RestartFailed", format!("failed to restart {}, which is tried again each minute", named(failed)))
+        }
         UpdateKind::RollingRestart if !unsupported.is_empty() => {
             ("CannotRestart", format!("the operator cannot restart {}; replace their pods", named(unsupported)))
         }

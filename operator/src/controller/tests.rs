@@ -198,6 +198,34 @@ async fn owners_that_cannot_be_restarted_are_reported_once() {
 }
 
 #[tokio::test]
+async fn an_operator_that_may_not_restart_asks_for_no_owner_and_says_so() {
+    let mut stage = Stage::new("RollingRestart", labelled());
+    Arc::get_mut(&mut stage.context).unwrap().may_restart = false;
+    stage.pod("a", Some(("apps/v1", "ReplicaSet")));
+    stage.settle().await;
+    assert_eq!(stage.reconcile().await, Action::await_change());
+    assert!(stage.api.paths().iter().all(|path| !path.contains("/apps/")), "{:?}", stage.api.paths());
+    let status = stage.written().pop().unwrap().2;
+    assert_eq!(status["status"]["conditions"][1]["reason"], "RestartsOff");
+}
+
+#[tokio::test]
+async fn a_restart_that_is_refused_is_reported_as_failed_and_tried_again() {
+    let mut stage = Stage::new("RollingRestart", labelled());
+    let refuses = |(_, uri, _): &Asked| uri.contains("/apps/").then(|| json!({"kind": "Status", "code": 403}));
+    let client =
+        stage.api.client(move |asked| refuses(asked).or_else(|| answer(&asked.0, &asked.1, &asked.2, &json!({}))));
+    Arc::get_mut(&mut stage.context).unwrap().client = client;
+    stage.pod("a", Some(("apps/v1", "StatefulSet")));
+    stage.settle().await;
+    assert_ne!(stage.reconcile().await, Action::await_change());
+    let status = stage.written().pop().unwrap().2;
+    let condition = &status["status"]["conditions"][1];
+    assert_eq!(condition["reason"], "RestartFailed");
+    assert!(condition["message"].as_str().unwrap().contains("failed to restart StatefulSet web-1"), "{condition}");
+}
+
+#[tokio::test]
 async fn pods_created_after_a_change_are_not_restarted_for_it() {
     let mut stage = Stage::new("RollingRestart", labelled());
     stage.pod("a", Some(("apps/v1", "ReplicaSet")));

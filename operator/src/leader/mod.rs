@@ -61,7 +61,9 @@ impl Election {
                 () = self.acquire() => {}
             }
             info!(lease = self.name, me = self.me, "leading");
+            // In this order: a leader that was stopped for long sees that its lease is over before it works on.
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => return self.release().await,
                 () = self.renew() => warn!(lease = self.name, "lost the lease"),
                 () = work() => warn!(lease = self.name, "the leader's work has ended; taking it up again"),

@@ -10,9 +10,11 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::{self, Command, ExitCode};
+use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{Pid, geteuid};
 
 use crate::setup::Setup;
@@ -164,6 +166,26 @@ impl Cluster {
 /// Ends the cluster that is up, and checks that nothing is left.
 pub(crate) fn end() -> Result<()> {
     down::down()
+}
+
+/// From now on SIGINT, SIGTERM and SIGHUP end the cluster, whatever is being done with it, and then this process.
+pub(crate) fn end_on_signal() -> Result<()> {
+    let mut set = SigSet::empty();
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        set.add(signal);
+    }
+    // Blocked in this thread, which starts all others; not in the programs that are run.
+    set.thread_block().context("failed to block signals")?;
+    thread::spawn(move || {
+        let Ok(signal) = set.wait() else { return };
+        eprintln!("{signal}: ending the cluster that was started for the tests");
+        if let Err(error) = down::down() {
+            eprintln!("failed to end it: {error:#}; try again: cargo xtask cluster down");
+        }
+        // As a shell reports a process that a signal has ended.
+        process::exit(128 + signal as i32);
+    });
+    Ok(())
 }
 
 /// Helm as the cluster has it, built if it is not there yet.

@@ -115,6 +115,13 @@ fn outdated_pods_are_reported_with_what_happens_to_them() {
     assert_eq!(message, expected);
     assert_eq!(rolling(Report { settling: true, ..Report::default() }).up_to_date().1, "Settling");
     assert_eq!(rolling(Report::default()).up_to_date().1, "NotRestarted");
+    let (_, reason, message) = rolling(Report { off: true, ..Report::default() }).up_to_date();
+    assert_eq!(reason, "RestartsOff");
+    assert!(message.ends_with("set to restart nothing; they get it when they are replaced"), "{message}");
+    let failed = Report { failed: vec!["Deployment web".to_owned()], ..Report::default() };
+    let (_, reason, message) = rolling(failed).up_to_date();
+    assert_eq!(reason, "RestartFailed");
+    assert!(message.ends_with("failed to restart Deployment web, which is tried again each minute"), "{message}");
     let restarted = Report { restarted: vec!["Deployment web".to_owned()], ..Report::default() };
     assert!(rolling(restarted).up_to_date().2.ends_with("restarted for it: Deployment web"));
     let many = (0..7).map(|number| format!("Rollout r{number}")).collect();

@@ -46,6 +46,9 @@ fn on_cluster(workspace: &Workspace, setup: &Setup) -> Result<Counts> {
     ensure!(built.success(), "failed to build the tests");
     let archives = image::build(workspace, &image::Args::for_tests())?;
     let was_up = Cluster::running().is_ok();
+    if !was_up {
+        cluster::end_on_signal()?;
+    }
     let cluster = Cluster::up(workspace, &mut Setup::new()?)?;
     let counts = cluster.load(&archives).and_then(|()| {
         let mut command = cluster.command("cargo")?;

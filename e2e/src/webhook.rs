@@ -1,0 +1,105 @@
+//! The operator's webhook as its clients see it: its configuration, its replicas, and their certificates.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
+use kube::api::{ListParams, Patch, PatchParams};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use crate::cluster::{OPERATOR, SYSTEM, is_here};
+use crate::numbers::served;
+use crate::space::Space;
+
+/// The Secret with the certificates.
+pub const SECRET: &str = "framebuffer-operator-tls";
+/// As the API server knows the webhook.
+pub const SERVICE: &str = "framebuffer-operator.framebuffer-system.svc";
+
+/// How long a replica may take to answer a new connection.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// The operator's pods.
+pub fn operator_pods() -> ListParams {
+    ListParams::default().labels("app.kubernetes.io/name=framebuffer")
+}
+
+/// The operator's pods as they are now.
+pub async fn operators(space: &Space) -> Vec<Pod> {
+    space.api_in::<Pod>(SYSTEM).list(&operator_pods()).await.expect("pods can be listed").items
+}
+
+/// The webhook's configuration, if it is there.
+pub async fn configuration(space: &Space) -> Option<MutatingWebhookConfiguration> {
+    space.api_all().get_opt(OPERATOR).await.expect("the API server answers")
+}
+
+/// Edits the configuration by a JSON patch, in the name of `manager`.
+pub async fn edit(space: &Space, manager: &str, patch: Value) {
+    let patch: Patch<()> = Patch::Json(serde_json::from_value(patch).expect("this is a JSON patch"));
+    let params = PatchParams { field_manager: Some(manager.to_owned()), ..PatchParams::default() };
+    let api = space.api_all::<MutatingWebhookConfiguration>();
+    api.patch(OPERATOR, &params, &patch).await.expect("the patch is good");
+}
+
+/// What the API server trusts, as PEM.
+pub fn bundle(configuration: &MutatingWebhookConfiguration) -> Option<String> {
+    let bundle = configuration.webhooks.as_ref()?.first()?.client_config.ca_bundle.as_ref()?;
+    Some(String::from_utf8_lossy(&bundle.0).into_owned())
+}
+
+/// When the certificate ends that a replica serves with, as it says itself, in seconds.
+pub fn expiry(replica: &Pod) -> Option<i64> {
+    const METRIC: &str = "framebuffer_operator_certificate_expiry_timestamp_seconds ";
+    let text = served(SYSTEM, &replica.name_any(), 8080, "/metrics");
+    text.lines().find_map(|line| line.strip_prefix(METRIC)?.trim().parse().ok())
+}
+
+/// Connects to every replica anew, as an API server would that trusts what the configuration says now. The API server itself
+/// keeps its connections, and notices only now and then what is served.
+///
+/// How many replicas were asked: none where pods cannot be reached from here.
+///
+/// # Errors
+///
+/// What a replica serves is not trusted.
+pub async fn handshakes(space: &Space) -> Result<usize, String> {
+    if !is_here() {
+        return Ok(0);
+    }
+    let mut asked = 0;
+    for replica in operators(space).await.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
+        let address = replica.status.and_then(|status| status.pod_ip).and_then(|ip| ip.parse::<IpAddr>().ok());
+        let Some(address) = address else { continue };
+        let trusted = configuration(space).await.as_ref().and_then(bundle).unwrap_or_default();
+        let answer = timeout(HANDSHAKE, handshake(address, &trusted)).await;
+        let answer = answer.unwrap_or_else(|_| Err("no answer".to_owned()));
+        answer.map_err(|error| format!("{address}: {error}"))?;
+        asked += 1;
+    }
+    Ok(asked)
+}
+
+async fn handshake(address: IpAddr, trusted: &str) -> Result<(), String> {
+    let mut roots = RootCertStore::empty();
+    for ca in CertificateDer::pem_slice_iter(trusted.as_bytes()) {
+        roots.add(ca.map_err(|error| error.to_string())?).map_err(|error| error.to_string())?;
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let stream = TcpStream::connect((address, 8443)).await.map_err(|error| error.to_string())?;
+    let name = ServerName::try_from(SERVICE).expect("the name is one of DNS");
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await.map(drop).map_err(|error| error.to_string())
+}

@@ -1,0 +1,116 @@
+//! The webhook's configuration, edited and deleted by hand.
+
+use framebuffer_e2e::alone;
+use framebuffer_e2e::cluster::{OPERATOR, install};
+use framebuffer_e2e::load::beside;
+use framebuffer_e2e::numbers::measured;
+use framebuffer_e2e::objects::{RING, framebuffer, idle, pod};
+use framebuffer_e2e::program::kubectl;
+use framebuffer_e2e::space::wait_in;
+use framebuffer_e2e::webhook::{configuration, edit};
+use framebuffer_operator::api::FrameBuffer;
+use k8s_openapi::api::admissionregistration::v1::{MutatingWebhook, MutatingWebhookConfiguration};
+use kube::api::DeleteParams;
+use serde_json::json;
+
+/// Who edits by hand.
+const SOMEBODY: &str = "kubectl-edit";
+
+/// What it says, `caBundle` aside: that may change at any time.
+fn webhooks(configuration: &MutatingWebhookConfiguration) -> Vec<MutatingWebhook> {
+    let mut webhooks = configuration.webhooks.clone().unwrap_or_default();
+    for webhook in &mut webhooks {
+        webhook.client_config.ca_bundle = None;
+    }
+    webhooks
+}
+
+/// The condition `Ready` of the test's `FrameBuffer`.
+fn ready(framebuffer: &FrameBuffer) -> Option<(bool, &str)> {
+    let conditions = &framebuffer.status.as_ref()?.conditions;
+    let ready = conditions.iter().find(|condition| condition.type_ == "Ready")?;
+    Some((ready.status == "True", &ready.message))
+}
+
+fn is_ready(framebuffer: &FrameBuffer) -> bool {
+    ready(framebuffer).is_some_and(|(ready, _)| ready)
+}
+
+#[test]
+fn an_edited_webhook_configuration_is_put_back_in_all_its_parts() {
+    alone(async |space| {
+        space.accept(&framebuffer(&json!({"size": "1Mi"}))).await;
+        space.wait(RING, "to be ready", is_ready).await;
+        let good = webhooks(&configuration(space).await.unwrap());
+        let back = |found: &MutatingWebhookConfiguration| webhooks(found) == good;
+        let start = std::time::Instant::now();
+        edit(
+            space,
+            SOMEBODY,
+            json!([
+                {"op": "replace", "path": "/webhooks/0/failurePolicy", "value": "Ignore"},
+                {"op": "replace", "path": "/webhooks/0/rules/0/operations", "value": ["CREATE", "UPDATE"]},
+                {"op": "remove", "path": "/webhooks/0/objectSelector"},
+                {"op": "replace", "path": "/webhooks/0/namespaceSelector", "value": {"matchLabels": {"a": "b"}}},
+                {"op": "replace", "path": "/webhooks/0/clientConfig/service/path", "value": "/elsewhere"},
+                {"op": "replace", "path": "/webhooks/0/sideEffects", "value": "NoneOnDryRun"},
+                {"op": "replace", "path": "/webhooks/0/reinvocationPolicy", "value": "Never"},
+                {"op": "replace", "path": "/webhooks/0/matchPolicy", "value": "Exact"},
+                {"op": "replace", "path": "/webhooks/0/timeoutSeconds", "value": 29},
+                {"op": "add", "path": "/webhooks/0/matchConditions", "value": [{"name": "no", "expression": "false"}]},
+                {"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"},
+            ]),
+        )
+        .await;
+        wait_in(space.api_all(), OPERATOR, "to be put back", back).await;
+        measured(&format!("an edited webhook configuration was put back after {:?}", start.elapsed()));
+        let told = || kubectl(&["describe", "mutatingwebhookconfiguration", OPERATOR]);
+        space.until("an event says so", async || told().contains("failurePolicy was edited")).await;
+        // Whoever owned the fields that were put back would keep Helm from changing them.
+        let owners = configuration(space).await.unwrap().metadata.managed_fields.unwrap_or_default();
+        let owners: Vec<_> = owners.into_iter().filter_map(|owner| owner.manager).collect();
+        assert!(owners.iter().all(|owner| owner != "framebuffer-operator-repair"), "{owners:?}");
+        // Whoever insists has to wait, and everybody is told; then all of it is put back.
+        edit(space, SOMEBODY, json!([{"op": "remove", "path": "/webhooks/0"}])).await;
+        let told = |found: &FrameBuffer| {
+            ready(found)
+                .is_some_and(|(ready, why)| !ready && why.contains("webhook inject.framebuffer.dev was removed"))
+        };
+        space.wait(RING, "to tell of it", told).await;
+        wait_in(space.api_all(), OPERATOR, "to be put back again", back).await;
+        space.wait(RING, "to be ready again", is_ready).await;
+        space.try_dry(&pod("app", &[idle("app")])).await.unwrap();
+        beside(|| install(&["--set", "webhook.timeoutSeconds=11"])).await;
+        let upgraded = configuration(space).await.unwrap();
+        beside(|| install(&[])).await;
+        assert_eq!(webhooks(&upgraded)[0].timeout_seconds, Some(11));
+        assert_eq!(webhooks(&configuration(space).await.unwrap()), good);
+    });
+}
+
+#[test]
+fn a_webhook_configuration_that_is_deleted_or_not_known_is_told_of_until_an_upgrade_puts_it_back() {
+    alone(async |space| {
+        space.accept(&framebuffer(&json!({"size": "1Mi"}))).await;
+        space.wait(RING, "to be ready", is_ready).await;
+        let says = |what: &'static str| {
+            move |found: &FrameBuffer| ready(found).is_some_and(|(ready, why)| !ready && why.contains(what))
+        };
+        let lost = json!([{"op": "remove", "path": "/metadata/annotations/framebuffer.dev~1webhooks"}]);
+        edit(space, SOMEBODY, lost).await;
+        space.wait(RING, "to tell of the lost annotation", says("lacks a readable annotation")).await;
+        let api = space.api_all::<MutatingWebhookConfiguration>();
+        api.delete(OPERATOR, &DeleteParams::default()).await.unwrap();
+        space.wait(RING, "to tell of the deletion", says("does not exist: labelled pods start without a ring")).await;
+        beside(|| install(&[])).await;
+        space.wait(RING, "to be ready again", is_ready).await;
+        space
+            .until("labelled pods are injected", async || {
+                space
+                    .try_dry(&pod("app", &[idle("app")]))
+                    .await
+                    .is_ok_and(|pod| pod["spec"]["initContainers"].is_array())
+            })
+            .await;
+    });
+}
