@@ -108,33 +108,30 @@ fn median(samples: &mut [Duration]) -> f64 {
 
 /// Operations in turns, against memcpy.
 fn ratios(client: &FrameBufferClient) {
-    println!(
-        "\nmedian time, and speed as a ratio to memcpy of the same size, into memory of 512 MiB or out of the ring"
-    );
+    println!("\nmedian time, and speed as a ratio to memcpy of the same size into and out of the same ring");
     println!(
         "{:18} {:>10} {:>18} {:>18} {:>18} {:>18} {:>10} {:>16} {:>10}",
         "", "memcpy in", "publish", "memcpy out", "read_into", "read_frame", "view", "loan + commit", "allocate"
     );
-    let mut region = vec![1_u8; RING as usize];
     for (size, name) in SIZES {
         let turns = ((4 << 30) / size).clamp(60, 4000);
-        row(client, &mut region, size, name, turns);
+        row(client, size, name, turns);
     }
 }
 
-fn row(client: &FrameBufferClient, region: &mut [u8], size: usize, name: &str, turns: usize) {
+fn row(client: &FrameBufferClient, size: usize, name: &str, turns: usize) {
     let data = vec![0xA5; size];
     let mut buffer = vec![0; size];
     let mut samples: [Vec<Duration>; 8] = Default::default();
-    let mut at = 0;
     for _ in 0..turns {
-        at = if at + 2 * size + 64 > region.len() { 0 } else { at + size + 64 };
         let mut time = |index: usize, operation: &mut dyn FnMut()| {
             let start = Instant::now();
             operation();
             samples[index].push(start.elapsed());
         };
-        time(0, &mut || black_box(&mut region[at..at + size]).copy_from_slice(black_box(&data)));
+        let mut place = client.loan(size as u64).expect("room");
+        time(0, &mut || black_box(&mut place).copy_from_slice(black_box(&data)));
+        drop(place);
         let mut frame = None;
         time(1, &mut || frame = client.publish(black_box(&data)).ok());
         let frame = frame.expect("room");
