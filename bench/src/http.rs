@@ -32,9 +32,13 @@ const REQUESTS: usize = 1000;
 /// Connections whose requests are sent together, for the throughput.
 const CONNECTIONS: usize = 16;
 
-const REQUEST: &str = "POST /allocate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
-                       Content-Length: 16\r\n\r\n{\"size\":6220800}";
+const ONE: &str = r#"{"size":6220800}"#;
+const SIXTEEN: &str = r#"{"size":65536,"count":16}"#;
 
+const BARE_TCP: &str = "bare axum handler, TCP";
+const BARE_UNIX: &str = "bare axum handler, Unix socket";
+
+/// What the server's sockets are called.
 const BARE: &str = "bare";
 const ALLOCATE: &str = "allocate";
 
@@ -57,10 +61,12 @@ pub(crate) fn measure(folder: &RunFolder, rounds: usize) -> Result<Vec<Http>> {
     let mut server = Worker::start("http server".to_owned(), &dir, &command)?;
     collect(std::slice::from_mut(&mut server))?;
     let mut variants = [
-        Variant::new("bare axum handler, TCP", "bare axum handler, TCP", || tcp(&dir, BARE))?,
-        Variant::new("allocate, TCP", "bare axum handler, TCP", || tcp(&dir, ALLOCATE))?,
-        Variant::new("bare axum handler, Unix socket", "bare axum handler, Unix socket", || unix(&dir, BARE))?,
-        Variant::new("allocate, Unix socket", "bare axum handler, Unix socket", || unix(&dir, ALLOCATE))?,
+        Variant::new(BARE_TCP, BARE_TCP, ONE, || tcp(&dir, BARE))?,
+        Variant::new("allocate, TCP", BARE_TCP, ONE, || tcp(&dir, ALLOCATE))?,
+        Variant::new("allocate 16 at once, TCP", BARE_TCP, SIXTEEN, || tcp(&dir, ALLOCATE))?,
+        Variant::new(BARE_UNIX, BARE_UNIX, ONE, || unix(&dir, BARE))?,
+        Variant::new("allocate, Unix socket", BARE_UNIX, ONE, || unix(&dir, ALLOCATE))?,
+        Variant::new("allocate 16 at once, Unix socket", BARE_UNIX, SIXTEEN, || unix(&dir, ALLOCATE))?,
     ];
     for round in 0..rounds {
         for index in 0..variants.len() {
@@ -77,6 +83,7 @@ trait Connection: Read + Write {}
 impl<T: Read + Write> Connection for T {}
 
 struct Variant {
+    request: String,
     connections: Vec<Box<dyn Connection>>,
     found: Http,
 }
@@ -85,19 +92,24 @@ impl Variant {
     fn new(
         name: &'static str,
         reference: &'static str,
+        body: &str,
         connect: impl Fn() -> Result<Box<dyn Connection>>,
     ) -> Result<Self> {
         let connections = (0..CONNECTIONS).map(|_| connect()).collect::<Result<_>>()?;
         let [p50_ns, p99_ns, requests_per_second] = <[Rounds; 3]>::default();
-        Ok(Self { connections, found: Http { name, reference, p50_ns, p99_ns, requests_per_second } })
+        let request = format!(
+            "POST /allocate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        Ok(Self { request, connections, found: Http { name, reference, p50_ns, p99_ns, requests_per_second } })
     }
 
     fn round(&mut self) -> Result<()> {
         let mut latencies = Vec::with_capacity(REQUESTS);
         for _ in 0..REQUESTS {
             let started = Instant::now();
-            send(self.connections[0].as_mut())?;
-            receive(self.connections[0].as_mut())?;
+            self.send(0)?;
+            self.receive(0)?;
             latencies.push(started.elapsed().as_nanos() as u64);
         }
         latencies.sort_unstable();
@@ -106,10 +118,24 @@ impl Variant {
         let started = Instant::now();
         let turns = REQUESTS / CONNECTIONS;
         for _ in 0..turns {
-            self.connections.iter_mut().try_for_each(|connection| send(connection.as_mut()))?;
-            self.connections.iter_mut().try_for_each(|connection| receive(connection.as_mut()))?;
+            (0..CONNECTIONS).try_for_each(|connection| self.send(connection))?;
+            (0..CONNECTIONS).try_for_each(|connection| self.receive(connection))?;
         }
         self.found.requests_per_second.push((turns * CONNECTIONS) as f64 / started.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    fn send(&mut self, connection: usize) -> Result<()> {
+        self.connections[connection].write_all(self.request.as_bytes()).context("failed to send a request")
+    }
+
+    /// Reads one response, which comes in one piece: it is far shorter than a segment.
+    fn receive(&mut self, connection: usize) -> Result<()> {
+        let mut response = [0; 512];
+        let len = self.connections[connection].read(&mut response).context("failed to receive a response")?;
+        let response = &response[..len];
+        let good = response.starts_with(b"HTTP/1.1 200") && response.ends_with(b"}");
+        ensure!(good, "the server answered {:?}", String::from_utf8_lossy(response));
         Ok(())
     }
 }
@@ -126,20 +152,6 @@ fn unix(dir: &Path, what: &str) -> Result<Box<dyn Connection>> {
     let stream = UnixStream::connect(dir.join(format!("{what}.sock"))).context("failed to connect to the server")?;
     stream.set_read_timeout(Some(PATIENCE)).context("failed to set a timeout")?;
     Ok(Box::new(stream))
-}
-
-fn send(connection: &mut dyn Connection) -> Result<()> {
-    connection.write_all(REQUEST.as_bytes()).context("failed to send a request")
-}
-
-/// Reads one response, which comes in one piece: it is far shorter than a segment.
-fn receive(connection: &mut dyn Connection) -> Result<()> {
-    let mut response = [0; 512];
-    let len = connection.read(&mut response).context("failed to receive a response")?;
-    let response = &response[..len];
-    let good = response.starts_with(b"HTTP/1.1 200") && response.ends_with(b"}");
-    ensure!(good, "the server answered {:?}", String::from_utf8_lossy(response));
-    Ok(())
 }
 
 /// Serves until its standard input ends.
