@@ -2,17 +2,42 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::error::Error as StdError;
+use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use framebuffer::{
-    Error, Frame, FrameBufferClient, FrameBufferServer, FrameBufferTimeout, Key, Prefault, TimeoutReason,
+    Error, Frame, FrameBufferClient, FrameBufferServer, FrameBufferTimeout, Key, Prefault, ServerOptions, TimeoutReason,
 };
 use tempfile::TempDir;
 
 pub(crate) const KEY: &str = "the-secret-key";
 /// Bytes of a frame header, and what frames are aligned to.
 pub(crate) const ALIGN: u64 = 64;
+
+/// Bytes that rings of [`options`] keep.
+pub(crate) const SIZE: u64 = 64 << 10;
+
+pub(crate) fn options(dir: &TempDir) -> ServerOptions {
+    FrameBufferServer::options(SIZE).key(key()).dir(dir.path()).prefault(Prefault::Off)
+}
+
+pub(crate) fn folder() -> TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}
+
+pub(crate) fn is_empty(dir: &TempDir) -> bool {
+    fs::read_dir(dir.path()).expect("the folder").next().is_none()
+}
+
+/// A segment that its server kept, with one frame in it.
+pub(crate) fn kept_segment() -> (TempDir, Frame) {
+    let dir = folder();
+    let server = options(&dir).keep(true).start().expect("a ring");
+    let frame = client_in(&dir).publish(&payload(1, 1000)).expect("there is room");
+    drop(server);
+    (dir, frame)
+}
 
 /// A ring in a folder of its own.
 pub(crate) struct TestRing {
