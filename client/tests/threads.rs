@@ -22,8 +22,9 @@ use common::{Random, TestRing, chain, fill, is_payload, payload};
 use framebuffer::{Error, Frame, FrameBufferClient, TimeoutReason};
 
 const SIZE: u64 = 64 << 10;
-/// With its header an 8th of the ring.
-const EIGHTH: u64 = (16 << 10) - 64;
+/// With its header a 16th of the ring: at most 7 ranges are held at once, which leaves room for as many again that come and go
+/// while an allocation looks.
+const PART: u64 = (8 << 10) - 64;
 
 /// How much of everything: less where it is watched.
 const ROUNDS: u64 = if cfg!(debug_assertions) { 1500 } else { 20_000 };
@@ -73,9 +74,8 @@ enum Sizes {
 impl Sizes {
     fn next(self, random: &mut Random) -> usize {
         match self {
-            Self::Equal => EIGHTH as usize,
-            // At most 7 ranges are held at once: of 8 KiB, and as much between them, they leave room.
-            Self::Random => random.below(EIGHTH / 2) as usize,
+            Self::Equal => PART as usize,
+            Self::Random => random.below(PART) as usize,
         }
     }
 }
@@ -199,7 +199,7 @@ fn all_at_once<'c>(ring: &TestRing, sizes: Sizes, client_of: impl Fn(usize) -> &
 #[test]
 fn threads_that_share_a_client_and_its_mapping_do_not_race() {
     let ring = TestRing::new(SIZE);
-    assert_eq!(ring.capacity() % (EIGHTH + 64), 0, "no frame crosses the ring's end");
+    assert_eq!(ring.capacity() % (PART + 64), 0, "no frame crosses the ring's end");
     let client = ring.client();
     all_at_once(&ring, Sizes::Equal, |_| &client);
 }
@@ -246,9 +246,9 @@ fn of_many_threads_that_write_one_frame_one_succeeds() {
     let ring = TestRing::new(SIZE);
     let client = ring.client();
     for round in 0..ROUNDS / 10 {
-        let offset = client.allocate(EIGHTH).expect("there is room");
+        let offset = client.allocate(PART).expect("there is room");
         let winners = std::thread::scope(|scope| {
-            let write = |seed| match client.write(offset, &payload(seed, EIGHTH as usize)) {
+            let write = |seed| match client.write(offset, &payload(seed, PART as usize)) {
                 Ok(checksum) => Some((seed, checksum)),
                 Err(Error::AlreadyWritten { .. }) => None,
                 Err(error) => panic!("{}", chain(&error)),
@@ -257,7 +257,7 @@ fn of_many_threads_that_write_one_frame_one_succeeds() {
             threads.into_iter().filter_map(|thread| thread.join().expect("no panic")).collect::<Vec<_>>()
         });
         let [(seed, checksum)] = winners[..] else { panic!("{} writers succeeded", winners.len()) };
-        assert!(is_payload(seed, &client.read(offset, EIGHTH, checksum).expect("it is there")));
+        assert!(is_payload(seed, &client.read(offset, PART, checksum).expect("it is there")));
     }
 }
 

@@ -134,9 +134,14 @@ fn a_writer_that_dies_is_an_error_and_leaves_nothing() {
 #[test]
 fn a_sidecar_that_fails_is_an_error_with_its_last_words() {
     let broken = tempfile::tempdir().unwrap();
-    for name in ["framebuffer-sidecar", "frame-reader", "frame-writer"] {
+    // The others live until they are told to end: which of several dead is found first would be chance.
+    for (name, end) in [
+        ("framebuffer-sidecar", "sleep 0.2; exit 3"),
+        ("frame-reader", "exec sleep 60"),
+        ("frame-writer", "exec sleep 60"),
+    ] {
         let program = broken.path().join(name);
-        fs::write(&program, format!("#!/bin/sh\necho {name} has no memory >&2\nsleep 0.2; exit 3\n")).unwrap();
+        fs::write(&program, format!("#!/bin/sh\necho {name} has no memory >&2\n{end}\n")).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     }
     let output = demo(broken.path(), &["--seconds", "1"]).output().unwrap();

@@ -15,7 +15,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// From this size on, in bytes, frames are read past the caches: what the L2 cache of a current server core holds.
 const READ_FROM: usize = 1 << 20;
@@ -35,8 +35,13 @@ pub(crate) struct Streaming {
 impl Streaming {
     /// For a ring of `capacity` bytes on this machine.
     pub(crate) fn for_ring(capacity: u64) -> Self {
-        static CACHE: OnceLock<u64> = OnceLock::new();
-        let cache = *CACHE.get_or_init(|| last_cache(Path::new(CACHES)).unwrap_or(ASSUMED_CACHE));
+        // 0 before the first call. Threads that come at once find the same.
+        static CACHE: AtomicU64 = AtomicU64::new(0);
+        let cache = match CACHE.load(Ordering::Relaxed) {
+            0 => last_cache(Path::new(CACHES)).unwrap_or(ASSUMED_CACHE),
+            known => known,
+        };
+        CACHE.store(cache, Ordering::Relaxed);
         Self::with_cache(capacity, cache)
     }
 

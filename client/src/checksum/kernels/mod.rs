@@ -8,7 +8,8 @@
 #![cfg_attr(not(feature = "_kernels"), allow(unreachable_pub, dead_code))]
 
 use std::env;
-use std::sync::OnceLock;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -103,8 +104,15 @@ pub fn available() -> Vec<&'static Kernel> {
 /// The kernel of this process: the fastest, or that which [`OVERRIDE`] names.
 #[inline]
 pub(crate) fn kernel() -> &'static Kernel {
-    static CHOSEN: OnceLock<&'static Kernel> = OnceLock::new();
-    CHOSEN.get_or_init(|| choose(env::var(OVERRIDE).ok().as_deref(), &available()))
+    // Null before the first call. Threads that come at once choose the same.
+    static CHOSEN: AtomicPtr<Kernel> = AtomicPtr::new(ptr::null_mut());
+    // SAFETY: null, or a kernel, all of which are static and never changed.
+    if let Some(kernel) = unsafe { CHOSEN.load(Ordering::Relaxed).as_ref() } {
+        return kernel;
+    }
+    let kernel = choose(env::var(OVERRIDE).ok().as_deref(), &available());
+    CHOSEN.store(ptr::from_ref(kernel).cast_mut(), Ordering::Relaxed);
+    kernel
 }
 
 /// The one of that name, or the first; a name that is not there is said and passed over.
