@@ -8,12 +8,14 @@ use framebuffer_e2e::load::{beside, meanwhile};
 use framebuffer_e2e::numbers::measured;
 use framebuffer_e2e::objects::{framebuffer, idle, pod};
 use framebuffer_e2e::space::wait_in;
-use framebuffer_e2e::webhook::{SECRET, bundle, configuration, edit, handshakes};
+use framebuffer_e2e::webhook::{SECRET, bundle, configuration, edit, expiry, handshakes, operators};
 use framebuffer_e2e::{Space, alone};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::DeleteParams;
 use serde_json::json;
+
+use crate::webhook::settled;
 
 fn entry(secret: &Secret, name: &str) -> Option<String> {
     let entry = secret.data.as_ref()?.get(name)?;
@@ -132,5 +134,16 @@ fn no_admission_fails_while_the_serving_certificate_is_renewed_twice_and_the_aut
             assert!(load.accepted > 100 && start.elapsed() > Duration::from_secs(15), "{}", load.accepted);
         }))
         .await;
+        // Else the next test begins with certificates that live for seconds, and without a leader for as many.
+        settled(space, 2).await;
+        replaced(space).await;
+        let in_an_hour = jiff::Timestamp::now().as_second() + 3600;
+        let lives_long = |replica: &Pod| expiry(replica).is_some_and(|end| end > in_an_hour);
+        space.until("certificates live long again", async || operators(space).await.iter().all(lives_long)).await;
+        space
+            .until("labelled pods are accepted again", async || {
+                space.try_dry(&pod("app", &[idle("app")])).await.is_ok()
+            })
+            .await;
     });
 }
