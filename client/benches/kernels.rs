@@ -49,6 +49,26 @@ fn main() {
             row(&ways, size, name, &mut ring, &mut cold, measure);
         }
     }
+    println!("\nhashing in place, in the cache: GB/s");
+    for (size, name) in SIZES {
+        hashing(size, name);
+    }
+}
+
+/// How fast each kernel hashes what it has just hashed.
+fn hashing(size: usize, name: &str) {
+    let data = vec![0xA5; size];
+    let turns = ((1 << 28) / size).clamp(30, 2000);
+    print!("{name:10}");
+    for kernel in available() {
+        let mut samples: Vec<_> = (0..turns).map(|_| time(|| _ = black_box(kernel.hash(black_box(&data))))).collect();
+        print!(
+            " {:>8} {:5.1}",
+            kernel.name(),
+            f64::from(u32::try_from(size).expect("a small size")) / median(&mut samples) / 1e3
+        );
+    }
+    println!();
 }
 
 fn way(kernel: &'static Kernel, stream: bool) -> Way {

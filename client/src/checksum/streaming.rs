@@ -5,10 +5,10 @@
 //!
 //! - *Writing into a ring.* A ring much smaller than the last cache stays in it, and the reader finds the frame there. In a
 //!   larger one, the next place was written a lap ago and has left the caches, however small the frame is. Measured one way, from
-//!   one core to another (AMD Zen 4, 32 MiB of L3, 2026-11-24, time to a frame read out, ordinary against streamed; ours are the
-//!   lines in between): ring of 8 MiB: 4 KiB 1.0 against 1.2 us, 256 KiB 14 against 26, 1 MiB 52 against 89. Ring of 32 MiB: 3.4
-//!   against 1.9 us, 37 against 28, 114 against 97. Ring of 512 MiB: 3.4 against 2.0 us, 38 against 30, 127 against 112. The two
-//!   meet between 12 and 24 MiB.
+//!   one core to another (AMD Zen 4, 32 MiB of L3, 2026-11-24, time to a frame read out, ordinary against streamed): ring of 8 MiB: 4 KiB 1.0 against 1.2 us, 256 KiB 14 against 26, 1 MiB 52 against 89. Ring of 32 MiB: 3.4
+//!   against 1.9 us, 37 against 28, 114 against 97. Ring of 512 MiB: 3.4 against 2.0 us, 38 against 30, 127 against 112. Rings
+//!   of 12 to 24 MiB were now better off with one, now with the other. (Both settings forced, in turns, by a program that is not
+//!   kept here; `cargo xtask bench -- --ring MIB` shows what comes of it.)
 //! - *Reading out of a ring* into the caller's buffer. That is usually in a cache if it fits there, and the caller goes on to
 //!   look at it. From 1 MiB on streaming is at least as fast even with that (512 MiB ring, copied out and summed up: 261 us
 //!   ordinary, 256 streamed), and far faster into a buffer that is cold; below, and out of a ring in the cache, it is slower.

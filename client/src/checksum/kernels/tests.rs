@@ -90,7 +90,7 @@ proptest! {
 }
 
 #[test]
-fn the_fastest_kernel_is_used_unless_another_is_named() {
+fn the_widest_kernel_is_used_unless_another_is_named() {
     let kernels = available();
     assert_eq!(choose(None, &kernels).name, kernels[0].name);
     for kernel in &kernels {
