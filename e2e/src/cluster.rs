@@ -13,6 +13,7 @@ use tokio::sync::RwLock;
 use crate::load::beside;
 use crate::program::{helm, kubectl};
 use crate::space::Space;
+use crate::webhook::trusted_authority;
 
 /// The operator's namespace.
 pub const SYSTEM: &str = "framebuffer-system";
@@ -73,10 +74,13 @@ fn install_once() {
     });
 }
 
-/// Runs a test that installs the operator in another way, and installs it as usual again, whatever happens.
-pub async fn restoring(test: Pin<Box<dyn Future<Output = ()> + '_>>) {
+/// Runs a test that installs the operator in another way, and installs it as usual again, whatever happens. The next test
+/// finds nothing of the other way: the certificates are the operator's own again, and trusted.
+pub async fn restoring(space: &Space, test: Pin<Box<dyn Future<Output = ()> + '_>>) {
     let result = AssertUnwindSafe(test).catch_unwind().await;
     beside(|| install(&[])).await;
+    // Ready replicas serve what was trusted when they started; the leader that comes after them may make something else.
+    trusted_authority(space).await;
     if let Err(panic) = result {
         resume_unwind(panic);
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::ResourceExt as _;
 use kube::api::{ListParams, Patch, PatchParams};
 use rustls::pki_types::pem::PemObject as _;
@@ -55,6 +55,22 @@ pub async fn edit(space: &Space, manager: &str, patch: Value) {
 pub fn bundle(configuration: &MutatingWebhookConfiguration) -> Option<String> {
     let bundle = configuration.webhooks.as_ref()?.first()?.client_config.ca_bundle.as_ref()?;
     Some(String::from_utf8_lossy(&bundle.0).into_owned())
+}
+
+/// Waits until the API server trusts exactly the CA of the operator's own making that is in the Secret; gives it, as PEM. A
+/// Secret without the CA's key is somebody else's: the leader is about to replace it.
+pub async fn trusted_authority(space: &Space) -> String {
+    let mut trusted = None;
+    let agreed = async || {
+        let secret = space.api_in::<Secret>(SYSTEM).get_opt(SECRET).await.expect("the API server answers");
+        let entries = secret.and_then(|secret| secret.data).unwrap_or_default();
+        let authority = entries.get("ca.crt").map(|entry| String::from_utf8_lossy(&entry.0).into_owned());
+        let known = configuration(space).await.as_ref().and_then(bundle);
+        trusted = authority.filter(|authority| entries.contains_key("ca.key") && known.as_ref() == Some(authority));
+        trusted.is_some()
+    };
+    space.until("the API server trusts the CA in the Secret", agreed).await;
+    trusted.expect("it was found")
 }
 
 /// When the certificate ends that a replica serves with, as it says itself, in seconds.

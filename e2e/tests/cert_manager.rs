@@ -162,15 +162,18 @@ fn with_cert_manager_its_certificates_are_served_and_renewed_without_a_failed_ad
             "crd/certificates.cert-manager.io",
             "crd/issuers.cert-manager.io",
         ]);
-        restoring(Box::pin(async {
-            // A fresh installation: there is no Secret, and no CA in the configuration.
-            helm(&["uninstall", RELEASE, "--namespace", SYSTEM, "--wait", "--timeout", "3m"]);
-            kubectl(&["-n", SYSTEM, "delete", "secret", SECRET]);
-            let material = issued(90);
-            let installed = beside(|| install(&["--set", "certManager.enabled=true"]));
-            tokio::join!(installed, first_certificate(space, &material));
-            lives(space, material).await;
-        }))
+        restoring(
+            space,
+            Box::pin(async {
+                // A fresh installation: there is no Secret, and no CA in the configuration.
+                helm(&["uninstall", RELEASE, "--namespace", SYSTEM, "--wait", "--timeout", "3m"]);
+                kubectl(&["-n", SYSTEM, "delete", "secret", SECRET]);
+                let material = issued(90);
+                let installed = beside(|| install(&["--set", "certManager.enabled=true"]));
+                tokio::join!(installed, first_certificate(space, &material));
+                lives(space, material).await;
+            }),
+        )
         .await;
         for resource in &resources {
             space.delete_in_cluster(resource).await;
