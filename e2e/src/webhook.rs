@@ -7,7 +7,7 @@ use std::time::Duration;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::ResourceExt as _;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::{Patch, PatchParams};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -18,6 +18,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::cluster::{OPERATOR, SYSTEM, is_here};
 use crate::numbers::served;
+use crate::operator::operators;
 use crate::space::Space;
 
 /// The Secret with the certificates.
@@ -27,16 +28,6 @@ pub const SERVICE: &str = "framebuffer-operator.framebuffer-system.svc";
 
 /// How long a replica may take to answer a new connection.
 const HANDSHAKE: Duration = Duration::from_secs(5);
-
-/// The operator's pods.
-pub fn operator_pods() -> ListParams {
-    ListParams::default().labels("app.kubernetes.io/name=framebuffer")
-}
-
-/// The operator's pods as they are now.
-pub async fn operators(space: &Space) -> Vec<Pod> {
-    space.api_in::<Pod>(SYSTEM).list(&operator_pods()).await.expect("pods can be listed").items
-}
 
 /// The webhook's configuration, if it is there.
 pub async fn configuration(space: &Space) -> Option<MutatingWebhookConfiguration> {

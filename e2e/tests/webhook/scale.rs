@@ -2,14 +2,16 @@
 
 use std::time::{Duration, Instant};
 
+use crate::alone;
+
+use framebuffer_e2e::Space;
 use framebuffer_e2e::cluster::SYSTEM;
 use framebuffer_e2e::numbers::{
     Histogram, api_server_metrics, histogram, measured, milliseconds, quantile, served, since, usage,
 };
 use framebuffer_e2e::objects::{RING, framebuffer, idle, plain_pod, pod, without_node};
+use framebuffer_e2e::operator::operators;
 use framebuffer_e2e::space::size;
-use framebuffer_e2e::webhook::operators;
-use framebuffer_e2e::{Space, alone};
 use framebuffer_operator::api::FrameBuffer;
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::core::v1::Pod;
@@ -43,7 +45,7 @@ fn counts(framebuffer: &FrameBuffer) -> Option<(i32, i32)> {
 #[test]
 fn five_thousand_pods_are_injected_counted_and_cost_little() {
     alone(async |space| {
-        space.accept(&framebuffer(&json!({"size": "1Mi"}))).await;
+        space.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
         let (api_server, own) = (by_the_api_server(), by_the_operator(space).await);
         let spent = spent();
         let start = Instant::now();
@@ -176,7 +178,7 @@ async fn time_to_ready(space: &Space, name: &str, pod: &Value) -> Duration {
 #[test]
 fn a_pod_with_the_ring_is_ready_soon_after_one_without() {
     alone(async |space| {
-        space.accept(&framebuffer(&json!({"size": "64Mi"}))).await;
+        space.declare(&framebuffer(&json!({"size": "64Mi"}))).await;
         let (mut without, mut with) = (Vec::new(), Vec::new());
         for round in 0..7 {
             let (plain, labelled) = (format!("plain-{round}"), format!("labelled-{round}"));
