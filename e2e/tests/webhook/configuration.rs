@@ -102,7 +102,7 @@ fn a_webhook_configuration_that_is_deleted_or_not_known_is_told_of_until_an_upgr
         space.wait(RING, "to tell of the lost annotation", says("lacks a readable annotation")).await;
         let api = space.api_all::<MutatingWebhookConfiguration>();
         api.delete(OPERATOR, &DeleteParams::default()).await.unwrap();
-        space.wait(RING, "to tell of the deletion", says("does not exist: labelled pods start without a ring")).await;
+        space.wait(RING, "to tell of the deletion", says("does not exist: labelled pods are refused")).await;
         beside(|| install(&[])).await;
         space.wait(RING, "to be ready again", is_ready).await;
         space

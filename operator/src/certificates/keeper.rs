@@ -129,7 +129,7 @@ impl Keeper {
         };
         let Some(webhook) = webhook else {
             let missing = format!(
-                "MutatingWebhookConfiguration {} does not exist: labelled pods start without a ring; helm upgrade puts it back",
+                "MutatingWebhookConfiguration {} does not exist: labelled pods are refused until helm upgrade puts it back",
                 self.names.webhook
             );
             self.report(Readiness::WebhookNotReady(missing));

@@ -14,3 +14,6 @@
 pub mod binding;
 pub mod bindings;
 pub mod keeper;
+
+#[cfg(test)]
+mod tests;
