@@ -48,6 +48,17 @@ fn with_the_policy_there_is_nothing_of_the_webhook() {
             assert_eq!(kinds(&objects, kind), 0, "{kind} with {}", values.display());
         }
         assert_eq!(kinds(&objects, "MutatingAdmissionPolicy"), 1);
+        // What the API server injects has the image that the operator is told.
+        let status = |policy: &&Value| policy["metadata"]["name"].as_str().unwrap().ends_with("-status");
+        let guard = of_kind(&objects, "ValidatingAdmissionPolicy").find(status).unwrap();
+        let image =
+            guard["spec"]["validations"][0]["expression"].as_str().unwrap().split('\'').nth(1).unwrap().to_owned();
+        let arguments =
+            &of_kind(&objects, "Deployment").next().unwrap()["spec"]["template"]["spec"]["containers"][0]["args"];
+        assert!(
+            arguments.as_array().unwrap().contains(&json!(format!("--sidecar-image={image}"))),
+            "{image} {arguments}"
+        );
         // Its bindings are the operator's.
         assert_eq!(kinds(&objects, "MutatingAdmissionPolicyBinding"), 0);
         for kind in ["Role", "ClusterRole"] {

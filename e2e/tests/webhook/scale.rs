@@ -68,7 +68,7 @@ fn five_thousand_pods_are_injected_counted_and_cost_little() {
             let [p50, p99] = [0.5, 0.99].map(|part| quantile(found, part));
             measured(&format!("admission by {who}: p50 {p50:.2} ms, p99 {p99:.2} ms, within buckets of {found:?}"));
         }
-        let p99 = creations(spent);
+        let mean = creations(spent);
         difference(space).await;
         let change = Instant::now();
         space.merge::<FrameBuffer>(RING, &size("2Mi")).await;
@@ -85,7 +85,7 @@ fn five_thousand_pods_are_injected_counted_and_cost_little() {
         space.wait(RING, "to count no pods", |found: &FrameBuffer| counts(found) == Some((0, 0))).await;
         assert!(quantile(&own, 0.99) < 10.0, "{own:?}");
         // Aimed at: 10 ms. The API server works on the same two cores as we do, and as others on this machine.
-        assert!(p99 < 25.0 && quantile(&api_server, 0.99) < 50.0, "{p99} ms, {api_server:?}");
+        assert!(mean < 10.0 && quantile(&api_server, 0.99) < 50.0, "{mean} ms, {api_server:?}");
         assert!(counted < Duration::from_secs(10), "{counted:?}");
     });
 }
@@ -98,8 +98,8 @@ fn spent() -> (f64, f64) {
 }
 
 /// Tells what the API server measured itself. The buckets of its histogram end at 5, 25 and 100 ms: a p99 of them is a guess. Its
-/// summary is exact, but of the whole mutating admission of everything that was created since it started; five thousand of our
-/// pods are most of that. Gives that p99.
+/// summary is exact, but of the whole mutating admission of everything that was created since it started, other tests' objects among
+/// them. Gives the mean time of our calls.
 fn creations(before: (f64, f64)) -> f64 {
     let after = spent();
     let mean = (after.0 - before.0) / (after.1 - before.1);
@@ -112,7 +112,7 @@ fn creations(before: (f64, f64)) -> f64 {
         "the API server's own numbers: a call of the webhook took {mean:.2} ms on average; all mutating admission of {all} \
          creations of any kind, ours among them, p50 {p50:.2} ms, p99 {p99:.2} ms"
     ));
-    p99
+    mean
 }
 
 /// Tells what a client sees: the same pod with and without the label, in turns.
