@@ -13,7 +13,7 @@
 //! - A handle owns what it needs. Views and loans keep the ring mapped, so clients may be closed in any order.
 //! - A handle after its release, and a size that is not the buffer's, are undefined behaviour, as everywhere in C. The C++
 //!   header makes the former impossible to write.
-//! - No panic crosses into C: [`call::guard`] turns it into `FRAMEBUFFER_INTERNAL`. (In a build with `panic = "abort"` it
+//! - No panic crosses into C: `call::guard` turns it into `FRAMEBUFFER_INTERNAL`. (In a build with `panic = "abort"` it
 //!   ends the program instead; the profile `capi`, which libraries are installed from, unwinds.)
 //! - Memory of one side is never freed by the other: handles have functions that release them, everything else is written
 //!   into the caller's variables and buffers.
