@@ -578,8 +578,8 @@ void framebuffer_loan_abandon(struct framebuffer_loan *loan);
  * NULL for `key` makes one of 128 random bits: framebuffer_server_key() tells it. A segment that a dead server left is
  * replaced.
  *
- * FRAMEBUFFER_STATUS_ALREADY_OWNED, FRAMEBUFFER_STATUS_NO_MEMORY, FRAMEBUFFER_STATUS_NOT_A_SEGMENT (a file of that name that is
- * something else), FRAMEBUFFER_STATUS_SYSTEM, FRAMEBUFFER_STATUS_INVALID_ARGUMENT (the key, or a size of 0 or beyond the
+ * FRAMEBUFFER_STATUS_ALREADY_OWNED, FRAMEBUFFER_STATUS_NO_MEMORY, FRAMEBUFFER_STATUS_NOT_A_SEGMENT (a file of that name that
+ * is something else), FRAMEBUFFER_STATUS_SYSTEM, FRAMEBUFFER_STATUS_INVALID_ARGUMENT (the key, or a size of 0 or beyond the
  * limit). `server` is NULL then, and nothing is left behind.
  *
  * # Safety
@@ -654,8 +654,8 @@ framebuffer_status framebuffer_server_stats(const struct framebuffer_server *ser
 framebuffer_status framebuffer_server_stop(struct framebuffer_server *server);
 
 /**
- * The version of the library that the program runs with, "0.1.0". FRAMEBUFFER_VERSION is the one that it was compiled with. The
- * text is valid for ever.
+ * The version of the library that the program runs with, "0.1.0". FRAMEBUFFER_VERSION is the one that it was compiled with.
+ * The text is valid for ever.
  */
 const char *framebuffer_version(void);
 

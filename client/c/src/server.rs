@@ -23,8 +23,8 @@ pub struct Server {
 /// NULL for `key` makes one of 128 random bits: framebuffer_server_key() tells it. A segment that a dead server left is
 /// replaced.
 ///
-/// FRAMEBUFFER_STATUS_ALREADY_OWNED, FRAMEBUFFER_STATUS_NO_MEMORY, FRAMEBUFFER_STATUS_NOT_A_SEGMENT (a file of that name that is
-/// something else), FRAMEBUFFER_STATUS_SYSTEM, FRAMEBUFFER_STATUS_INVALID_ARGUMENT (the key, or a size of 0 or beyond the
+/// FRAMEBUFFER_STATUS_ALREADY_OWNED, FRAMEBUFFER_STATUS_NO_MEMORY, FRAMEBUFFER_STATUS_NOT_A_SEGMENT (a file of that name that
+/// is something else), FRAMEBUFFER_STATUS_SYSTEM, FRAMEBUFFER_STATUS_INVALID_ARGUMENT (the key, or a size of 0 or beyond the
 /// limit). `server` is NULL then, and nothing is left behind.
 ///
 /// # Safety

@@ -29,7 +29,8 @@ fn the_readmes_program_compiles_and_runs() {
         for block in blocks {
             fs::write(folder.path().join("readme").with_extension(extension), block).unwrap();
             let command = format!(
-                "{compiler} -Wall -Wextra -pedantic -Werror readme.{extension} -o readme $(pkg-config --cflags --libs framebuffer)"
+                "{compiler} -Wall -Wextra -pedantic -Werror readme.{extension} -o readme \
+                 $(pkg-config --cflags --libs framebuffer)"
             );
             let mut shell = Command::new("sh");
             succeed(with_pkg_config(shell.args(["-ec", &command]).current_dir(folder.path())));

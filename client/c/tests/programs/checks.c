@@ -45,7 +45,9 @@ static void what_one_allocates_another_writes(void) {
     char copy[100];
     EXPECT(TIMEOUT, framebuffer_client_read(it.client, offset, 5, checksum, copy));
     CHECK(strstr(framebuffer_error_message(), "not written") != NULL);
-    EXPECT_MESSAGE(TOO_LARGE, framebuffer_client_write(it.client, offset, copy, 0x1000, &checksum), "4096 bytes", "100 bytes");
+    char more[101] = {0};
+    EXPECT_MESSAGE(TOO_LARGE, framebuffer_client_write(it.client, offset, more, sizeof more, &checksum), "101 bytes",
+                   "100 bytes");
     EXPECT(OK, framebuffer_client_write(it.client, offset, "hello", 5, &checksum));
     EXPECT(OK, framebuffer_client_read(it.client, offset, 5, checksum, copy));
     CHECK(memcmp(copy, "hello", 5) == 0);
@@ -145,7 +147,8 @@ static void a_ring_that_is_kept_is_adopted_by_the_next_server(void) {
     EXPECT(OK, framebuffer_client_open("kept", NULL, &client));
     const framebuffer_frame frame = publish(client, 7);
     EXPECT(OK, framebuffer_server_stop(server));
-    EXPECT_MESSAGE(SIZE_DIFFERS, framebuffer_server_start_with("kept", RING + 1, NULL, 0600, true, &server), "1048576", "1048577");
+    EXPECT_MESSAGE(SIZE_DIFFERS, framebuffer_server_start_with("kept", RING + 1, NULL, 0600, true, &server), "1048576",
+                   "1048577");
     EXPECT(OK, framebuffer_server_start_with("kept", RING, NULL, 0600, false, &server));
     char copy[SIZE];
     EXPECT(OK, framebuffer_client_read_frame(client, &frame, copy, sizeof copy));
@@ -216,7 +219,8 @@ static void a_view_may_be_released_by_another_thread(void) {
 }
 
 /* What a child does with what it inherits. Ends the child. */
-static void be_the_child(ring it, const framebuffer_frame *frame, framebuffer_view *view, framebuffer_loan *loan, int to_parent) {
+static void be_the_child(ring it, const framebuffer_frame *frame, framebuffer_view *view, framebuffer_loan *loan,
+                         int to_parent) {
     char copy[SIZE];
     EXPECT(OK, framebuffer_client_read_frame(it.client, frame, copy, sizeof copy));
     CHECK(consists_of(framebuffer_view_data(view), SIZE, 7));
@@ -267,7 +271,8 @@ static void a_forked_child_goes_on_and_cannot_harm_its_parent(void) {
 static void the_version_is_that_of_the_header(void) {
     CHECK(strcmp(framebuffer_version(), FRAMEBUFFER_VERSION) == 0);
     char numbers[32];
-    snprintf(numbers, sizeof numbers, "%d.%d.%d", FRAMEBUFFER_VERSION_MAJOR, FRAMEBUFFER_VERSION_MINOR, FRAMEBUFFER_VERSION_PATCH);
+    snprintf(numbers, sizeof numbers, "%d.%d.%d", FRAMEBUFFER_VERSION_MAJOR, FRAMEBUFFER_VERSION_MINOR,
+             FRAMEBUFFER_VERSION_PATCH);
     CHECK(strcmp(numbers, FRAMEBUFFER_VERSION) == 0);
     CHECK(strcmp(framebuffer_status_name(FRAMEBUFFER_STATUS_TIMEOUT), "timeout") == 0);
 }

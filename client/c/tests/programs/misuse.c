@@ -99,10 +99,12 @@ static void offsets_and_sizes_beyond_the_ring_are_refused(void) {
         framebuffer_loan *loan = NULL;
         EXPECT(LARGER_THAN_RING, framebuffer_client_loan(it.client, sizes[i], &loan));
         uint64_t offset = 0;
-        EXPECT_MESSAGE(LARGER_THAN_RING, framebuffer_client_allocate(it.client, sizes[i], &offset), "larger than the ring", "1048576 bytes");
+        EXPECT_MESSAGE(LARGER_THAN_RING, framebuffer_client_allocate(it.client, sizes[i], &offset),
+                       "larger than the ring", "1048576 bytes");
     }
     EXPECT(LARGER_THAN_RING, framebuffer_client_publish(it.client, copy, RING + 1, &forged));
-    EXPECT_MESSAGE(INVALID_ARGUMENT, framebuffer_client_publish(it.client, copy, SIZE_MAX, &forged), "18446744073709551615", "9223372036854775807");
+    EXPECT_MESSAGE(INVALID_ARGUMENT, framebuffer_client_publish(it.client, copy, SIZE_MAX, &forged),
+                   "18446744073709551615", "9223372036854775807");
     EXPECT_MESSAGE(BUFFER_TOO_SMALL, framebuffer_client_read_frame(it.client, &frame, copy, SIZE - 1), "999", "1000");
     stop(it);
 }
@@ -163,7 +165,8 @@ static void rings_that_cannot_be_are_refused_with_the_reason(void) {
     EXPECT(NOT_FOUND, framebuffer_client_open("another", NULL, &client));
     CHECK(strstr(framebuffer_error_message(), "another") == NULL);
     EXPECT(INVALID_ARGUMENT, framebuffer_client_connect("ftp://127.0.0.1", NULL, 1, &client));
-    EXPECT_MESSAGE(NO_SIDECAR, framebuffer_client_connect("unix:/nowhere.sock", NULL, 1, &client), "/nowhere.sock", "framebuffer-sidecar");
+    EXPECT_MESSAGE(NO_SIDECAR, framebuffer_client_connect("unix:/nowhere.sock", NULL, 1, &client), "/nowhere.sock",
+                   "framebuffer-sidecar");
     CHECK(client == NULL && server == NULL);
     stop(it);
 }

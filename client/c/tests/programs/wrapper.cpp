@@ -1,5 +1,7 @@
 // What the C++ header promises. Run as checks.c is.
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -163,6 +165,9 @@ void a_ring_has_the_key_and_the_mode_that_were_asked_for() {
     options.mode = 0640;
     const Server server(ring_size, options);
     CHECK(server.key() == "chosen");
+    struct stat segment;
+    CHECK(stat((std::string(std::getenv("FRAMEBUFFER_DIR")) + "/framebuffer-chosen").c_str(), &segment) == 0);
+    CHECK((segment.st_mode & 0777) == 0640);
     CHECK(thrown<framebuffer::error>([&] { Server again(ring_size, options); }) == FRAMEBUFFER_STATUS_ALREADY_OWNED);
 }
 
