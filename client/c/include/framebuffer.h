@@ -473,7 +473,7 @@ framebuffer_status framebuffer_client_stats(const struct framebuffer_client *cli
  * What went wrong in the last call of this thread that returned another status than FRAMEBUFFER_STATUS_OK, with the
  * offending value and the limit; "" if there was none. Never contains a key.
  *
- * The text belongs to the library and is valid until the next call of this thread that fails. Never NULL.
+ * The text belongs to the library and is valid until the next call of this thread that fails, or its end. Never NULL.
  */
 const char *framebuffer_error_message(void);
 

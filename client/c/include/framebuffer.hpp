@@ -234,7 +234,10 @@ public:
         detail::check(framebuffer_client_publish(client_.get(), data, size, &frame));
         return frame;
     }
-    /** Copies a container's elements into a new frame: std::vector, std::array, std::string, std::span, an array. */
+    /**
+     * Copies a container's elements into a new frame: std::vector, std::array, std::string, std::span, an array (a literal with
+     * its zero byte).
+     */
     template <typename Container>
     Frame publish(const Container& container) const {
         return publish(std::data(container), detail::size_in_bytes(container));

@@ -167,7 +167,7 @@ pub(crate) fn remember(failure: &Failure) -> Status {
 /// What went wrong in the last call of this thread that returned another status than FRAMEBUFFER_STATUS_OK, with the
 /// offending value and the limit; "" if there was none. Never contains a key.
 ///
-/// The text belongs to the library and is valid until the next call of this thread that fails. Never NULL.
+/// The text belongs to the library and is valid until the next call of this thread that fails, or its end. Never NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn framebuffer_error_message() -> *const c_char {
     MESSAGE.try_with(|message| message.borrow().as_ptr()).unwrap_or(c"".as_ptr())
