@@ -25,24 +25,30 @@ const RETRY: Duration = Duration::from_secs(2);
 /// From the making of a binding, or of the policy, until it is counted on. API servers look for such changes once a second.
 pub(super) const SETTLE: Duration = Duration::from_secs(2);
 
-/// Makes what is missing, until it has succeeded.
+/// Makes what is missing, until it has succeeded and API servers have noticed.
 pub async fn make_missing(bindings: &Bindings, store: &Store<FrameBuffer>) {
     // The store's writer lives as long as the replica.
     let _ = store.wait_until_ready().await;
     loop {
         match once(bindings, &wanted(store)).await {
-            Ok(None) => return,
-            Ok(Some(why)) => warn!(policy = bindings.policy_name(), why, "bindings are missing"),
+            Ok(Some(Round { bound, failure: None })) => {
+                if bound.values().any(|before| !before) {
+                    sleep(SETTLE).await;
+                }
+                return;
+            }
+            Ok(Some(Round { failure, .. })) => warn!(failure, "failed to make a binding"),
+            Ok(None) => warn!(policy = bindings.policy_name(), "the policy does not exist"),
             Err(error) => warn!(error = format!("{error:#}"), "failed to make bindings"),
         }
         sleep(RETRY).await;
     }
 }
 
-/// Why there are not all.
-async fn once(bindings: &Bindings, names: &BTreeSet<String>) -> anyhow::Result<Option<String>> {
-    let Some(policy) = bindings.policy().await? else { return Ok(Some("the policy does not exist".to_owned())) };
-    Ok(bindings.bring_about(&policy, names, false).await?.failure)
+/// `None` without a policy.
+async fn once(bindings: &Bindings, names: &BTreeSet<String>) -> anyhow::Result<Option<Round>> {
+    let Some(policy) = bindings.policy().await? else { return Ok(None) };
+    bindings.bring_about(&policy, names, false).await.map(Some)
 }
 
 fn wanted(store: &Store<FrameBuffer>) -> BTreeSet<String> {
