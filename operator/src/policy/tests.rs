@@ -129,7 +129,7 @@ async fn a_binding_that_lost_its_label_is_found_by_its_name() {
     unlabelled["metadata"]["labels"] = json!({});
     let (api, bindings) = server(&[unlabelled]);
     let round = bindings.bring_about(&policy(), &set(&["ring"]), true).await.unwrap();
-    assert_eq!(round.bound["ring"], false);
+    assert!(!round.bound["ring"]);
     assert_eq!(changes(&api), ["POST ", "PATCH /inject-ring"]);
 }
 
