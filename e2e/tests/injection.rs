@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use framebuffer_e2e::Space;
 use framebuffer_e2e::cluster::{carrier, image, root};
+use framebuffer_e2e::load::injected_once;
 use framebuffer_e2e::objects::{INJECTED, LABEL, RING, SIDECAR, framebuffer, idle, plain_pod, pod, workload};
 use framebuffer_e2e::space::{has_sidecar, refusal, wait_in};
 use framebuffer_operator::api::FrameBuffer;
@@ -102,6 +103,59 @@ fn the_carrier_and_the_command_inject_make_the_same_pod_of_every_fixture() {
             let (carried, by_hand) = (comparable(carried), comparable(by_hand));
             assert_eq!(carried, by_hand, "{shown}:\n{carried:#}\n{by_hand:#}");
         }
+    });
+}
+
+#[test]
+fn a_pod_that_brings_an_injection_along_is_not_injected_again() {
+    in_namespace(async |space| {
+        space.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
+        let declared = [space.api::<FrameBuffer>().get(RING).await.unwrap()];
+        let made = |sidecar: String| {
+            let settings = Settings { sidecar_image: sidecar, pull_policy: Some("IfNotPresent".into()) };
+            let pod = serde_saphyr::to_string(&pod("made", &[idle("app")])).unwrap();
+            let (yaml, _) = inject_all(&pod, &declared, &settings).unwrap();
+            serde_saphyr::from_str::<Value>(&yaml).unwrap()
+        };
+        // Today's: nothing is lacking. Another: it is left alone.
+        for (sidecar, lacking) in
+            [(image("sidecar"), false), ("example.com/sidecar:0".to_owned(), false), (image("sidecar"), true)]
+        {
+            let mut brought = made(sidecar.clone());
+            if lacking {
+                brought["metadata"].as_object_mut().unwrap().remove("annotations");
+                brought["spec"]["containers"][0].as_object_mut().unwrap().remove("env");
+            }
+            let created = space.try_dry(&brought).await.unwrap();
+            assert!(injected_once(&created), "{created:#}");
+            assert_eq!(created["spec"]["initContainers"][0]["image"], *sidecar, "{created:#}");
+            assert_eq!(created["metadata"]["annotations"], made(sidecar)["metadata"]["annotations"]);
+        }
+        // The API server's image of a pod that a kubelet runs from a file.
+        let mut mirror = pod("static", &[idle("app")]);
+        mirror["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "x"});
+        mirror["spec"]["nodeName"] = json!("somewhere");
+        let created = space.try_dry(&mirror).await.unwrap();
+        assert_eq!(created["spec"].get("initContainers"), None, "{created:#}");
+    });
+}
+
+#[test]
+fn a_pod_of_thirty_containers_with_a_hundred_variables_each_is_injected() {
+    in_namespace(async |space| {
+        space.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
+        let container = |number: usize| {
+            let mut container = idle(&format!("app-{number}"));
+            let variables = (0..100).map(|variable| json!({"name": format!("VARIABLE_{variable}"), "value": "x"}));
+            container["env"] = variables.collect();
+            container["ports"] = (0..20).map(|port| json!({"containerPort": 10_000 + number * 20 + port})).collect();
+            container
+        };
+        let containers: Vec<Value> = (0..30).map(container).collect();
+        let created = space.try_dry(&pod("large", &containers)).await.unwrap();
+        assert!(injected_once(&created));
+        assert_eq!(created["spec"]["containers"][29]["env"].as_array().unwrap().len(), 102);
+        assert_eq!(created["spec"]["containers"][29]["env"][1]["name"], "FRAMEBUFFER_DIR");
     });
 }
 
