@@ -84,10 +84,11 @@ async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let client = Client::try_default().await.context("failed to find the API server")?;
     let admin = bind(args.admin).await?;
     let (store, writer) = reflector::store();
+    let metrics = Arc::new(Metrics::new(args.carrier));
     let shared = Arc::new(Shared {
         args,
         client,
-        metrics: Arc::default(),
+        metrics,
         store,
         changed: watch::Sender::new(()),
         stopping: CancellationToken::new(),
