@@ -37,6 +37,8 @@ pub struct Round {
     pub bound: BTreeMap<String, bool>,
     /// One that the API server has refused to make or remove. The others have been tried.
     pub failure: Option<String>,
+    /// There is more to remove.
+    pub more: bool,
 }
 
 impl Bindings {
@@ -82,12 +84,12 @@ impl Bindings {
         Ok(found.map(|found| Policy { name: self.policy.clone(), uid: found.uid().unwrap_or_default() }))
     }
 
-    /// Makes what is missing and repairs what is wrong; with `remove`, removes what nobody asks for.
+    /// Makes what is missing and repairs what is wrong; then removes of what nobody asks for as many as `remove`.
     ///
     /// # Errors
     ///
     /// The API server could not be asked.
-    pub async fn bring_about(&self, policy: &Policy, names: &BTreeSet<String>, remove: bool) -> anyhow::Result<Round> {
+    pub async fn bring_about(&self, policy: &Policy, names: &BTreeSet<String>, remove: usize) -> anyhow::Result<Round> {
         let found = self.all.list(&ListParams::default().labels(&self.selector())).await.map_err(brief);
         let found = found.context("failed to list bindings of the policy")?;
         let found: BTreeMap<String, DynamicObject> =
@@ -106,12 +108,14 @@ impl Bindings {
                 Err(error) => round.failure = Some(format!("{error:#}")),
             }
         }
-        if remove {
-            let wanted: BTreeSet<String> = names.iter().map(|framebuffer| name(&policy.name, framebuffer)).collect();
-            for name in found.keys().filter(|name| !wanted.contains(*name)) {
-                if let Err(error) = self.remove(name).await {
-                    round.failure = Some(format!("{error:#}"));
-                }
+        let wanted: BTreeSet<String> = names.iter().map(|framebuffer| name(&policy.name, framebuffer)).collect();
+        let mut unwanted: Vec<&String> = found.keys().filter(|name| !wanted.contains(*name)).collect();
+        round.more = remove > 0 && unwanted.len() > remove;
+        unwanted.truncate(remove);
+        let mut removed = stream::iter(unwanted).map(|name| self.remove(name)).buffer_unordered(AT_ONCE);
+        while let Some(removed) = removed.next().await {
+            if let Err(error) = removed {
+                round.failure = Some(format!("{error:#}"));
             }
         }
         Ok(round)

@@ -19,6 +19,9 @@ use crate::carrier::{Bound, Readiness};
 /// From a change to the work for it, so that many changes are worked on at once.
 const GATHER: Duration = Duration::from_millis(100);
 
+/// Bindings that are removed before names are looked at again: new ones don't wait for a thousand old ones to go.
+const REMOVED_AT_ONCE: usize = 50;
+
 /// After a failure.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -31,7 +34,7 @@ pub async fn make_missing(bindings: &Bindings, store: &Store<FrameBuffer>) {
     let _ = store.wait_until_ready().await;
     loop {
         match once(bindings, &wanted(store)).await {
-            Ok(Some(Round { bound, failure: None })) => {
+            Ok(Some(Round { bound, failure: None, .. })) => {
                 if bound.values().any(|before| !before) {
                     sleep(SETTLE).await;
                 }
@@ -48,7 +51,7 @@ pub async fn make_missing(bindings: &Bindings, store: &Store<FrameBuffer>) {
 /// `None` without a policy.
 async fn once(bindings: &Bindings, names: &BTreeSet<String>) -> anyhow::Result<Option<Round>> {
     let Some(policy) = bindings.policy().await? else { return Ok(None) };
-    bindings.bring_about(&policy, names, false).await.map(Some)
+    bindings.bring_about(&policy, names, 0).await.map(Some)
 }
 
 fn wanted(store: &Store<FrameBuffer>) -> BTreeSet<String> {
@@ -75,13 +78,15 @@ pub(super) struct Known {
     bound: BTreeMap<String, Instant>,
     /// Why not more are bound.
     failure: Option<String>,
+    /// There is more to remove.
+    more: bool,
 }
 
 impl Known {
     /// Takes in what a round has found. What was there when the leader started has been there before.
     pub(super) fn learn(&mut self, policy: Policy, round: Round, now: Instant) {
-        let Round { bound, failure } = round;
-        self.failure = failure;
+        let Round { bound, failure, more } = round;
+        (self.failure, self.more) = (failure, more);
         let since = match self.policy.take() {
             Some((before, since)) if before == policy => since,
             Some(_) => now + SETTLE,
@@ -95,6 +100,12 @@ impl Known {
             (name, since)
         };
         self.bound = bound.into_iter().map(since).collect();
+    }
+
+    /// Counts on no other names than these from now on: their bindings are about to go, and a `FrameBuffer` that takes such a name
+    /// meanwhile has to wait for a new one.
+    pub(super) fn withdraw(&mut self, names: &BTreeSet<String>) {
+        self.bound.retain(|name, _| names.contains(name));
     }
 
     /// The policy is gone: one that comes has to be noticed by the API servers.
@@ -142,20 +153,25 @@ impl Keeper {
         let mut edits = std::pin::pin!(self.bindings.events());
         loop {
             let (readiness, next, failed) = self.round().await;
-            self.readiness.send_if_modified(|told| {
-                let new = Some(readiness);
-                let differs = *told != new;
-                *told = new;
-                differs
-            });
+            self.tell(readiness);
             let retry = failed.then(|| Instant::now() + RETRY);
-            let due = [next, retry].into_iter().flatten().min();
+            let more = self.known.more.then(Instant::now);
+            let due = [next, retry, more].into_iter().flatten().min();
             tokio::select! {
                 () = self.names_change() => {}
                 _ = edits.next() => sleep(GATHER).await,
                 () = async { if let Some(due) = due { sleep_until(due).await } else { std::future::pending().await } } => {}
             }
         }
+    }
+
+    fn tell(&self, readiness: Readiness) {
+        self.readiness.send_if_modified(|told| {
+            let new = Some(readiness);
+            let differs = *told != new;
+            *told = new;
+            differs
+        });
     }
 
     async fn names_change(&mut self) {
@@ -171,9 +187,13 @@ impl Keeper {
     /// How it is now, when it will be better by itself, and whether it has to be tried again.
     async fn round(&mut self) -> (Readiness, Option<Instant>, bool) {
         self.names = wanted(&self.store);
+        self.known.withdraw(&self.names);
+        if self.readiness.borrow().is_some() {
+            self.tell(self.known.readiness(Instant::now()).0);
+        }
         let done = async {
             let Some(policy) = self.bindings.policy().await? else { return Ok(None) };
-            let round = self.bindings.bring_about(&policy, &self.names, true).await?;
+            let round = self.bindings.bring_about(&policy, &self.names, REMOVED_AT_ONCE).await?;
             anyhow::Ok(Some((policy, round)))
         };
         match done.await {

@@ -108,9 +108,9 @@ async fn what_is_missing_is_made_what_is_wrong_repaired_and_what_nobody_asks_for
     let (api, bindings) = server(&[binding(&policy(), "right"), wrong, binding(&policy(), "old")]);
     let found = bindings.policy().await.unwrap().unwrap();
     assert_eq!(found, policy());
-    let round = bindings.bring_about(&found, &set(&["right", "wrong", "new"]), true).await.unwrap();
+    let round = bindings.bring_about(&found, &set(&["right", "wrong", "new"]), 9).await.unwrap();
     let bound = [("new", false), ("right", true), ("wrong", false)].map(|(name, before)| (name.to_owned(), before));
-    assert_eq!(round, Round { bound: bound.into(), failure: None });
+    assert_eq!(round, Round { bound: bound.into(), ..Round::default() });
     let mut changes = changes(&api);
     changes.sort();
     assert_eq!(changes, ["DELETE /inject-old", "PATCH /inject-wrong", "POST "]);
@@ -119,8 +119,26 @@ async fn what_is_missing_is_made_what_is_wrong_repaired_and_what_nobody_asks_for
 #[tokio::test]
 async fn a_replica_that_does_not_lead_removes_nothing() {
     let (api, bindings) = server(&[binding(&policy(), "old")]);
-    bindings.bring_about(&policy(), &set(&["new"]), false).await.unwrap();
+    bindings.bring_about(&policy(), &set(&["new"]), 0).await.unwrap();
     assert_eq!(changes(&api), ["POST "]);
+}
+
+#[tokio::test]
+async fn many_are_removed_a_few_at_a_time() {
+    let (api, bindings) = server(&["a", "b", "c"].map(|name| binding(&policy(), name)));
+    for (gone, more) in [(2, true), (3, false)] {
+        let round = bindings.bring_about(&policy(), &set(&[]), 2).await.unwrap();
+        assert_eq!((changes(&api).len(), round.more), (gone, more));
+    }
+}
+
+#[test]
+fn a_name_is_not_counted_on_once_its_binding_is_about_to_go() {
+    let (now, mut known) = (Instant::now(), Known::default());
+    known.learn(policy(), round(&[("kept", true), ("going", true)]), now);
+    known.withdraw(&set(&["kept"]));
+    assert_eq!(trouble(&known, "kept", now), None);
+    assert!(trouble(&known, "going", now).is_some());
 }
 
 #[tokio::test]
@@ -128,7 +146,7 @@ async fn a_binding_that_lost_its_label_is_found_by_its_name() {
     let mut unlabelled = binding(&policy(), "ring");
     unlabelled["metadata"]["labels"] = json!({});
     let (api, bindings) = server(&[unlabelled]);
-    let round = bindings.bring_about(&policy(), &set(&["ring"]), true).await.unwrap();
+    let round = bindings.bring_about(&policy(), &set(&["ring"]), 9).await.unwrap();
     assert!(!round.bound["ring"]);
     assert_eq!(changes(&api), ["POST ", "PATCH /inject-ring"]);
 }
@@ -136,13 +154,13 @@ async fn a_binding_that_lost_its_label_is_found_by_its_name() {
 #[tokio::test]
 async fn one_binding_that_is_refused_keeps_no_other_from_being_made() {
     let (_, bindings) = server(&[]);
-    let round = bindings.bring_about(&policy(), &set(&["a", "forbidden", "z"]), true).await.unwrap();
+    let round = bindings.bring_about(&policy(), &set(&["a", "forbidden", "z"]), 9).await.unwrap();
     assert_eq!(round.bound.keys().collect::<Vec<_>>(), ["a", "z"]);
     assert_eq!(round.failure.unwrap(), "failed to make binding `inject-forbidden`: no (403)");
 }
 
 fn round(bound: &[(&str, bool)]) -> Round {
-    Round { bound: bound.iter().map(|(name, before)| ((*name).to_owned(), *before)).collect(), failure: None }
+    Round { bound: bound.iter().map(|(name, before)| ((*name).to_owned(), *before)).collect(), ..Round::default() }
 }
 
 fn trouble(known: &Known, name: &str, now: Instant) -> Option<String> {
