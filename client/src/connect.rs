@@ -43,8 +43,7 @@ pub fn connect(url: &str) -> Result<FrameBufferClient, ConnectError> {
 ///
 /// As [`Connect::connect`].
 pub fn connect_env() -> Result<FrameBufferClient, ConnectError> {
-    let url = std::env::var("FRAMEBUFFER_URL").ok().filter(|url| !url.is_empty());
-    connect(url.as_deref().unwrap_or(DEFAULT_URL))
+    Connect::from_env().connect()
 }
 
 /// How to connect to a sidecar.
@@ -127,6 +126,12 @@ impl Connect {
     /// To the sidecar at `url`.
     pub fn new(url: &str) -> Self {
         Self { url: url.to_owned(), deadline: DEFAULT_DEADLINE, dir: default_dir() }
+    }
+
+    /// To the sidecar at `FRAMEBUFFER_URL`; without it, at `http://127.0.0.1:7570`.
+    pub fn from_env() -> Self {
+        let url = std::env::var("FRAMEBUFFER_URL").ok().filter(|url| !url.is_empty());
+        Self::new(url.as_deref().unwrap_or(DEFAULT_URL))
     }
 
     /// How long to try. Default: 30 seconds.
