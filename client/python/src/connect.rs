@@ -11,8 +11,8 @@ use crate::client::Client;
 use crate::detached::interruptible;
 use crate::errors;
 
-/// The longest wait: adding more to the present time might overflow.
-const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
+/// The longest wait, in seconds: adding more to the present time might overflow.
+const FOREVER: f64 = 1e9;
 
 /// Opens the ring of a sidecar, and waits while it starts. Ctrl-C ends the wait.
 ///
@@ -35,9 +35,10 @@ pub(crate) fn connect(
 ) -> PyResult<Client> {
     let mut connect = url.map_or_else(Connect::from_env, Connect::new);
     if let Some(seconds) = timeout {
-        let timeout = Duration::try_from_secs_f64(seconds.min(FOREVER.as_secs_f64())).map_err(|_| {
-            PyValueError::new_err(format!("timeout must be a number of seconds from 0 on, not {seconds}"))
-        })?;
+        let wrong = |_| PyValueError::new_err(format!("timeout must be a number of seconds from 0 on, not {seconds}"));
+        // Not by `min`, which passes over what is not a number.
+        let seconds = if seconds > FOREVER { FOREVER } else { seconds };
+        let timeout = Duration::try_from_secs_f64(seconds).map_err(wrong)?;
         connect = connect.deadline(timeout);
     }
     if let Some(dir) = &dir {
