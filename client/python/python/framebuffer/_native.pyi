@@ -14,8 +14,14 @@ class _Binary(Protocol):
 
     data: bytes
 
+class _Array(Protocol):
+    """A numpy array: it has a buffer, and its types say so from Python 3.12 on."""
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]: ...
+
 _Number: TypeAlias = SupportsIndex | str
-_Data: TypeAlias = Buffer | _Binary
+_Data: TypeAlias = Buffer | _Array | _Binary
 _Checksum: TypeAlias = Buffer | _Binary | str
 _Frame: TypeAlias = Frame | Mapping[str, Any]
 _Path: TypeAlias = str | os.PathLike[str]
@@ -133,7 +139,7 @@ class FrameBufferClient:
     def read(self, frame: _Frame, /) -> bytes: ...
     @overload
     def read(self, *, frame: _Frame) -> bytes: ...
-    def read_into(self, frame: _Frame, buffer: Buffer) -> None: ...
+    def read_into(self, frame: _Frame, buffer: Buffer | _Array) -> None: ...
     def view(self, frame: _Frame) -> View: ...
     def __enter__(self) -> Self: ...
     def __exit__(

@@ -10,6 +10,7 @@ mod cluster;
 mod fuzz;
 mod instructions;
 mod lints;
+mod python;
 mod sanitizers;
 mod tests;
 
@@ -22,6 +23,7 @@ pub(super) const ALL: &[Part] = &[
     tests::LOOM,
     tests::PROCESSES,
     tests::BENCH,
+    python::PYTHON,
     sanitizers::SANITIZERS,
     fuzz::FUZZ,
     instructions::INSTRUCTIONS,
