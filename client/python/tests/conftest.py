@@ -1,13 +1,15 @@
 """Rings for the tests, in a folder of their own, which must be empty at the end."""
 
 import os
+import pathlib
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 
 import pytest
 
-from framebuffer import FrameBufferClient, FrameBufferServer
+from framebuffer import FrameBufferClient, FrameBufferServer, connect
 
 MIB = 1 << 20
 
@@ -39,4 +41,29 @@ def server() -> Iterator[FrameBufferServer]:
 def client(server: FrameBufferServer) -> Iterator[FrameBufferClient]:
     """A client of that ring."""
     with FrameBufferClient(server.get_key()) as client:
+        yield client
+
+
+def program(name: str) -> str:
+    """The path of a program in Rust."""
+    return str(pathlib.Path(os.environ["FRAMEBUFFER_BIN"]) / name)
+
+
+@pytest.fixture
+def sidecar(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The URL of a sidecar with a ring of 64 MiB."""
+    url = f"unix:{tmp_path}/sidecar.sock"
+    command = [program("framebuffer-sidecar"), "serve", "--size", "64Mi", "--log-level", "warn"]
+    command += ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--socket", f"{tmp_path}/sidecar.sock"]
+    with subprocess.Popen(command) as process:
+        monkeypatch.setenv("FRAMEBUFFER_URL", url)
+        yield url
+        process.terminate()
+        assert process.wait(20) == 0
+
+
+@pytest.fixture
+def client_of_sidecar(sidecar: str) -> Iterator[FrameBufferClient]:
+    """A client of that sidecar's ring."""
+    with connect(sidecar) as client:
         yield client

@@ -6,12 +6,12 @@
 import hashlib
 import json
 import os
-import pathlib
 import socket
 import subprocess
 import time
 
 import pytest
+from conftest import program
 
 from framebuffer import FrameBufferTimeout, connect
 
@@ -21,23 +21,6 @@ pytestmark = pytest.mark.skipif(not BIN, reason="FRAMEBUFFER_BIN does not say wh
 WIDTH, HEIGHT, FRAMES = 640, 360, 50
 RATE = {"num": 25, "den": 1}
 SIZE = WIDTH * HEIGHT * 3
-
-
-def program(name):
-    return str(pathlib.Path(BIN or "") / name)
-
-
-@pytest.fixture
-def sidecar(tmp_path, monkeypatch):
-    """The URL of a sidecar with a ring of 64 MiB."""
-    url = f"unix:{tmp_path}/sidecar.sock"
-    command = [program("framebuffer-sidecar"), "serve", "--size", "64Mi", "--log-level", "warn"]
-    command += ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--socket", f"{tmp_path}/sidecar.sock"]
-    with subprocess.Popen(command) as process:
-        monkeypatch.setenv("FRAMEBUFFER_URL", url)
-        yield url
-        process.terminate()
-        assert process.wait(20) == 0
 
 
 def lines(connection):
