@@ -53,6 +53,8 @@ def test_messages_of_json_carry_frames_in_both_of_their_forms():
 def test_a_program_that_ends_without_stop_removes_its_ring(folder):
     for program in [
         "server = FrameBufferServer(1000); server.start(); keep = [server]; keep.append(keep)",
+        "import threading, time; server = FrameBufferServer(1000); server.start()\n"
+        "threading.Thread(target=lambda _: time.sleep(60), args=(server,), daemon=True).start(); del server",
         "import sys; FrameBufferServer(1000).start(); sys.exit(3)",
         "server = FrameBufferServer(1000); server.start(); raise SystemError",
     ]:

@@ -12,6 +12,7 @@ import time
 
 import pytest
 
+import framebuffer.client
 from framebuffer import (
     FrameBufferClient,
     FrameBufferConnectError,
@@ -136,6 +137,12 @@ def test_read_frame_works_in_a_child_whose_parent_has_used_it(server, client):
     assert read_frame(message) == b"x"
     assert run(FORK, read_frame, message) == b"x"
     assert run(SPAWN, read_frame, message) == b"x"
+
+
+def test_read_frame_works_in_a_child_although_a_lock_was_held_at_the_fork(server, client):
+    message = {"key": server.get_key(), **client.publish(b"x").to_dict()}
+    with framebuffer.client._lock:
+        assert run(FORK, read_frame, message) == b"x"
 
 
 def hold(client, frame, ready):
