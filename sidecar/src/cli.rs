@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -27,6 +28,8 @@ pub enum Command {
     Serve(ServeArgs),
     /// Show what a ring says about itself.
     Stat(StatArgs),
+    /// Show what moves through a ring, one line for each interval.
+    Top(TopArgs),
     /// Check what a ring needs, and say what to do about what is missing. Exits with 1 if something fails.
     Doctor(DoctorArgs),
     /// Ask a sidecar whether it is ready. Exits with 0 if so, else with 1: for probes without a shell.
@@ -81,6 +84,20 @@ pub struct StatArgs {
     /// Print JSON instead of a table.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `top`.
+#[derive(Debug, Args)]
+pub struct TopArgs {
+    /// Which ring.
+    #[command(flatten)]
+    pub ring: RingArgs,
+    /// Seconds between two lines.
+    #[arg(long, value_name = "SECONDS", value_parser = parse_interval, default_value = "1")]
+    pub interval: Duration,
+    /// Lines to print; without it, until a signal ends it.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
 }
 
 /// `doctor`.
@@ -192,6 +209,15 @@ fn parse_mode(text: &str) -> Result<u32, String> {
         return Err(format!("{mode:#o} locks the owner out, who has to read and write: at least 0600"));
     }
     Ok(mode)
+}
+
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "an interval is a number of seconds, as 1 or 0.5")?;
+    // Shorter ones measure the timer, and nobody waits for longer ones.
+    if !(0.1..=3600.0).contains(&seconds) {
+        return Err(format!("{seconds} s is outside the limits of 0.1 s and 3600 s"));
+    }
+    Ok(Duration::from_secs_f64(seconds))
 }
 
 fn parse_loopback(text: &str) -> Result<SocketAddr, String> {

@@ -6,7 +6,7 @@
 //! - [`serve`]: the life of the server, from the ring's creation to its removal.
 //! - [`api`]: what programs in the pod ask for (`get_key`, `allocate`); [`admin`] and [`metrics`]: what the kubelet and
 //!   Prometheus ask for.
-//! - [`stat`], [`doctor`], [`healthcheck`]: tools for people and probes; [`http`] is what they ask a sidecar with.
+//! - [`stat`], [`top`], [`doctor`], [`healthcheck`]: tools for people and probes; [`http`] is what they ask a sidecar with.
 //!
 //! The binary is the product. This library exists so that tests and benchmarks can reach the parts.
 
@@ -21,3 +21,4 @@ pub mod quantity;
 pub mod secret;
 pub mod serve;
 pub mod stat;
+pub mod top;

@@ -5,13 +5,14 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use framebuffer_sidecar::cli::{Cli, Command};
-use framebuffer_sidecar::{doctor, healthcheck, serve, stat};
+use framebuffer_sidecar::{doctor, healthcheck, serve, stat, top};
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         // Reports its own errors: in its log, in the log's format.
         Command::Serve(args) => return serve::main(args),
         Command::Stat(args) => stat::main(&args),
+        Command::Top(args) => top::main(&args),
         Command::Doctor(args) => doctor::main(&args),
         Command::Healthcheck(args) => healthcheck::main(&args),
     };

@@ -5,6 +5,8 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 use common::{Sidecar, files, request, run};
 use framebuffer::{FrameBufferClient, Key};
@@ -174,6 +176,39 @@ fn stat_shows_a_ring_by_its_key_or_by_its_sidecar() {
         let output = run(&[&["stat", "--dir", path], &source[..]].concat());
         let table = String::from_utf8(output.stdout).unwrap();
         assert!(table.contains("1Mi (1048576 bytes)") && table.contains("1 frames, 500"), "{table}");
+    }
+}
+
+#[test]
+fn top_shows_what_moves_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    let _sidecar = Sidecar::start(dir.path(), &["--size", "1Mi", "--key", "watched"]);
+    let ring = open(dir.path(), "watched");
+    let stop = AtomicBool::new(false);
+    let output = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Relaxed) {
+                ring.publish(&[7; 500]).unwrap();
+            }
+        });
+        let output = run(&["top", "--dir", path, "--key", "watched", "--interval", "0.1", "--count", "2"]);
+        stop.store(true, Relaxed);
+        output
+    });
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let [heading, first, second] = text.lines().collect::<Vec<_>>()[..] else { panic!("{text}") };
+    assert!(heading.contains("written/s"), "{heading}");
+    for line in [first, second] {
+        let written: u64 = line.split_whitespace().next().unwrap().parse().unwrap();
+        assert!(written > 0 && line.ends_with(" 2 of 256"), "{line}");
+    }
+    drop(ring);
+    for (interval, limit) in [("0.01", "0.1 s"), ("1e9", "3600 s"), ("NaN", "0.1 s"), ("x", "number of seconds")] {
+        let output = run(&["top", "--interval", interval]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(String::from_utf8_lossy(&output.stderr).contains(limit), "{output:?}");
     }
 }
 

@@ -3,6 +3,7 @@
 //! - [`mod@test`]: everything that is checked, in parts; what a part needs is installed by [`setup`].
 //! - [`demo`]: a video through a ring, as three processes.
 //! - [`mod@bench`]: FrameBuffer beside other ways to move frames.
+//! - [`install_c`]: the C library, for programs in C and C++.
 //! - [`image`]: container images with one static program each, by [`buildah`].
 //! - [`cluster`]: a real one-node Kubernetes to test on.
 //! - [`workspace`]: where the repository is and how cargo is called in it.
@@ -16,6 +17,7 @@ mod buildah;
 mod cluster;
 mod demo;
 mod image;
+mod install_c;
 mod setup;
 mod test;
 mod workspace;
@@ -27,6 +29,7 @@ enum Command {
     Test(test::Args),
     Demo(demo::Args),
     Bench(bench::Args),
+    InstallC(install_c::Args),
     Image(image::Args),
     Cluster(cluster::Args),
     #[command(name = demo::child::SUBCOMMAND, hide = true)]
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::InstallC(args) => install_c::run(&args),
         Command::Image(args) => image::run(&args),
         Command::Cluster(args) => cluster::run(&args),
         Command::Child(args) => demo::child::run(&args),

@@ -6,6 +6,7 @@
 
 use super::Part;
 
+mod c;
 mod cluster;
 mod fuzz;
 mod instructions;
@@ -22,6 +23,7 @@ pub(super) const ALL: &[Part] = &[
     tests::UNIT,
     tests::LOOM,
     tests::PROCESSES,
+    c::C,
     tests::BENCH,
     python::PYTHON,
     sanitizers::SANITIZERS,

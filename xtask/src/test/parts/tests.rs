@@ -43,17 +43,22 @@ fn loom(workspace: &Workspace, _: &Setup) -> Result<Counts> {
 }
 
 fn processes(workspace: &Workspace, setup: &Setup) -> Result<Counts> {
-    let mut build = workspace.cargo(["build", "--profile=fast", "--workspace", "--bins"]);
-    let built = run(build.args(["--exclude=xtask", "--exclude=framebuffer-bench"]))?;
+    let built = build_programs(workspace)?;
     if built.failed > 0 {
         return Ok(built);
     }
     let mut command = workspace.cargo(["test", "--profile=fast", "--workspace", "--test=*", "--no-fail-fast"]);
-    // The tests that need a cluster, or peers.
-    command.args(["--exclude=framebuffer-e2e", "--exclude=framebuffer-bench"]);
+    // The tests that need a cluster, peers, or an installed library.
+    command.args(["--exclude=framebuffer-e2e", "--exclude=framebuffer-bench", "--exclude=framebuffer-c"]);
     command.env("FRAMEBUFFER_SIDECAR", workspace.fast_binary("framebuffer-sidecar"));
     command.env("FRAMEBUFFER_CLIP", setup.clip());
     run(&mut command)
+}
+
+/// Builds all programs, as one part after the other may need them: with the same features, so that it is done once.
+pub(super) fn build_programs(workspace: &Workspace) -> Result<Counts> {
+    let mut build = workspace.cargo(["build", "--profile=fast", "--workspace", "--bins"]);
+    run(build.args(["--exclude=xtask", "--exclude=framebuffer-bench"]))
 }
 
 fn bench(workspace: &Workspace, _: &Setup) -> Result<Counts> {

@@ -1,0 +1,246 @@
+//! [`Status`] and the message that goes with it.
+//!
+//! The message is kept for each thread rather than returned through a parameter: a caller who looks only at the code, which
+//! is most of them where a slow reader meets timeouts, neither passes anything nor frees anything.
+
+use std::cell::RefCell;
+use std::error::Error as StdError;
+use std::ffi::{CString, c_char};
+use std::str::Utf8Error;
+
+use framebuffer::{ConnectError, Error, FrameBufferTimeout, InvalidKey, SegmentError};
+use thiserror::Error;
+
+/// What came of a call. The numbers are part of the ABI: new ones may be added, none changes.
+#[repr(i32)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// Done.
+    Ok = 0,
+    /// The frame is not, or no longer, what was promised: overwritten meanwhile, not written yet, or of another size or
+    /// checksum. Expected in normal operation when a reader is slow: drop the frame and go on.
+    Timeout = 1,
+    /// NULL, or a text, key, URL or size that cannot be one.
+    InvalidArgument = 2,
+    /// A frame larger than the ring.
+    LargerThanRing = 3,
+    /// Views, loans and operations under way hold so much of the ring that nowhere in it is room.
+    Exhausted = 4,
+    /// An offset that was never allocated.
+    NeverAllocated = 5,
+    /// More data than was allocated for the frame.
+    TooLarge = 6,
+    /// The frame is already written, or somebody is writing it: a frame is written once.
+    AlreadyWritten = 7,
+    /// The buffer is too small for the frame or the text.
+    BufferTooSmall = 8,
+    /// A loan from before a fork, in the child: it belongs to the parent.
+    Forked = 9,
+    /// There is no ring with this key in this folder.
+    NotFound = 10,
+    /// Another live server owns the ring with this key.
+    AlreadyOwned = 11,
+    /// Not enough memory for a ring of this size.
+    NoMemory = 12,
+    /// All participant slots of the ring are taken.
+    ParticipantsFull = 13,
+    /// The file is not a segment, is damaged, or has another layout version than this library.
+    NotASegment = 14,
+    /// The ring that was to be adopted has another size.
+    SizeDiffers = 15,
+    /// No sidecar answered in time, or what answered is none.
+    NoSidecar = 16,
+    /// The operating system refused something: the message says what.
+    System = 17,
+    /// The ring's control block was overwritten by somebody who does not keep the protocol.
+    Corrupt = 18,
+    /// The program has closed a file descriptor of this library. The next call joins the ring anew.
+    Unseated = 19,
+    /// A bug in this library. What the call was about is released, other handles may be used on.
+    Internal = 20,
+}
+
+/// Why a call failed.
+#[derive(Debug, Error)]
+pub(crate) enum Failure {
+    #[error("{name} is NULL")]
+    Null { name: &'static str },
+    #[error("{name} is not UTF-8")]
+    NotUtf8 { name: &'static str, source: Utf8Error },
+    #[error("a size of {size} bytes is beyond the limit of {limit} bytes")]
+    Size { size: usize, limit: usize },
+    #[error("the text is not the description of a frame")]
+    NotAFrame { source: serde_json::Error },
+    #[error("the buffer has {len} bytes, {needed} are needed")]
+    BufferTooSmall { len: u64, needed: u64 },
+    #[error(transparent)]
+    Frame(#[from] Error),
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("a bug in FrameBuffer: it panicked, what it said is in standard error")]
+    Panic,
+}
+
+impl From<FrameBufferTimeout> for Failure {
+    fn from(timeout: FrameBufferTimeout) -> Self {
+        Self::Frame(timeout.into())
+    }
+}
+
+impl From<InvalidKey> for Failure {
+    fn from(key: InvalidKey) -> Self {
+        Self::Segment(key.into())
+    }
+}
+
+impl Failure {
+    fn status(&self) -> Status {
+        match self {
+            Self::Null { .. } | Self::NotUtf8 { .. } | Self::Size { .. } | Self::NotAFrame { .. } => {
+                Status::InvalidArgument
+            }
+            Self::BufferTooSmall { .. } => Status::BufferTooSmall,
+            Self::Frame(error) => of_frame(error),
+            Self::Segment(error) => of_segment(error),
+            Self::Connect(ConnectError::Url { .. }) => Status::InvalidArgument,
+            Self::Connect(ConnectError::Segment { source, .. }) => of_segment(source),
+            // It does not answer, or not as one.
+            Self::Connect(_) => Status::NoSidecar,
+            Self::Panic => Status::Internal,
+        }
+    }
+}
+
+fn of_frame(error: &Error) -> Status {
+    match error {
+        Error::Timeout(_) => Status::Timeout,
+        Error::LargerThanRing { .. } => Status::LargerThanRing,
+        Error::Exhausted { .. } => Status::Exhausted,
+        Error::NeverAllocated { .. } => Status::NeverAllocated,
+        Error::TooLarge { .. } => Status::TooLarge,
+        Error::AlreadyWritten { .. } => Status::AlreadyWritten,
+        Error::BufferLength { .. } => Status::BufferTooSmall,
+        Error::Forked => Status::Forked,
+        Error::Corrupt { .. } => Status::Corrupt,
+        Error::Unseated => Status::Unseated,
+        Error::Join(error) => of_segment(error),
+        // `Stopped`, which no handle here ever is, and what may be added.
+        _ => Status::Internal,
+    }
+}
+
+fn of_segment(error: &SegmentError) -> Status {
+    match error {
+        SegmentError::Key(_) | SegmentError::ZeroSize | SegmentError::SizeLimit { .. } => Status::InvalidArgument,
+        SegmentError::NoMemory { .. } => Status::NoMemory,
+        SegmentError::AlreadyOwned => Status::AlreadyOwned,
+        SegmentError::NotFound { .. } => Status::NotFound,
+        SegmentError::TooShort { .. }
+        | SegmentError::Magic { .. }
+        | SegmentError::Version { .. }
+        | SegmentError::Damaged { .. } => Status::NotASegment,
+        SegmentError::SizeDiffers { .. } => Status::SizeDiffers,
+        SegmentError::ParticipantsFull { .. } => Status::ParticipantsFull,
+        SegmentError::Io { .. } => Status::System,
+        _ => Status::Internal,
+    }
+}
+
+thread_local! {
+    static MESSAGE: RefCell<CString> = RefCell::default();
+}
+
+/// Keeps a failure's message for this thread, and returns its code.
+#[cold]
+pub(crate) fn remember(failure: &Failure) -> Status {
+    let first: &dyn StdError = failure;
+    let causes = std::iter::successors(Some(first), |&error| error.source());
+    let text = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ").replace('\0', "?");
+    let text = CString::new(text).unwrap_or_default();
+    // A thread that is ending has no message any more.
+    let _ = MESSAGE.try_with(|message| message.replace(text));
+    failure.status()
+}
+
+/// What went wrong in the last call of this thread that returned another status than FRAMEBUFFER_STATUS_OK, with the
+/// offending value and the limit; "" if there was none. Never contains a key.
+///
+/// The text belongs to the library and is valid until the next call of this thread that fails, or its end. Never NULL.
+#[unsafe(no_mangle)]
+pub extern "C" fn framebuffer_error_message() -> *const c_char {
+    MESSAGE.try_with(|message| message.borrow().as_ptr()).unwrap_or(c"".as_ptr())
+}
+
+/// A status in a word, for logs and metrics: "timeout", "larger_than_ring"; "unknown" for a number that is none.
+///
+/// The text is valid for ever. Never NULL.
+#[unsafe(no_mangle)]
+pub extern "C" fn framebuffer_status_name(status: i32) -> *const c_char {
+    let names = [
+        c"ok",
+        c"timeout",
+        c"invalid_argument",
+        c"larger_than_ring",
+        c"exhausted",
+        c"never_allocated",
+        c"too_large",
+        c"already_written",
+        c"buffer_too_small",
+        c"forked",
+        c"not_found",
+        c"already_owned",
+        c"no_memory",
+        c"participants_full",
+        c"not_a_segment",
+        c"size_differs",
+        c"no_sidecar",
+        c"system",
+        c"corrupt",
+        c"unseated",
+        c"internal",
+    ];
+    let name = usize::try_from(status).ok().and_then(|status| names.get(status));
+    name.map_or(c"unknown", |name| *name).as_ptr()
+}
+
+/// What a text of this library says, for tests.
+#[cfg(test)]
+pub(crate) fn message(text: *const c_char) -> String {
+    // SAFETY: texts of this library end with a zero byte and live until the next failure.
+    unsafe { std::ffi::CStr::from_ptr(text) }.to_str().expect("UTF-8").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_names_the_value_the_limit_and_the_cause() {
+        let failure = Failure::from(Error::LargerThanRing { size: 7, limit: 5 });
+        assert_eq!(remember(&failure), Status::LargerThanRing);
+        assert!(message(framebuffer_error_message()).contains("7 bytes"));
+        assert!(message(framebuffer_error_message()).contains("at most 5 bytes"));
+        let joining = Failure::from(Error::Join(SegmentError::ParticipantsFull { limit: 250 }));
+        assert_eq!(remember(&joining), Status::ParticipantsFull);
+        assert!(message(framebuffer_error_message()).starts_with("failed to join the ring: all 250"));
+    }
+
+    #[test]
+    fn every_thread_has_its_own_message() {
+        remember(&Failure::Null { name: "frame" });
+        let other = std::thread::spawn(|| message(framebuffer_error_message())).join().unwrap();
+        assert_eq!(other, "");
+        assert_eq!(message(framebuffer_error_message()), "frame is NULL");
+    }
+
+    #[test]
+    fn the_last_status_has_a_name_and_those_beyond_have_none() {
+        assert_eq!(message(framebuffer_status_name(Status::Internal as i32)), "internal");
+        assert_eq!(message(framebuffer_status_name(Status::NoSidecar as i32)), "no_sidecar");
+        for none in [-1, Status::Internal as i32 + 1, i32::MIN, i32::MAX] {
+            assert_eq!(message(framebuffer_status_name(none)), "unknown");
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! [`Stats`]: what a ring says about itself.
+
+use std::time::UNIX_EPOCH;
+
+use crate::call::buffer;
+use crate::error::Failure;
+
+/// A snapshot of a ring. The figures are read one after the other while the ring is in use, so they are each right but not of
+/// one instant. The counters are summed over all participants, past and present, since the ring was created.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct Stats {
+    /// Payload that the ring keeps, in bytes, and the size of the largest frame.
+    pub size: u64,
+    /// Bytes of the data ring: `size` and room for headers.
+    pub capacity: u64,
+    /// Stream position up to which the ring has been allocated, in bytes.
+    pub head: u64,
+    /// How many times the ring has been filled.
+    pub laps: u64,
+    /// Participants now: each client or server that has the ring open is at least one.
+    pub participants: u64,
+    /// How many participants there can be.
+    pub max_participants: u64,
+    /// Ranges held now by views, loans and operations under way.
+    pub pins: u64,
+    /// Bytes of the ring that are in huge pages.
+    pub huge_pages: u64,
+    /// When the segment was created, in nanoseconds since 1970.
+    pub created_ns: u64,
+    /// Frames allocated, whether written or not.
+    pub allocations: u64,
+    /// Bytes allocated for them, without headers.
+    pub allocated_bytes: u64,
+    /// Times that an allocation went past a range that somebody held.
+    pub hops: u64,
+    /// Allocations given up because the whole ring was held.
+    pub exhausted: u64,
+    /// Frames committed.
+    pub frames_written: u64,
+    /// Bytes committed.
+    pub bytes_written: u64,
+    /// Frames copied out.
+    pub frames_read: u64,
+    /// Bytes copied out.
+    pub bytes_read: u64,
+    /// Frames viewed in place.
+    pub views: u64,
+    /// Timeouts because the frame was overwritten.
+    pub timeouts_overwritten: u64,
+    /// Timeouts because the frame was not written.
+    pub timeouts_not_written: u64,
+    /// Timeouts because the frame has another size or checksum.
+    pub timeouts_mismatch: u64,
+    /// Dead participants whose slots were cleared.
+    pub reaped: u64,
+}
+
+impl From<&framebuffer::Stats> for Stats {
+    fn from(stats: &framebuffer::Stats) -> Self {
+        // Without `..`: a new figure does not compile before it has a member here, at the end.
+        let framebuffer::Stats {
+            size,
+            capacity,
+            head,
+            laps,
+            participants,
+            max_participants,
+            pins,
+            huge_pages,
+            created,
+            counters,
+        } = *stats;
+        let framebuffer::Counters {
+            allocations,
+            allocated_bytes,
+            hops,
+            exhausted,
+            frames_written,
+            bytes_written,
+            frames_read,
+            bytes_read,
+            views,
+            timeouts_overwritten,
+            timeouts_not_written,
+            timeouts_mismatch,
+            reaped,
+        } = counters;
+        Self {
+            size,
+            capacity,
+            head,
+            laps,
+            participants: participants as u64,
+            max_participants: max_participants as u64,
+            pins: pins as u64,
+            huge_pages,
+            created_ns: created.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64,
+            allocations,
+            allocated_bytes,
+            hops,
+            exhausted,
+            frames_written,
+            bytes_written,
+            frames_read,
+            bytes_read,
+            views,
+            timeouts_overwritten,
+            timeouts_not_written,
+            timeouts_mismatch,
+            reaped,
+        }
+    }
+}
+
+/// Writes as much of the figures as the caller's struct has, and zeros beyond.
+///
+/// # Safety
+///
+/// `to` is NULL or valid for writes of `size` bytes.
+pub(crate) unsafe fn put_stats(stats: &framebuffer::Stats, to: *mut Stats, size: usize) -> Result<(), Failure> {
+    if to.is_null() {
+        return Err(Failure::Null { name: "stats" });
+    }
+    // SAFETY: the caller vouches for it.
+    let to = unsafe { buffer(to.cast(), size) }?;
+    let stats = Stats::from(stats);
+    // SAFETY: a struct of numbers of 8 bytes has no padding.
+    let from = unsafe { std::slice::from_raw_parts((&raw const stats).cast::<u8>(), size_of::<Stats>()) };
+    let common = to.len().min(from.len());
+    let (known, beyond) = to.split_at_mut(common);
+    known.copy_from_slice(&from[..common]);
+    beyond.fill(0);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stats() -> framebuffer::Stats {
+        let server = framebuffer::FrameBufferServer::options(1 << 16).start().expect("a ring");
+        server.stats().expect("stats")
+    }
+
+    #[test]
+    fn a_caller_with_an_older_header_gets_the_members_that_it_knows_and_no_byte_more() {
+        let mut words = [7_u64; 3];
+        // SAFETY: two words are less than there are.
+        unsafe { put_stats(&stats(), words.as_mut_ptr().cast(), 16) }.unwrap();
+        assert_eq!(words[0], 1 << 16);
+        assert_eq!(words[2], 7);
+    }
+
+    #[test]
+    fn members_of_a_newer_header_are_zero() {
+        let mut words = [7_u64; size_of::<Stats>() / 8 + 2];
+        // SAFETY: the size is that of the array.
+        unsafe { put_stats(&stats(), words.as_mut_ptr().cast(), size_of_val(&words)) }.unwrap();
+        assert_eq!(words[..2], [1 << 16, stats().capacity]);
+        assert_eq!(words[words.len() - 2..], [0, 0]);
+    }
+}

@@ -1,0 +1,56 @@
+/* What the check programs share: a condition that ends the program if it does not hold, and checks that are run by name. */
+
+#ifndef CHECK_H
+#define CHECK_H
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <framebuffer.h>
+
+#define CHECK(condition)                                                                                     \
+    do {                                                                                                     \
+        if (!(condition)) {                                                                                  \
+            fprintf(stderr, "%s:%d: does not hold: %s\nthe last error: %s\n", __FILE__, __LINE__, #condition, \
+                    framebuffer_error_message());                                                            \
+            exit(EXIT_FAILURE);                                                                              \
+        }                                                                                                    \
+    } while (0)
+
+/* The call returns this status. */
+#define EXPECT(status, call) CHECK((call) == FRAMEBUFFER_STATUS_##status)
+
+/* The call returns this status, and the message has both texts in it. */
+#define EXPECT_MESSAGE(status, call, one, other)                \
+    do {                                                        \
+        EXPECT(status, call);                                   \
+        CHECK(strstr(framebuffer_error_message(), one) != NULL);   \
+        CHECK(strstr(framebuffer_error_message(), other) != NULL); \
+    } while (0)
+
+typedef struct check {
+    const char *name;
+    void (*run)(void);
+} check;
+
+/* Runs the checks that are named, all without a name; `--list` lists them. */
+static inline int run_checks(const check *checks, size_t count, int argc, char **argv) {
+    size_t ran = 0;
+    for (size_t i = 0; i < count; i++) {
+        const bool list = argc == 2 && strcmp(argv[1], "--list") == 0;
+        if (list) {
+            puts(checks[i].name);
+        } else if (argc < 2 || strcmp(argv[1], checks[i].name) == 0) {
+            checks[i].run();
+        } else {
+            continue;
+        }
+        ran++;
+    }
+    return ran > 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+#define RUN_CHECKS(checks, argc, argv) run_checks(checks, sizeof checks / sizeof *checks, argc, argv)
+
+#endif
