@@ -4,13 +4,14 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use crate::checksum::{Checksum, copy_in, copy_out};
+use crate::checksum::Checksum;
 use crate::error::{Error, FrameBufferTimeout, TimeoutReason};
 use crate::frame::Frame;
 use crate::key::Key;
 use crate::loan::Loan;
 use crate::membership::{Hold, Membership};
-use crate::ring::{BEING_WRITTEN, Checksummed};
+use crate::raw::copy_frame;
+use crate::ring::BEING_WRITTEN;
 use crate::segment::error::SegmentError;
 use crate::segment::prefault::Prefault;
 use crate::segment::{Segment, default_dir, stats};
@@ -154,16 +155,8 @@ impl FrameBufferClient {
     /// [`Error::Timeout`] if the ring has moved past the frame already; [`Error::TooLarge`]; [`Error::AlreadyWritten`], also
     /// while another writer is at work or has died at it; [`Error::NeverAllocated`].
     pub fn write(&self, offset: u64, data: &[u8]) -> Result<Checksum, Error> {
-        let membership = self.membership()?;
-        let size = data.len() as u64;
-        membership.with_pin(|ring, hold, _| {
-            ring.begin_write(offset, size, hold.pin()).inspect_err(|error| {
-                if let Error::Timeout(timeout) = error {
-                    ring.count_timeout(hold.slot(), timeout.reason);
-                }
-            })?;
-            Ok(fill(membership, &hold, offset, data).checksum)
-        })
+        // SAFETY: a slice is valid for reads.
+        unsafe { self.write_raw(offset, data.as_ptr(), data.len()) }
     }
 
     /// Allocates a frame, writes `data` into it and returns its description, for the reader.
@@ -172,11 +165,8 @@ impl FrameBufferClient {
     ///
     /// As [`allocate`](Self::allocate).
     pub fn publish(&self, data: &[u8]) -> Result<Frame, Error> {
-        let membership = self.membership()?;
-        membership.with_pin(|ring, hold, locks| {
-            let offset = ring.allocate(data.len() as u64, BEING_WRITTEN, hold.pin(), locks)?;
-            Ok(fill(membership, &hold, offset, data))
-        })
+        // SAFETY: a slice is valid for reads.
+        unsafe { self.publish_raw(data.as_ptr(), data.len()) }
     }
 
     /// Lends a frame of `size` bytes in the ring itself, to be filled in place: [`Loan::commit`] makes it readable without
@@ -227,15 +217,12 @@ impl FrameBufferClient {
     ///
     /// As [`read`](Self::read), and [`Error::BufferLength`].
     pub fn read_into(&self, frame: &Frame, buffer: &mut [u8]) -> Result<(), Error> {
-        let membership = self.membership()?;
+        self.membership()?;
         if buffer.len() as u64 != frame.size {
             return Err(Error::BufferLength { len: buffer.len() as u64, size: frame.size });
         }
-        membership.with_pin(|ring, hold, _| {
-            let stands_for = ring.begin_read(frame, hold.pin())?;
-            // SAFETY: the buffer's length is the frame's size.
-            unsafe { copy_frame(membership, &hold, frame, stands_for, buffer.as_mut_ptr()) }
-        })
+        // SAFETY: the buffer's length is the frame's size.
+        unsafe { self.read_raw(frame, buffer.as_mut_ptr()) }
     }
 
     /// A view of a frame in the ring itself, without a copy, in a time that does not depend on its size. The frame is not
@@ -255,44 +242,14 @@ impl FrameBufferClient {
         })
     }
 
-    fn membership(&self) -> Result<&Membership, Error> {
+    /// The ring's key: what another process needs to open it. Treat it as a secret.
+    pub fn get_key(&self) -> &str {
+        self.options.key.as_str()
+    }
+
+    pub(crate) fn membership(&self) -> Result<&Membership, Error> {
         self.membership.as_ref().ok_or(Error::Stopped)
     }
-}
-
-/// Copies `data` into the frame at `offset`, whose one writer the caller is by `hold`, and commits it.
-fn fill(membership: &Membership, hold: &Hold<'_>, offset: u64, data: &[u8]) -> Frame {
-    let payload = membership.segment().payload(offset);
-    // SAFETY: at least data.len() bytes are allocated there and nobody else touches them: they are pinned and we are their
-    // one writer (the ring's invariant). `data` is private memory, or a view, which is another range of the ring.
-    let checksum = unsafe { copy_in(data, payload, membership.segment().streaming()) };
-    let frame = Frame { offset, size: data.len() as u64, checksum };
-    membership.ring().commit(&frame, Checksummed::Bytes, nanoseconds_since_1970(), hold.slot());
-    frame
-}
-
-/// Copies the frame that `hold` pins to `to` and compares its checksum, if that `stands_for` its bytes.
-///
-/// # Safety
-///
-/// `to` is valid for writes of `frame.size` bytes.
-unsafe fn copy_frame(
-    membership: &Membership,
-    hold: &Hold<'_>,
-    frame: &Frame,
-    stands_for: Checksummed,
-    to: *mut u8,
-) -> Result<(), Error> {
-    let payload = membership.segment().payload(frame.offset);
-    // SAFETY: the frame is committed and pinned, so nobody writes to its bytes (the ring's invariant), and they are mapped,
-    // since it is not larger than the ring; the caller vouches for `to`.
-    let found = unsafe { copy_out(payload, to, frame.size as usize, membership.segment().streaming()) };
-    if stands_for == Checksummed::Bytes {
-        check(membership, hold, frame, found)?;
-    }
-    membership.ring().count(hold.slot(), Counter::FramesRead, 1);
-    membership.ring().count(hold.slot(), Counter::BytesRead, frame.size);
-    Ok(())
 }
 
 /// Compares a hash of a frame's bytes with what was promised.

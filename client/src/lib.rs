@@ -74,6 +74,8 @@ mod loan;
 mod membership;
 #[cfg(not(loom))]
 mod own_file;
+#[cfg(not(loom))]
+mod raw;
 mod ring;
 #[cfg(not(loom))]
 mod segment;

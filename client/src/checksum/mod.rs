@@ -41,15 +41,15 @@ pub(crate) fn hash(data: &[u8]) -> Checksum {
     Checksum::from_u64(kernel().hash(data))
 }
 
-/// Copies `data` to `to`, in the ring, and returns its checksum, in one pass over memory.
+/// Copies `len` bytes from `from` to `to`, in the ring, and returns the checksum of what arrived, in one pass over memory.
 ///
 /// # Safety
 ///
-/// `to` is valid for writes of `data.len()` bytes, which do not overlap `data`; nobody else touches
-/// them meanwhile.
-pub(crate) unsafe fn copy_in(data: &[u8], to: *mut u8, streaming: Streaming) -> Checksum {
+/// `from` is valid for reads and `to` for writes of `len` bytes, which do not overlap; nobody else touches those at `to`
+/// meanwhile.
+pub(crate) unsafe fn copy_in(from: *const u8, to: *mut u8, len: usize, streaming: Streaming) -> Checksum {
     // SAFETY: the caller vouches for it.
-    Checksum::from_u64(unsafe { kernel().copy(data.as_ptr(), to, data.len(), data.len() >= streaming.write_from) })
+    Checksum::from_u64(unsafe { kernel().copy(from, to, len, len >= streaming.write_from) })
 }
 
 /// Copies `len` bytes from `from`, in the ring, to `to`, and returns the checksum of what arrived, in one pass over memory:

@@ -20,6 +20,9 @@ const GO_FOLDER: &str = "go";
 /// What the modules in `e2e/cluster` ask for.
 const GO_AT_LEAST: (u32, u32) = (1, 26);
 
+/// Fails where virtual environments cannot be made.
+const PYTHON_IS_MET: &str = "import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))";
+
 /// Something that tests need besides cargo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Need {
@@ -37,6 +40,8 @@ pub(crate) enum Need {
     Package { name: &'static str, gives: &'static str },
     /// Builds Kubernetes, etcd and Helm.
     Go,
+    /// Runs the Python package, in a virtual environment.
+    Python,
 }
 
 impl Need {
@@ -50,6 +55,7 @@ impl Need {
             Self::Cxx => "a C++ compiler",
             Self::Package { name, .. } => name,
             Self::Go => "Go 1.26 or newer",
+            Self::Python => "Python 3.11 or newer with venv",
         }
     }
 
@@ -64,6 +70,7 @@ impl Need {
             Self::Package { gives, .. } if gives.starts_with('/') => Path::new(gives).exists(),
             Self::Package { gives, .. } => setup.has_program(gives),
             Self::Go => go(setup).is_some(),
+            Self::Python => succeeds(Command::new("python3").args(["-c", PYTHON_IS_MET])),
         }
     }
 
@@ -86,6 +93,7 @@ impl Need {
             Self::Cxx => setup.install_package("g++"),
             Self::Package { name, .. } => setup.install_package(name),
             Self::Go => get_go(setup),
+            Self::Python => setup.install_package("python3-venv"),
         }
     }
 }

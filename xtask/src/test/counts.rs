@@ -80,7 +80,8 @@ fn count(from: impl Read, to: &mut impl Write) -> io::Result<Option<Counts>> {
         let line = line?;
         to.write_all(&line)?;
         to.write_all(b"\n")?;
-        if let Some(counts) = parse(&String::from_utf8_lossy(&line)) {
+        let line = String::from_utf8_lossy(&line);
+        if let Some(counts) = parse(&line).or_else(|| parse_pytest(&line)) {
             reported = Some(reported.unwrap_or_default() + counts);
         }
     }
@@ -108,6 +109,24 @@ fn parse(line: &str) -> Option<Counts> {
     Some(Counts { passed: number("passed")?, failed: number("failed")?, skipped: number("ignored")? })
 }
 
+/// The counts of pytest's last line: `1 failed, 5 passed, 2 skipped in 0.12s`, between `=` unless it is quiet.
+fn parse_pytest(line: &str) -> Option<Counts> {
+    let (outcomes, time) = line.trim_matches(['=', ' ']).rsplit_once(" in ")?;
+    time.split(' ').next()?.strip_suffix('s')?.parse::<f64>().ok()?;
+    outcomes.split(", ").try_fold(Counts::default(), |counts, outcome| {
+        let (number, word) = outcome.split_once(' ')?;
+        let number: usize = number.parse().ok()?;
+        let found = match word {
+            "passed" | "xfailed" => Counts { passed: number, ..Counts::default() },
+            "failed" | "error" | "errors" | "xpassed" => Counts { failed: number, ..Counts::default() },
+            "skipped" => Counts { skipped: number, ..Counts::default() },
+            "deselected" | "warning" | "warnings" | "rerun" => Counts::default(),
+            _ => return None,
+        };
+        Some(counts + found)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,6 +137,17 @@ mod tests {
         assert_eq!(parse(ok), Some(Counts { passed: 12, failed: 0, skipped: 3 }));
         let failed = "test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 9s";
         assert_eq!(parse(failed), Some(Counts { passed: 1, failed: 2, skipped: 0 }));
+    }
+
+    #[test]
+    fn the_last_line_of_pytest_is_counted() {
+        let counts = |passed, failed, skipped| Some(Counts { passed, failed, skipped });
+        assert_eq!(parse_pytest("178 passed in 11.54s"), counts(178, 0, 0));
+        let line = "=== 1 failed, 5 passed, 2 skipped, 3 warnings, 2 errors in 61.02s (0:01:01) ===";
+        assert_eq!(parse_pytest(line), counts(5, 3, 2));
+        for line in ["5 passed", "5 passed in time", "all passed in 5s", "5 frames in 5s", "Finished in 5.00s", ""] {
+            assert_eq!(parse_pytest(line), None, "{line:?}");
+        }
     }
 
     #[test]

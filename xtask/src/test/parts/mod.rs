@@ -11,6 +11,7 @@ mod cluster;
 mod fuzz;
 mod instructions;
 mod lints;
+mod python;
 mod sanitizers;
 mod tests;
 
@@ -24,6 +25,7 @@ pub(super) const ALL: &[Part] = &[
     tests::PROCESSES,
     c::C,
     tests::BENCH,
+    python::PYTHON,
     sanitizers::SANITIZERS,
     fuzz::FUZZ,
     instructions::INSTRUCTIONS,

@@ -1,0 +1,48 @@
+//! The Rust side of `speed.py`: does an operation as often as a line on standard input says, on the same ring, and answers with
+//! a line of the times that it took, in nanoseconds.
+
+use std::error::Error;
+use std::io::{self, BufRead, Write};
+use std::time::Instant;
+
+use framebuffer::FrameBufferClient;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let key = std::env::var("FRAMEBUFFER_KEY")?;
+    let client = FrameBufferClient::open(&key)?;
+    let mut data = Vec::new();
+    for line in io::stdin().lock().lines() {
+        let line = line?;
+        let mut words = line.split_whitespace();
+        let (Some(operation), Some(size), Some(count)) = (words.next(), words.next(), words.next()) else {
+            return Err("a line is: OPERATION SIZE COUNT".into());
+        };
+        data.resize(size.parse()?, 7);
+        let times = measure(&client, operation, &mut data, count.parse()?)?;
+        let text: Vec<_> = times.iter().map(u64::to_string).collect();
+        writeln!(io::stdout(), "{}", text.join(" "))?;
+    }
+    Ok(())
+}
+
+fn measure(
+    client: &FrameBufferClient,
+    operation: &str,
+    data: &mut [u8],
+    count: usize,
+) -> Result<Vec<u64>, Box<dyn Error>> {
+    let mut times = Vec::with_capacity(count);
+    for _ in 0..count {
+        let frame = if operation == "publish" { None } else { Some(client.publish(data)?) };
+        let start = Instant::now();
+        match (operation, &frame) {
+            ("publish", _) => _ = client.publish(data)?,
+            ("read", Some(frame)) => drop(client.read_frame(frame)?),
+            ("read_into", Some(frame)) => client.read_into(frame, data)?,
+            ("view", Some(frame)) => drop(client.view(frame)?),
+            _ => return Err(format!("unknown operation {operation}").into()),
+        }
+        times.push(start.elapsed().as_nanos() as u64);
+    }
+    Ok(times)
+}

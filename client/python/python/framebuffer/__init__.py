@@ -1,0 +1,34 @@
+"""Frames between processes at memory speed, through a ring in shared memory.
+
+One process owns the ring: a `FrameBufferServer`, in a program of yours or in `framebuffer-sidecar`. Others open it with
+a `FrameBufferClient`, or `connect()` to the sidecar. A writer publishes a frame and sends its description, a `Frame` of
+three numbers, to the reader, by whatever messaging there is; the reader fetches the bytes, as a copy or in place. If
+the ring has moved on meanwhile, it gets a `FrameBufferTimeout`, never wrong bytes.
+"""
+
+from framebuffer._native import Frame, Loan, View, __version__, connect
+from framebuffer.client import FrameBufferClient, read_frame
+from framebuffer.errors import (
+    FrameBufferConnectError,
+    FrameBufferError,
+    FrameBufferExhausted,
+    FrameBufferNotFound,
+    FrameBufferTimeout,
+)
+from framebuffer.server import FrameBufferServer
+
+__all__ = [
+    "Frame",
+    "FrameBufferClient",
+    "FrameBufferConnectError",
+    "FrameBufferError",
+    "FrameBufferExhausted",
+    "FrameBufferNotFound",
+    "FrameBufferServer",
+    "FrameBufferTimeout",
+    "Loan",
+    "View",
+    "__version__",
+    "connect",
+    "read_frame",
+]

@@ -1,0 +1,49 @@
+//! `connect`: opens the ring of a sidecar.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use framebuffer::{Connect, ConnectError, FrameBufferClient};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use crate::client::Client;
+use crate::detached::interruptible;
+use crate::errors;
+
+/// The longest wait, in seconds: adding more to the present time might overflow.
+const FOREVER: f64 = 1e9;
+
+/// Opens the ring of a sidecar, and waits while it starts. Ctrl-C ends the wait.
+///
+/// Args:
+///     url: `http://127.0.0.1:7570`, or `unix:/path/to.sock`. Default: `FRAMEBUFFER_URL`, which the operator sets in the
+///         containers of a pod; without it, `http://127.0.0.1:7570`.
+///     timeout: How long to try, in seconds. Default: 30.
+///     dir: The folder of the ring's file. Default: `FRAMEBUFFER_DIR`, or `/dev/shm`.
+///
+/// Raises:
+///     FrameBufferConnectError: If no sidecar answers in time, or its ring cannot be opened. The message says what to check.
+///     ValueError: If the URL is of no kind known here.
+#[pyfunction]
+#[pyo3(signature = (url = None, *, timeout = None, dir = None))]
+pub(crate) fn connect(
+    py: Python<'_>,
+    url: Option<&str>,
+    timeout: Option<f64>,
+    dir: Option<PathBuf>,
+) -> PyResult<Client> {
+    let mut connect = url.map_or_else(Connect::from_env, Connect::new);
+    if let Some(seconds) = timeout {
+        let wrong = |_| PyValueError::new_err(format!("timeout must be a number of seconds from 0 on, not {seconds}"));
+        // Not by `min`, which passes over what is not a number.
+        let seconds = if seconds > FOREVER { FOREVER } else { seconds };
+        let timeout = Duration::try_from_secs_f64(seconds).map_err(wrong)?;
+        connect = connect.deadline(timeout);
+    }
+    if let Some(dir) = &dir {
+        connect = connect.dir(dir);
+    }
+    let connected: Result<FrameBufferClient, ConnectError> = interruptible(py, || connect.connect())?;
+    connected.map_err(errors::of_connect).and_then(|client| Client::of(client, dir))
+}

@@ -1,0 +1,69 @@
+//! Errors of the crate as the exceptions of `framebuffer.errors`: wrong arguments are a `ValueError`, all else derives from
+//! `FrameBufferError`.
+
+use std::error::Error as StdError;
+
+use framebuffer::{ConnectError, Error, SegmentError};
+use pyo3::PyErr;
+use pyo3::exceptions::PyValueError;
+
+mod python {
+    use pyo3::import_exception;
+
+    import_exception!(framebuffer.errors, FrameBufferError);
+    import_exception!(framebuffer.errors, FrameBufferConnectError);
+    import_exception!(framebuffer.errors, FrameBufferExhausted);
+    import_exception!(framebuffer.errors, FrameBufferNotFound);
+    import_exception!(framebuffer.errors, FrameBufferTimeout);
+}
+
+/// An error of frames.
+pub(crate) fn of_frame(error: Error) -> PyErr {
+    match error {
+        Error::Timeout(timeout) => {
+            python::FrameBufferTimeout::new_err((timeout.to_string(), timeout.offset, timeout.reason.label()))
+        }
+        Error::LargerThanRing { .. }
+        | Error::NeverAllocated { .. }
+        | Error::TooLarge { .. }
+        | Error::BufferLength { .. } => PyValueError::new_err(chain(&error)),
+        Error::Exhausted { .. } => python::FrameBufferExhausted::new_err(chain(&error)),
+        Error::Join(error) => of_segment(error),
+        other => python::FrameBufferError::new_err(chain(&other)),
+    }
+}
+
+/// An error of segments.
+pub(crate) fn of_segment(error: SegmentError) -> PyErr {
+    match error {
+        SegmentError::Key(_) | SegmentError::ZeroSize | SegmentError::SizeLimit { .. } => {
+            PyValueError::new_err(chain(&error))
+        }
+        SegmentError::NotFound { .. } => python::FrameBufferNotFound::new_err(chain(&error)),
+        other => python::FrameBufferError::new_err(chain(&other)),
+    }
+}
+
+/// An error of asking a sidecar.
+pub(crate) fn of_connect(error: ConnectError) -> PyErr {
+    match error {
+        ConnectError::Url { .. } => PyValueError::new_err(chain(&error)),
+        other => python::FrameBufferConnectError::new_err(chain(&other)),
+    }
+}
+
+/// Any other error.
+pub(crate) fn other(message: impl Into<String>) -> PyErr {
+    python::FrameBufferError::new_err(message.into())
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.extend([": ", &error.to_string()]);
+        cause = error.source();
+    }
+    text
+}

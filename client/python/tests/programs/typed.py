@@ -1,0 +1,40 @@
+"""What type checkers see of the package. mypy reads this; `ignore` marks what it must refuse."""
+
+from typing import assert_type
+
+import numpy
+
+from framebuffer import Frame, FrameBufferClient, FrameBufferServer, FrameBufferTimeout, Loan, View, connect, read_frame
+
+
+def typed(server: FrameBufferServer, client: FrameBufferClient) -> None:
+    """Uses everything once."""
+    frame = client.publish(numpy.zeros((2, 2)))
+    assert_type(frame, Frame)
+    assert_type(client.read(frame), bytes)
+    assert_type(client.read(frame.to_dict()), bytes)
+    assert_type(client.read(frame.offset, str(frame.size), frame.checksum.hex()), bytes)
+    assert_type(client.write(server.allocate(4), bytearray(4)), bytes)
+    with client.view(frame) as view, client.loan(4) as loan:
+        assert_type(view, View)
+        assert_type(loan, Loan)
+        assert_type(memoryview(view)[0], int)
+        client.read_into(frame, numpy.zeros(4))
+        memoryview(loan)[:] = bytes(4)
+        assert_type(loan.commit(), Frame)
+    assert_type(client.stats()["counters"]["views"], int)
+    assert_type(frame.to_dict()["checksum"], str)
+    assert_type(read_frame({"key": server.get_key(), **frame.to_dict()}), bytes)
+    assert_type(FrameBufferTimeout("late").reason, str | None)
+    with connect("http://127.0.0.1:7570", timeout=1) as other, FrameBufferServer("key", 5), FrameBufferServer(5):
+        assert_type(other, FrameBufferClient)
+
+
+def refused(client: FrameBufferClient, frame: Frame) -> None:
+    """What is an error at run time is one for the checker."""
+    client.publish("text")  # type: ignore[arg-type]
+    client.read(64, 1)  # type: ignore[call-overload]
+    client.read(5.0, 1, bytes(8))  # type: ignore[call-overload]
+    FrameBufferServer()  # type: ignore[call-overload]
+    frame.offset = 5  # type: ignore[misc]
+    frame.to_dict()["key"]  # type: ignore[typeddict-item]

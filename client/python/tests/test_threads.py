@@ -1,0 +1,186 @@
+"""Many threads on one client, and others that run while bytes move."""
+
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy
+import pytest
+
+from framebuffer import FrameBufferClient, FrameBufferServer, FrameBufferTimeout, read_frame
+
+LARGE = 64 << 20
+
+
+@pytest.fixture(scope="module")
+def large():
+    """A client of a ring for large frames, whose memory was touched before."""
+    with FrameBufferServer(2 * LARGE) as server, FrameBufferClient(server.get_key()) as client:
+        for _ in range(3):
+            client.publish(bytes(LARGE))
+        yield client
+
+
+@pytest.fixture
+def quick_turns():
+    """Threads that compute take turns after 0.1 ms instead of 5 ms, which is as long as an operation here takes."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(0.0001)
+    yield
+    sys.setswitchinterval(before)
+
+
+def longest_pause_while(work):
+    """How long a thread that counts had to pause at most while `work` ran, and how long that took, in seconds."""
+    stop, ready, pauses = threading.Event(), threading.Event(), []
+
+    def count():
+        last = time.perf_counter()
+        while not stop.is_set():
+            now = time.perf_counter()
+            pauses.append((now - last, now))
+            last = now
+            ready.set()
+
+    thread = threading.Thread(target=count)
+    thread.start()
+    ready.wait()
+    started = time.perf_counter()
+    work()
+    ended = time.perf_counter()
+    # A pause that lasts until now is not over before the thread has counted once more.
+    ready.clear()
+    ready.wait()
+    stop.set()
+    thread.join()
+    return max((pause for pause, at in pauses if at > started), default=ended - started), ended - started
+
+
+def prepared(client, operation):
+    """An operation on a large frame, ready to be called."""
+    data = bytearray(LARGE)
+    if operation == "publish":
+        return lambda: client.publish(data)
+    if operation == "write":
+        offset = client.allocate(LARGE)
+        return lambda: client.write(offset, data)
+    if operation == "commit":
+        return client.loan(LARGE).commit
+    frame = client.publish(data)
+    if operation == "read":
+        return lambda: client.read(frame)
+    if operation == "read_into":
+        return lambda: client.read_into(frame, data)
+    return client.view(frame).verify
+
+
+@pytest.mark.parametrize("operation", ["publish", "write", "read", "read_into", "verify", "commit"])
+def test_another_thread_goes_on_while_bytes_move(large, operation, quick_turns):
+    for _ in range(20):
+        pause, took = longest_pause_while(prepared(large, operation))
+        # Who holds the interpreter all along makes the other pause all along. A busy machine does so, too, at times.
+        if pause < took / 2:
+            return
+    pytest.fail(f"the other thread had to pause for {pause} of {took} s")
+
+
+def test_one_client_serves_many_threads(server, client):
+    def work(number):
+        data = bytes([number]) * (1000 + 20_000 * (number % 3))
+        seen = 0
+        for _ in range(100):
+            frame = client.publish(data)
+            try:
+                assert client.read(frame) == data
+                assert read_frame({"key": server.get_key(), **frame.to_dict()}) == data
+                with client.view(frame) as view:
+                    assert bytes(view) == data
+                seen += 1
+            except FrameBufferTimeout:
+                pass
+        return seen
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(work, range(8))) > 0
+    assert client.stats()["pins"] == 0
+
+
+def test_start_and_stop_in_many_threads_leave_one_client(server):
+    client = FrameBufferClient(server.get_key())
+    before = server.stats()["participants"]
+
+    def work(_):
+        for _ in range(50):
+            client.start()
+            client.stop()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+    client.start()
+    assert server.stats()["participants"] == before + 1
+    client.stop()
+    assert server.stats()["participants"] == before
+
+
+def test_a_source_is_held_in_place_while_it_is_copied(large):
+    client = large
+    data = bytearray(LARGE)
+    refused = 0
+    stop = threading.Event()
+
+    def grow():
+        nonlocal refused
+        while not stop.is_set():
+            try:
+                data.append(0)
+                data.pop()
+            except BufferError:
+                refused += 1
+
+    thread = threading.Thread(target=grow)
+    thread.start()
+    deadline = time.monotonic() + 30
+    while not refused and time.monotonic() < deadline:
+        client.publish(data)
+    stop.set()
+    thread.join()
+    assert refused > 0
+    data.append(0)
+
+
+def test_a_frame_is_what_was_copied_whoever_writes_to_the_source_meanwhile(large):
+    client = large
+    data = numpy.zeros(LARGE, dtype=numpy.uint8)
+    stop = threading.Event()
+
+    def scribble():
+        number = 0
+        while not stop.is_set():
+            number += 1
+            data[:] = number % 256
+
+    thread = threading.Thread(target=scribble)
+    thread.start()
+    try:
+        for _ in range(10):
+            with client.view(client.publish(data)) as view:
+                view.verify()
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_a_view_that_is_released_while_it_is_verified_ends_afterwards(large):
+    client = large
+    frame = client.publish(bytes(LARGE))
+    with ThreadPoolExecutor(1) as pool:
+        for _ in range(5):
+            view = client.view(frame)
+            verified = pool.submit(view.verify)
+            view.release()
+            try:
+                verified.result()
+            except ValueError as error:
+                assert "released" in str(error)
+    assert client.stats()["pins"] == 0
