@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::OnceLock;
 
+use framebuffer_operator::carrier::Carrier;
 use futures::FutureExt as _;
 use kube::Client;
 use tokio::sync::RwLock;
@@ -13,6 +14,7 @@ use tokio::sync::RwLock;
 use crate::load::beside;
 use crate::program::{helm, kubectl};
 use crate::space::Space;
+use crate::webhook::trusted_authority;
 
 /// The operator's namespace.
 pub const SYSTEM: &str = "framebuffer-system";
@@ -24,22 +26,42 @@ pub const OPERATOR: &str = "framebuffer-operator";
 /// Tests that change the operator or the cluster hold it alone, others together.
 static GATE: RwLock<()> = RwLock::const_new(());
 
+/// The carrier that all tests of this program have, as a value of the chart. A switch takes as long as many tests.
+static CARRIER: OnceLock<&str> = OnceLock::new();
+
 /// Runs a test in a namespace of its own, together with others.
 pub fn in_namespace(test: impl AsyncFnOnce(&Space)) {
-    run(&[], false, test);
+    run("auto", &[], false, test);
 }
 
 /// Runs a test in a namespace that enforces the restricted Pod Security Standard.
 pub fn in_restricted_namespace(test: impl AsyncFnOnce(&Space)) {
-    run(&[("pod-security.kubernetes.io/enforce", "restricted")], false, test);
+    run("auto", &[("pod-security.kubernetes.io/enforce", "restricted")], false, test);
 }
 
 /// Runs a test in a namespace of its own while no other test runs: it disturbs them.
 pub fn alone(test: impl AsyncFnOnce(&Space)) {
-    run(&[], true, test);
+    run("auto", &[], true, test);
 }
 
-fn run(labels: &[(&str, &str)], alone: bool, test: impl AsyncFnOnce(&Space)) {
+/// The same with the webhook as the carrier, wherever the tests run.
+pub mod with_webhook {
+    use super::{Space, run};
+
+    /// Runs a test in a namespace of its own, together with others.
+    pub fn in_namespace(test: impl AsyncFnOnce(&Space)) {
+        run("webhook", &[], false, test);
+    }
+
+    /// Runs a test in a namespace of its own while no other test runs: it disturbs them.
+    pub fn alone(test: impl AsyncFnOnce(&Space)) {
+        run("webhook", &[], true, test);
+    }
+}
+
+fn run(carrier: &'static str, labels: &[(&str, &str)], alone: bool, test: impl AsyncFnOnce(&Space)) {
+    let chosen = *CARRIER.get_or_init(|| carrier);
+    assert_eq!(chosen, carrier, "tests of one program have one carrier");
     install_once();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     runtime.expect("a runtime can be started").block_on(async {
@@ -73,10 +95,15 @@ fn install_once() {
     });
 }
 
-/// Runs a test that installs the operator in another way, and installs it as usual again, whatever happens.
-pub async fn restoring(test: Pin<Box<dyn Future<Output = ()> + '_>>) {
+/// Runs a test that installs the operator in another way, and installs it as usual again, whatever happens. The next test
+/// finds nothing of the other way: the certificates are the operator's own again, and trusted.
+pub async fn restoring(space: &Space, test: Pin<Box<dyn Future<Output = ()> + '_>>) {
     let result = AssertUnwindSafe(test).catch_unwind().await;
     beside(|| install(&[])).await;
+    // Ready replicas serve what was trusted when they started; the leader that comes after them may make something else.
+    if carrier() == Carrier::Webhook {
+        trusted_authority(space).await;
+    }
     if let Err(panic) = result {
         resume_unwind(panic);
     }
@@ -88,9 +115,39 @@ pub fn install(more: &[&str]) {
     let mut arguments = vec!["upgrade", "--install", RELEASE, &chart, "--namespace", SYSTEM, "--create-namespace"];
     let registry = format!("image.registry={}", registry());
     let tag = format!("image.tag={}", tag());
-    arguments.extend(["--set", &registry, "--set", &tag, "--reset-values", "--wait", "--timeout", "3m"]);
+    let carrier = format!("injection.carrier={}", CARRIER.get().expect("a test has chosen it"));
+    arguments.extend([
+        "--set",
+        &carrier,
+        "--set",
+        &registry,
+        "--set",
+        &tag,
+        "--reset-values",
+        "--wait",
+        "--timeout",
+        "3m",
+    ]);
     arguments.extend(more);
     helm(&arguments);
+}
+
+/// Who carries as the chart is installed for this program's tests.
+pub fn carrier() -> Carrier {
+    match CARRIER.get().copied() {
+        Some("auto") if serves_policies() => Carrier::Policy,
+        _ => Carrier::Webhook,
+    }
+}
+
+/// Whether this cluster's API server can inject by itself.
+pub fn serves_policies() -> bool {
+    static SERVED: OnceLock<bool> = OnceLock::new();
+    *SERVED.get_or_init(|| {
+        kubectl(&["api-resources", "--api-group=admissionregistration.k8s.io", "--no-headers"]).lines().any(|line| {
+            line.starts_with("mutatingadmissionpolicies ") && line.contains("admissionregistration.k8s.io/v1 ")
+        })
+    })
 }
 
 /// Whether the API server shares this machine's loopback address and processes, as that of `cargo xtask cluster` does.

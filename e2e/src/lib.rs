@@ -5,6 +5,8 @@
 //! - [`objects`]: manifests that several tests use.
 //! - [`program`]: kubectl, helm and ffmpeg.
 //! - [`load`]: labelled pods that are created all the time while something happens.
+//! - [`operator`]: its replicas.
+//! - [`policy`]: the policy and its bindings.
 //! - [`webhook`]: the webhook as its clients see it.
 //! - [`numbers`]: what components report of themselves.
 //!
@@ -16,9 +18,11 @@ pub mod cluster;
 pub mod load;
 pub mod numbers;
 pub mod objects;
+pub mod operator;
+pub mod policy;
 pub mod program;
 pub mod space;
 pub mod webhook;
 
-pub use cluster::{alone, in_namespace, in_restricted_namespace};
+pub use cluster::{alone, in_namespace, in_restricted_namespace, with_webhook};
 pub use space::Space;

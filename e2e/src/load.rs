@@ -3,7 +3,9 @@
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use crate::objects::{idle, pod};
+use serde_json::Value;
+
+use crate::objects::{SIDECAR, idle, pod};
 use crate::space::Space;
 
 /// What became of them.
@@ -13,6 +15,8 @@ pub struct Load {
     pub accepted: usize,
     /// Those that were not: when the answer came, since the beginning, and what it was.
     pub refused: Vec<(Duration, String)>,
+    /// Those that were accepted and are not injected, or more than once.
+    pub wrong: Vec<String>,
     /// The longest wait for an answer.
     pub longest: Duration,
 }
@@ -29,10 +33,28 @@ pub async fn meanwhile<T>(space: &Space, change: impl Future<Output = T>) -> (T,
         };
         load.longest = load.longest.max(asked.elapsed());
         match answer {
-            Ok(_) => load.accepted += 1,
+            Ok(pod) => {
+                load.accepted += 1;
+                load.wrong.extend(Some(pod).filter(|pod| !injected_once(pod)).map(|pod| pod.to_string()));
+            }
             Err(error) => load.refused.push((start.elapsed(), error.to_string())),
         }
     }
+}
+
+/// Whether the sidecar is there, and its volume, mount and environment in every container, each of them once.
+pub fn injected_once(pod: &Value) -> bool {
+    let count = |list: &Value, field: &str, names: &[&str]| {
+        let items = list.as_array().into_iter().flatten();
+        items.filter(|item| item[field].as_str().is_some_and(|name| names.contains(&name))).count()
+    };
+    let spec = &pod["spec"];
+    count(&spec["initContainers"], "name", &[SIDECAR]) == 1
+        && count(&spec["volumes"], "name", &["framebuffer"]) == 1
+        && spec["containers"].as_array().into_iter().flatten().all(|container| {
+            count(&container["volumeMounts"], "name", &["framebuffer"]) == 1
+                && count(&container["env"], "name", &["FRAMEBUFFER_URL", "FRAMEBUFFER_DIR"]) == 2
+        })
 }
 
 /// Runs something that waits for a program, without holding up what goes on meanwhile.

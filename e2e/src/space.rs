@@ -3,6 +3,8 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
+use framebuffer_operator::api::{FrameBuffer, status::READY};
+use framebuffer_operator::carrier::Carrier;
 use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
 use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope};
 use kube::api::{DeleteParams, DynamicObject, ListParams, LogParams, ObjectMeta, Patch, PatchParams, PostParams};
@@ -13,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
+use crate::cluster::carrier;
 use crate::program::{kubectl, output};
 
 /// How long a condition may take to come true. Twenty times what it takes on an idle machine of two cores.
@@ -120,6 +123,23 @@ impl Space {
     /// Creates an object that must be accepted.
     pub async fn accept(&self, manifest: &Value) -> Value {
         self.try_create(manifest).await.unwrap_or_else(|error| panic!("{error} was the answer to {manifest:#}"))
+    }
+
+    /// Creates a `FrameBuffer`, and waits until labelled pods can have it: the webhook knows it at once, the API server when it has
+    /// been rendered and bound. One that is invalid is known as that.
+    pub async fn declare(&self, framebuffer: &Value) {
+        self.accept(framebuffer).await;
+        if carrier() == Carrier::Webhook {
+            return;
+        }
+        let name = framebuffer["metadata"]["name"].as_str().expect("a FrameBuffer has a name");
+        let known = |found: &FrameBuffer| {
+            let conditions = found.status.iter().flat_map(|status| &status.conditions);
+            conditions
+                .into_iter()
+                .any(|ready| ready.type_ == READY && (ready.status == "True" || ready.reason == "InvalidSpec"))
+        };
+        self.wait(name, "to be ready", known).await;
     }
 
     /// Creates an object that must be refused, gives the message.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::ResourceExt as _;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::{Patch, PatchParams};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -18,6 +18,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::cluster::{OPERATOR, SYSTEM, is_here};
 use crate::numbers::served;
+use crate::operator::operators;
 use crate::space::Space;
 
 /// The Secret with the certificates.
@@ -27,16 +28,6 @@ pub const SERVICE: &str = "framebuffer-operator.framebuffer-system.svc";
 
 /// How long a replica may take to answer a new connection.
 const HANDSHAKE: Duration = Duration::from_secs(5);
-
-/// The operator's pods.
-pub fn operator_pods() -> ListParams {
-    ListParams::default().labels("app.kubernetes.io/name=framebuffer")
-}
-
-/// The operator's pods as they are now.
-pub async fn operators(space: &Space) -> Vec<Pod> {
-    space.api_in::<Pod>(SYSTEM).list(&operator_pods()).await.expect("pods can be listed").items
-}
 
 /// The webhook's configuration, if it is there.
 pub async fn configuration(space: &Space) -> Option<MutatingWebhookConfiguration> {
@@ -55,6 +46,22 @@ pub async fn edit(space: &Space, manager: &str, patch: Value) {
 pub fn bundle(configuration: &MutatingWebhookConfiguration) -> Option<String> {
     let bundle = configuration.webhooks.as_ref()?.first()?.client_config.ca_bundle.as_ref()?;
     Some(String::from_utf8_lossy(&bundle.0).into_owned())
+}
+
+/// Waits until the API server trusts exactly the CA of the operator's own making that is in the Secret; gives it, as PEM. A
+/// Secret without the CA's key is somebody else's: the leader is about to replace it.
+pub async fn trusted_authority(space: &Space) -> String {
+    let mut trusted = None;
+    let agreed = async || {
+        let secret = space.api_in::<Secret>(SYSTEM).get_opt(SECRET).await.expect("the API server answers");
+        let entries = secret.and_then(|secret| secret.data).unwrap_or_default();
+        let authority = entries.get("ca.crt").map(|entry| String::from_utf8_lossy(&entry.0).into_owned());
+        let known = configuration(space).await.as_ref().and_then(bundle);
+        trusted = authority.filter(|authority| entries.contains_key("ca.key") && known.as_ref() == Some(authority));
+        trusted.is_some()
+    };
+    space.until("the API server trusts the CA in the Secret", agreed).await;
+    trusted.expect("it was found")
 }
 
 /// When the certificate ends that a replica serves with, as it says itself, in seconds.

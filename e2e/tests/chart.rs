@@ -1,38 +1,16 @@
-//! The chart's life: upgrade, rollback, uninstall, install. What it renders is tested in `charts/tests`.
+//! The chart's life: its own test, uninstall, install. What it renders is tested in `charts/tests`.
 
-use framebuffer_e2e::cluster::{OPERATOR, RELEASE, SYSTEM, install};
-use framebuffer_e2e::load::{beside, meanwhile};
+use framebuffer_e2e::alone;
+use framebuffer_e2e::cluster::{OPERATOR, RELEASE, SYSTEM, carrier, install};
 use framebuffer_e2e::numbers::measured;
 use framebuffer_e2e::objects::{RING, framebuffer, idle, pod};
+use framebuffer_e2e::policy::bindings;
 use framebuffer_e2e::program::helm;
-use framebuffer_e2e::{Space, alone};
 use framebuffer_operator::api::FrameBuffer;
+use framebuffer_operator::carrier::Carrier;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::json;
-
-async fn arguments(space: &Space) -> String {
-    let operator = space.api_in::<Deployment>(SYSTEM).get(OPERATOR).await.unwrap();
-    json!(operator.spec.unwrap().template.spec.unwrap().containers[0].args).to_string()
-}
-
-#[test]
-fn no_labelled_pod_is_refused_during_an_upgrade_and_a_rollback() {
-    alone(async |space| {
-        space.accept(&framebuffer(&json!({"size": "1Mi"}))).await;
-        let before = arguments(space).await;
-        let ((), upgrade) = meanwhile(space, beside(|| install(&["--set", "log.level=debug"]))).await;
-        let during = arguments(space).await;
-        let rollback = || helm(&["rollback", RELEASE, "--namespace", SYSTEM, "--wait", "--timeout", "3m"]);
-        let (_, rollback) = meanwhile(space, beside(rollback)).await;
-        assert!(!before.contains("debug") && during.contains("debug"), "{before} {during}");
-        assert_eq!(arguments(space).await, before);
-        for load in [upgrade, rollback] {
-            assert!(load.accepted > 10, "{load:?}");
-            assert_eq!(load.refused, []);
-        }
-    });
-}
 
 #[test]
 fn the_charts_own_test_succeeds() {
@@ -45,13 +23,16 @@ fn the_charts_own_test_succeeds() {
 #[test]
 fn framebuffers_outlive_an_uninstallation_and_work_again_after_an_installation() {
     alone(async |space| {
-        space.accept(&framebuffer(&json!({"size": "1Mi"}))).await;
+        space.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
         space.accept(&pod("running", &[idle("app")])).await;
         space.ready("running").await;
         helm(&["uninstall", RELEASE, "--namespace", SYSTEM, "--wait", "--timeout", "3m"]);
         let kept = space.api::<FrameBuffer>().get_opt(RING).await.unwrap();
         let webhook = space.api_all::<MutatingWebhookConfiguration>().get_opt(OPERATOR).await.unwrap();
         let operator = space.api_in::<Deployment>(SYSTEM).get_opt(OPERATOR).await.unwrap();
+        if carrier() == Carrier::Policy {
+            space.until("the bindings are gone with their policy", async || bindings(space).await.is_empty()).await;
+        }
         // Before anything can fail: the next test needs it.
         let start = std::time::Instant::now();
         install(&[]);

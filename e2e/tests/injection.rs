@@ -3,17 +3,21 @@
 use std::fs;
 use std::path::PathBuf;
 
-use framebuffer_e2e::cluster::{image, root};
+use framebuffer_e2e::Space;
+use framebuffer_e2e::cluster::{carrier, image, root};
+use framebuffer_e2e::load::injected_once;
 use framebuffer_e2e::objects::{INJECTED, LABEL, RING, SIDECAR, framebuffer, idle, plain_pod, pod, workload};
 use framebuffer_e2e::space::{has_sidecar, refusal, wait_in};
-use framebuffer_e2e::{Space, alone, in_namespace};
 use framebuffer_operator::api::FrameBuffer;
+use framebuffer_operator::carrier::Carrier;
 use framebuffer_operator::commands::inject_all;
 use framebuffer_operator::render::Settings;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{DeleteParams, ListParams};
 use serde_json::{Value, json};
+
+use crate::{alone, in_namespace};
 
 fn fixtures(folder: &str) -> Vec<PathBuf> {
     let folder = root().join("operator/tests/fixtures").join(folder);
@@ -29,7 +33,7 @@ fn framebuffers() -> String {
 
 async fn create_framebuffers(space: &Space) {
     for framebuffer in serde_saphyr::from_multiple::<Value>(&framebuffers()).unwrap() {
-        space.accept(&framebuffer).await;
+        space.declare(&framebuffer).await;
     }
 }
 
@@ -46,7 +50,7 @@ async fn fixture(space: &Space, yaml: &str) -> Value {
 }
 
 /// Without what differs from one creation to the next, and without the order of volumes: the service account's own
-/// comes before the webhook's, and after what was injected by hand.
+/// comes before the carrier's, and after what was injected by hand.
 fn comparable(mut pod: Value) -> Value {
     let metadata = pod["metadata"].as_object_mut().unwrap();
     for field in ["creationTimestamp", "managedFields", "uid", "resourceVersion", "name", "generateName"] {
@@ -79,7 +83,7 @@ fn sort_by(list: &mut Value, field: &str) {
 }
 
 #[test]
-fn the_webhook_and_the_command_inject_make_the_same_pod_of_every_fixture() {
+fn the_carrier_and_the_command_inject_make_the_same_pod_of_every_fixture() {
     in_namespace(async |space| {
         create_framebuffers(space).await;
         let framebuffers: Vec<FrameBuffer> = serde_saphyr::from_multiple(&framebuffers()).unwrap();
@@ -90,15 +94,68 @@ fn the_webhook_and_the_command_inject_make_the_same_pod_of_every_fixture() {
             let pod = fixture(space, &fs::read_to_string(&path).unwrap()).await;
             let (by_hand, _) = inject_all(&serde_saphyr::to_string(&pod).unwrap(), &framebuffers, &settings).unwrap();
             let mut by_hand: Value = serde_saphyr::from_str(&by_hand).unwrap();
-            // Without the label the webhook does not see it.
+            // Without the label no carrier sees it.
             by_hand["metadata"]["labels"].as_object_mut().unwrap().remove(LABEL);
             let shown = path.display();
-            let by_webhook = space.try_dry(&pod).await.unwrap_or_else(|error| panic!("{shown}: {error}"));
+            let carried = space.try_dry(&pod).await.unwrap_or_else(|error| panic!("{shown}: {error}"));
             let by_hand = space.try_dry(&by_hand).await.unwrap_or_else(|error| panic!("{shown}, by hand: {error}"));
-            assert_eq!(by_webhook["spec"]["initContainers"][0]["name"], SIDECAR, "{shown}");
-            let (by_webhook, by_hand) = (comparable(by_webhook), comparable(by_hand));
-            assert_eq!(by_webhook, by_hand, "{shown}:\n{by_webhook:#}\n{by_hand:#}");
+            assert_eq!(carried["spec"]["initContainers"][0]["name"], SIDECAR, "{shown}");
+            let (carried, by_hand) = (comparable(carried), comparable(by_hand));
+            assert_eq!(carried, by_hand, "{shown}:\n{carried:#}\n{by_hand:#}");
         }
+    });
+}
+
+#[test]
+fn a_pod_that_brings_an_injection_along_is_not_injected_again() {
+    in_namespace(async |space| {
+        space.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
+        let declared = [space.api::<FrameBuffer>().get(RING).await.unwrap()];
+        let made = |sidecar: String| {
+            let settings = Settings { sidecar_image: sidecar, pull_policy: Some("IfNotPresent".into()) };
+            let pod = serde_saphyr::to_string(&pod("made", &[idle("app")])).unwrap();
+            let (yaml, _) = inject_all(&pod, &declared, &settings).unwrap();
+            serde_saphyr::from_str::<Value>(&yaml).unwrap()
+        };
+        // Today's: nothing is lacking. Another: it is left alone.
+        for (sidecar, lacking) in
+            [(image("sidecar"), false), ("example.com/sidecar:0".to_owned(), false), (image("sidecar"), true)]
+        {
+            let mut brought = made(sidecar.clone());
+            if lacking {
+                brought["metadata"].as_object_mut().unwrap().remove("annotations");
+                brought["spec"]["containers"][0].as_object_mut().unwrap().remove("env");
+            }
+            let created = space.try_dry(&brought).await.unwrap();
+            assert!(injected_once(&created), "{created:#}");
+            assert_eq!(created["spec"]["initContainers"][0]["image"], *sidecar, "{created:#}");
+            assert_eq!(created["metadata"]["annotations"], made(sidecar)["metadata"]["annotations"]);
+        }
+        // The API server's image of a pod that a kubelet runs from a file.
+        let mut mirror = pod("static", &[idle("app")]);
+        mirror["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "x"});
+        mirror["spec"]["nodeName"] = json!("somewhere");
+        let created = space.try_dry(&mirror).await.unwrap();
+        assert_eq!(created["spec"].get("initContainers"), None, "{created:#}");
+    });
+}
+
+#[test]
+fn a_pod_of_thirty_containers_with_a_hundred_variables_each_is_injected() {
+    in_namespace(async |space| {
+        space.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
+        let container = |number: usize| {
+            let mut container = idle(&format!("app-{number}"));
+            let variables = (0..100).map(|variable| json!({"name": format!("VARIABLE_{variable}"), "value": "x"}));
+            container["env"] = variables.collect();
+            container["ports"] = (0..20).map(|port| json!({"containerPort": 10_000 + number * 20 + port})).collect();
+            container
+        };
+        let containers: Vec<Value> = (0..30).map(container).collect();
+        let created = space.try_dry(&pod("large", &containers)).await.unwrap();
+        assert!(injected_once(&created));
+        assert_eq!(created["spec"]["containers"][29]["env"].as_array().unwrap().len(), 102);
+        assert_eq!(created["spec"]["containers"][29]["env"][1]["name"], "FRAMEBUFFER_DIR");
     });
 }
 
@@ -111,7 +168,11 @@ fn every_pod_that_cannot_have_the_ring_is_refused_with_the_message_of_its_fixtur
             let message = refusal(space.try_dry(&pod).await, &pod);
             let expected = fs::read_to_string(path.with_extension("txt")).unwrap();
             assert!(message.contains(expected.trim()), "{}: {message}", path.display());
-            assert!(message.contains("inject.framebuffer.dev"), "{}: {message}", path.display());
+            let who = match carrier() {
+                Carrier::Webhook => "inject.framebuffer.dev",
+                Carrier::Policy => "framebuffer-operator-injected",
+            };
+            assert!(message.contains(who), "{}: {message}", path.display());
         }
     });
 }
@@ -119,7 +180,7 @@ fn every_pod_that_cannot_have_the_ring_is_refused_with_the_message_of_its_fixtur
 #[test]
 fn a_pod_without_the_label_is_left_as_it_is() {
     in_namespace(async |space| {
-        space.accept(&framebuffer(&json!({"size": "1Mi"}))).await;
+        space.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
         let pod = space.accept(&plain_pod("plain", &[idle("app")])).await;
         assert_eq!(pod["spec"].get("initContainers"), None);
         assert!(!pod.to_string().contains("framebuffer"), "{pod:#}");
@@ -129,7 +190,7 @@ fn a_pod_without_the_label_is_left_as_it_is() {
 #[test]
 fn a_field_that_is_unknown_to_the_operator_survives() {
     in_namespace(async |space| {
-        space.accept(&framebuffer(&json!({"size": "1Mi"}))).await;
+        space.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
         // Newer than the operator's types, which are those of Kubernetes 1.33.
         let mut pod = pod("new", &[idle("app")]);
         pod["spec"]["hostnameOverride"] = json!("camera");
@@ -147,7 +208,7 @@ fn a_field_that_is_unknown_to_the_operator_survives() {
 fn a_pod_whose_framebuffer_is_missing_is_refused_and_created_after_it_appears() {
     in_namespace(async |space| {
         let message = space.reject(&pod("early", &[idle("app")])).await;
-        let expected = format!("FrameBuffer `{RING}` does not exist in namespace `{}`: create it", space.name);
+        let expected = format!("FrameBuffer `{RING}` does not exist in namespace `{}`", space.name);
         assert!(message.contains(&expected), "{message}");
         space.accept(&workload("Deployment", "early", &[idle("app")])).await;
         space
@@ -156,7 +217,7 @@ fn a_pod_whose_framebuffer_is_missing_is_refused_and_created_after_it_appears() 
                 events.iter().any(|event| event.message.as_deref().is_some_and(|text| text.contains(&expected)))
             })
             .await;
-        space.accept(&framebuffer(&json!({"size": "1Mi"}))).await;
+        space.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
         let available = |found: &Deployment| found.status.as_ref().and_then(|status| status.available_replicas);
         space.wait("early", "to be available", |found: &Deployment| available(found) == Some(1)).await;
         assert!(space.pods().await.iter().all(has_sidecar));
@@ -166,7 +227,7 @@ fn a_pod_whose_framebuffer_is_missing_is_refused_and_created_after_it_appears() 
 #[test]
 fn every_kind_of_owner_gets_pods_with_the_ring() {
     in_namespace(async |space| {
-        space.accept(&framebuffer(&json!({"size": "1Mi"}))).await;
+        space.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
         for kind in ["Deployment", "StatefulSet", "DaemonSet"] {
             space.accept(&workload(kind, &kind.to_lowercase(), &[idle("app")])).await;
         }
@@ -197,7 +258,7 @@ fn every_kind_of_owner_gets_pods_with_the_ring() {
 #[test]
 fn a_container_that_other_admission_adds_gets_the_ring_too() {
     alone(async |space| {
-        space.accept(&framebuffer(&json!({"size": "1Mi"}))).await;
+        space.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
         let added = format!(
             "[JSONPatch{{op: 'add', path: '/spec/containers/-', value: Object.spec.containers{{name: 'mesh', \
              image: '{}', command: ['/bin/sleep', '1000']}}}}]",
@@ -257,7 +318,7 @@ fn a_container_that_other_admission_adds_gets_the_ring_too() {
 #[test]
 fn the_framebuffer_counts_its_pods_and_says_what_it_injects() {
     in_namespace(async |space| {
-        space.accept(&framebuffer(&json!({"size": "1Mi"}))).await;
+        space.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
         for name in ["one", "two"] {
             space.accept(&pod(name, &[idle("app")])).await;
         }

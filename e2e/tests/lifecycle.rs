@@ -47,7 +47,7 @@ fn head(space: &Space, name: &str) -> u64 {
 #[test]
 fn a_sidecar_killed_under_traffic_comes_back_with_the_same_ring_and_nobody_else_is_restarted() {
     in_namespace(async |space| {
-        space.accept(&framebuffer(&json!({"size": "64Mi"}))).await;
+        space.declare(&framebuffer(&json!({"size": "64Mi"}))).await;
         streaming(space, "kill").await;
         let (ring, before) = (key(space, "kill"), head(space, "kill"));
         space.kill("kill", "shell", "framebuffer-sidecar");
@@ -74,7 +74,7 @@ fn lost(line: &str) -> bool {
 #[test]
 fn a_reader_goes_on_after_its_writer_was_killed() {
     in_namespace(async |space| {
-        space.accept(&framebuffer(&json!({"size": "64Mi"}))).await;
+        space.declare(&framebuffer(&json!({"size": "64Mi"}))).await;
         streaming(space, "writer").await;
         space.kill("writer", "shell", "frame-writer");
         space
@@ -96,7 +96,7 @@ fn job(name: &str, containers: &[Value]) -> Value {
 #[test]
 fn a_job_completes_with_all_its_frames() {
     in_namespace(async |space| {
-        space.accept(&framebuffer(&json!({"size": "16Mi"}))).await;
+        space.declare(&framebuffer(&json!({"size": "16Mi"}))).await;
         let writer =
             video("writer", "frame-writer", &["--generate=320x180:rgb24", "--frames=50", "--window=4", "--once"]);
         space.accept(&job("transcode", &[writer, video("reader", "frame-reader", &["--json"])])).await;
@@ -113,11 +113,11 @@ fn a_job_completes_with_all_its_frames() {
 #[test]
 fn pods_go_on_after_their_framebuffer_was_deleted_and_new_ones_are_refused() {
     in_namespace(async |space| {
-        space.accept(&framebuffer(&json!({"size": "64Mi"}))).await;
+        space.declare(&framebuffer(&json!({"size": "64Mi"}))).await;
         streaming(space, "orphan").await;
         space.api::<FrameBuffer>().delete(RING, &DeleteParams::default()).await.unwrap();
         let late = pod("late", &[script("app", "true")]);
-        // The webhook hears of it a moment later.
+        // The carrier hears of it a moment later.
         space.until("new pods are refused", async || space.try_dry(&late).await.is_err()).await;
         let message = space.reject(&late).await;
         assert!(message.contains(&format!("FrameBuffer `{RING}` does not exist")), "{message}");

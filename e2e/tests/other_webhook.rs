@@ -70,7 +70,7 @@ async fn start(space: &Space, shutdown: CancellationToken) -> Value {
 #[test]
 fn a_container_that_a_later_webhook_adds_gets_the_ring_too() {
     alone(async |space| {
-        space.accept(&framebuffer(&json!({"size": "1Mi"}))).await;
+        space.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
         let shutdown = CancellationToken::new();
         let configuration = start(space, shutdown.clone()).await;
         space.accept_in_cluster(&configuration).await;

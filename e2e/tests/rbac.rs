@@ -1,71 +1,11 @@
-//! What the operator's account may do.
+//! What the operator's account may not do, and what nobody else may.
 
-use std::collections::BTreeSet;
-use std::fs;
-
-use framebuffer_e2e::cluster::{OPERATOR, SYSTEM, root};
+use framebuffer_e2e::cluster::{OPERATOR, SYSTEM, carrier};
 use framebuffer_e2e::in_namespace;
+use framebuffer_e2e::objects::{RING, framebuffer, idle, workload};
 use framebuffer_e2e::program::{kubectl, output};
-
-/// A right: resource, verb, the name of the one object or nothing.
-type Right = (String, String, String);
-
-fn rights(account: &str) -> BTreeSet<Right> {
-    let account = format!("system:serviceaccount:{SYSTEM}:{account}");
-    let list = kubectl(&["auth", "can-i", "--list", "--no-headers", "--as", &account, "--namespace", SYSTEM]);
-    let mut rights = BTreeSet::new();
-    for line in list.lines().filter(|line| !line.starts_with(' ')) {
-        let resource = line.split_whitespace().next().unwrap().to_owned();
-        let lists: Vec<&str> = line.split('[').skip(1).map(|list| list.split(']').next().unwrap()).collect();
-        let [_, names, verbs] = lists[..] else { panic!("{line}") };
-        for verb in verbs.split_whitespace() {
-            rights.insert((resource.clone(), verb.to_owned(), names.to_owned()));
-        }
-    }
-    rights
-}
-
-/// The table in docs/security.md: resource, verbs, where, why.
-fn documented() -> BTreeSet<Right> {
-    let text = fs::read_to_string(root().join("docs/security.md")).unwrap();
-    let mut rights = BTreeSet::new();
-    let table = text.lines().skip_while(|line| !line.starts_with("| resource | verbs |")).skip(2);
-    for line in table.take_while(|line| line.starts_with('|')) {
-        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
-        let name = cells[3].split("the one named `").nth(1).map_or("", |rest| rest.split('`').next().unwrap());
-        // `deployments, statefulsets, daemonsets.apps`: the group is the last one's.
-        let resources: Vec<&str> = cells[1].split(", ").collect();
-        let group = resources.last().unwrap().split_once('.').map_or("", |(_, group)| group);
-        for resource in &resources {
-            let (kind, group) = resource.split_once('.').unwrap_or((resource, group));
-            let (kind, part) =
-                kind.split_once('/').map_or((kind, String::new()), |(kind, part)| (kind, format!("/{part}")));
-            for verb in cells[2].split(", ") {
-                let full = if group.is_empty() { format!("{kind}{part}") } else { format!("{kind}.{group}{part}") };
-                rights.insert((full, verb.to_owned(), name.to_owned()));
-            }
-        }
-    }
-    rights
-}
-
-#[test]
-fn the_operator_may_do_what_its_documentation_says_and_nothing_else() {
-    in_namespace(async |_| {
-        let everybody = rights("default");
-        let actual: BTreeSet<Right> = rights(OPERATOR).difference(&everybody).cloned().collect();
-        // The documentation names what kubectl shows with its group; groups of the lease and the webhook are long.
-        let short = |rights: BTreeSet<Right>| -> BTreeSet<Right> {
-            let cut = |resource: String| {
-                let cut = resource.replace(".coordination.k8s.io", "").replace(".admissionregistration.k8s.io", "");
-                // `framebuffers/status.framebuffer.dev` and `framebuffers.framebuffer.dev/status` are the same.
-                cut.replace("framebuffers/status.framebuffer.dev", "framebuffers.framebuffer.dev/status")
-            };
-            rights.into_iter().map(|(resource, verb, name)| (cut(resource), verb, name)).collect()
-        };
-        assert_eq!(short(actual), short(documented()));
-    });
-}
+use framebuffer_operator::carrier::Carrier;
+use serde_json::json;
 
 #[test]
 fn what_the_operator_does_not_need_is_refused() {
@@ -97,9 +37,7 @@ fn what_the_operator_does_not_need_is_refused() {
 #[test]
 fn the_operator_cannot_change_more_of_a_workload_than_its_annotation() {
     in_namespace(async |space| {
-        use framebuffer_e2e::objects::{framebuffer, idle, workload};
-        use serde_json::json;
-        space.accept(&framebuffer(&json!({"size": "1Mi"}))).await;
+        space.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
         let mut deployment = workload("Deployment", "guarded", &[idle("app")]);
         deployment["spec"]["replicas"] = json!(0);
         space.accept(&deployment).await;
@@ -122,32 +60,80 @@ fn the_operator_cannot_change_more_of_a_workload_than_its_annotation() {
     });
 }
 
+/// The API server injects what is in the status: whoever writes it puts any container into labelled pods.
 #[test]
-fn the_operator_can_make_its_webhook_nothing_but_what_the_chart_says() {
-    in_namespace(async |_| {
-        let account = format!("system:serviceaccount:{SYSTEM}:{OPERATOR}");
-        let patch = |kind: &str, patch: &str| {
-            let arguments = ["patch", "mutatingwebhookconfiguration", OPERATOR, "--dry-run=server", "--type", kind];
-            output("kubectl", &[&arguments[..], &["--as", &account, "--patch", patch]].concat())
+fn nobody_but_the_operator_may_write_the_status() {
+    // With a slash it would be the name of an object.
+    const STATUS: &[&str] = &["framebuffers", "--subresource=status"];
+    in_namespace(async |space| {
+        let may = |verb: &str, resource: &[&str], account: &str| {
+            let account = format!("--as=system:serviceaccount:{}:{account}", space.name);
+            let asked = [&["-n", &space.name, "auth", "can-i", verb][..], resource, &[&account]].concat();
+            let asked = output("kubectl", &asked);
+            String::from_utf8_lossy(&asked.stdout).trim() == "yes"
         };
-        let webhook = |fields: &str| format!(r#"{{"webhooks":[{{"name":"inject.framebuffer.dev",{fields}}}]}}"#);
-        let allowed = patch("strategic", &webhook(r#""clientConfig":{"caBundle":"Q0E="}"#));
-        assert!(allowed.status.success(), "{}", String::from_utf8_lossy(&allowed.stderr));
-        for refused in [
-            r#""failurePolicy":"Ignore""#,
-            r#""timeoutSeconds":1"#,
-            r#""objectSelector":{"matchLabels":{"a":"b"}}"#,
-            r#""namespaceSelector":{"matchLabels":{"a":"b"}}"#,
-            r#""matchConditions":[{"name":"a","expression":"true"}]"#,
-            r#""rules":[{"apiGroups":[""],"apiVersions":["v1"],"operations":["CREATE"],"resources":["secrets"]}]"#,
-            r#""clientConfig":{"service":{"name":"other","namespace":"default"}}"#,
-        ] {
-            let said = patch("strategic", &webhook(refused));
-            let why = String::from_utf8_lossy(&said.stderr).into_owned();
-            assert!(!said.status.success() && why.contains("what the chart says"), "{refused}: {why}");
+        for role in ["view", "edit", "admin"] {
+            let binding = format!("--serviceaccount={}:{role}", space.name);
+            let role_flag = format!("--clusterrole={role}");
+            kubectl(&["-n", &space.name, "create", "rolebinding", role, &role_flag, &binding]);
         }
-        for refused in [r#"{"webhooks":[]}"#, r#"{"metadata":{"annotations":{"framebuffer.dev/webhooks":null}}}"#] {
-            assert!(!patch("merge", refused).status.success(), "{refused} was accepted");
+        space
+            .until("the roles include FrameBuffers", async || {
+                may("create", &["framebuffers"], "edit") && may("get", &["framebuffers"], "view")
+            })
+            .await;
+        for role in ["view", "edit", "admin"] {
+            for verb in ["update", "patch"] {
+                assert!(!may(verb, STATUS, role), "{role} may {verb} the status");
+            }
+            assert_eq!(may("patch", &["framebuffers"], role), role != "view");
+        }
+        // Nor does the API server take it from the object itself.
+        let mut declared = framebuffer(&json!({"size": "1Mi"}));
+        declared["status"] = json!({"injection": {"hash": "mine", "renderedAt": "2026-01-01T00:00:00Z", "sidecar": {}, "volume": {},
+            "volumeMount": {}, "env": []}});
+        let created = space.accept(&declared).await;
+        assert_ne!(created["status"]["injection"]["hash"], "mine", "{created:#}");
+    });
+}
+
+/// Whoever has the operator's token could else bring anything into labelled pods. It is refused to everybody, the administrator that
+/// this test is too.
+#[test]
+fn the_api_server_takes_no_status_that_injects_anything_but_the_charts_sidecar() {
+    in_namespace(async |space| {
+        if carrier() != Carrier::Policy {
+            return;
+        }
+        space.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
+        let patch = |patch: &str| {
+            let arguments = ["-n", &space.name, "patch", "framebuffer", RING, "--subresource=status", "--type=json"];
+            output("kubectl", &[&arguments[..], &["--dry-run=server", "--patch", patch]].concat())
+        };
+        let at = |path: &str, value: &str| {
+            format!(r#"[{{"op": "add", "path": "/status/injection/{path}", "value": {value}}}]"#)
+        };
+        let same = patch(&at("hash", r#""else""#));
+        assert!(same.status.success(), "{}", String::from_utf8_lossy(&same.stderr));
+        for (path, value) in [
+            ("sidecar/image", r#""example.com/other:1""#),
+            ("sidecar/command", r#"["/bin/sh"]"#),
+            ("sidecar/args", r#"["serve", "--listen=0.0.0.0:1"]"#),
+            ("sidecar/env/-", r#"{"name": "LD_PRELOAD", "value": "/x"}"#),
+            ("sidecar/readinessProbe/exec/command", r#"["/bin/sh"]"#),
+            ("sidecar/livenessProbe", r#"{"httpGet": {"port": 80}}"#),
+            ("sidecar/securityContext/privileged", "true"),
+            ("sidecar/securityContext/runAsUser", "0"),
+            ("sidecar/securityContext/capabilities/add", r#"["SYS_ADMIN"]"#),
+            ("volume/hostPath", r#"{"path": "/"}"#),
+            ("volume/emptyDir/medium", r#""""#),
+            ("volumeMount/name", r#""theirs""#),
+            ("volumeMount/mountPropagation", r#""Bidirectional""#),
+            ("env/-", r#"{"name": "PATH", "value": "/x"}"#),
+        ] {
+            let said = patch(&at(path, value));
+            let why = String::from_utf8_lossy(&said.stderr).into_owned();
+            assert!(!said.status.success() && why.contains("in status.injection must"), "{path}: {why}");
         }
     });
 }

@@ -1,14 +1,16 @@
 //! What happens to pods that run something older than their `FrameBuffer` says.
 
+use framebuffer_e2e::Space;
 use framebuffer_e2e::numbers::measured;
 use framebuffer_e2e::objects::{INJECTED, RING, framebuffer, idle, script, workload};
 use framebuffer_e2e::space::size;
-use framebuffer_e2e::{Space, in_namespace};
 use framebuffer_operator::api::FrameBuffer;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use serde_json::{Value, json};
+
+use crate::in_namespace;
 use std::time::Duration;
 
 fn counts(framebuffer: &FrameBuffer) -> Option<(i32, i32, i32)> {
@@ -35,7 +37,7 @@ async fn injected(space: &Space) -> Vec<String> {
 fn rolling_restart_rolls_a_deployment_a_statefulset_and_a_daemonset_once() {
     in_namespace(async |space| {
         let rolling = json!({"size": "1Mi", "updateStrategy": {"type": "RollingRestart"}});
-        space.accept(&framebuffer(&rolling)).await;
+        space.declare(&framebuffer(&rolling)).await;
         for kind in ["Deployment", "StatefulSet", "DaemonSet"] {
             space.accept(&workload(kind, &kind.to_lowercase(), &[idle("app")])).await;
         }
@@ -63,7 +65,7 @@ fn rolling_restart_rolls_a_deployment_a_statefulset_and_a_daemonset_once() {
 fn a_rollout_that_fails_is_not_tried_again() {
     in_namespace(async |space| {
         let rolling = json!({"size": "1Mi", "updateStrategy": {"type": "RollingRestart"}});
-        space.accept(&framebuffer(&rolling)).await;
+        space.declare(&framebuffer(&rolling)).await;
         // Starts with a ring of 1 MiB only.
         let picky = "size=$(stat -c %s /dev/shm/framebuffer-*); [ $size -lt 3000000 ] || exit 1; sleep 1000";
         let mut deployment = workload("Deployment", "picky", &[script("app", picky)]);
@@ -92,7 +94,7 @@ fn a_rollout_that_fails_is_not_tried_again() {
 #[test]
 fn on_delete_reports_and_waits() {
     in_namespace(async |space| {
-        space.accept(&framebuffer(&json!({"size": "1Mi"}))).await;
+        space.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
         space.accept(&workload("Deployment", "patient", &[idle("app")])).await;
         space.wait(RING, "to have a ready pod", |found: &FrameBuffer| counts(found) == Some((1, 1, 0))).await;
         let new = change(space, "2Mi").await;

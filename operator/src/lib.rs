@@ -2,14 +2,16 @@
 //!
 //! - [`api`]: the custom resource. [`validate`]: the one place that judges it.
 //! - [`render`]: the one place that decides what is injected. [`inject`]: brings it into a pod, as a JSON patch.
-//! - [`webhook`]: does so when the API server asks. [`commands`]: does so for a file.
+//! - [`carrier`]: who brings it into pods in a cluster. [`policy`]: the API server by itself, from what the controller has rendered;
+//!   the operator only binds names. [`webhook`]: the operator, when the API server asks. [`commands`]: does so for a file.
 //! - [`controller`]: counts pods, reports, restarts.
-//! - [`certificates`], [`leader`], [`admin`], [`metrics`]: what a webhook and a controller need to live.
+//! - [`certificates`], [`leader`], [`admin`], [`metrics`]: what these need to live.
 //! - [`run`]: puts it together.
 #![allow(rustdoc::private_intra_doc_links, reason = "the documentation of a program is for who reads its code")]
 
 pub mod admin;
 pub mod api;
+pub mod carrier;
 pub mod certificates;
 pub mod cli;
 pub mod commands;
@@ -18,6 +20,7 @@ pub mod inject;
 pub mod leader;
 pub mod memory;
 pub mod metrics;
+pub mod policy;
 pub mod quantity;
 pub mod render;
 pub mod run;

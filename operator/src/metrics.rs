@@ -14,6 +14,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::carrier::Carrier;
+
 /// What became of an admission request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "the names say it")]
@@ -66,6 +68,13 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
+        Self::new(Carrier::Webhook)
+    }
+}
+
+impl Metrics {
+    /// Those of a replica with its part in this carrier: without a webhook nothing is said of admissions and certificates.
+    pub fn new(carrier: Carrier) -> Self {
         // From 0.1 ms to 1.6 s.
         let durations = Histogram::new((0..15).map(|power| 0.0001 * f64::from(1 << power)));
         let mut metrics = Self {
@@ -81,33 +90,27 @@ impl Default for Metrics {
             certificate_expiry: Gauge::default(),
         };
         metrics.register();
+        if carrier == Carrier::Webhook {
+            metrics.register_webhook();
+        }
         metrics
     }
-}
 
-impl Metrics {
     fn register(&mut self) {
-        let Self {
-            registry,
-            admissions,
-            durations,
-            reconciliations,
-            reconcile_errors,
-            status_writes,
-            restarts,
-            leader,
-            pods,
-            certificate_expiry,
-        } = self;
+        let Self { registry, reconciliations, reconcile_errors, status_writes, restarts, leader, pods, .. } = self;
         registry.register("build", "The operator's version", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
-        registry.register("admissions", "Admission requests, by result", admissions.clone());
-        registry.register_with_unit("admission_duration", "Time for a decision", Unit::Seconds, durations.clone());
         registry.register("reconciliations", "Reconciliations of FrameBuffers", reconciliations.clone());
         registry.register("reconcile_errors", "Reconciliations that failed", reconcile_errors.clone());
         registry.register("status_writes", "Statuses written", status_writes.clone());
         registry.register("restarts", "Restarts of Deployments, StatefulSets and DaemonSets", restarts.clone());
         registry.register("leader", "1 in the replica that leads", leader.clone());
         registry.register("pods", "Labelled pods that the leader counts", pods.clone());
+    }
+
+    fn register_webhook(&mut self) {
+        let Self { registry, admissions, durations, certificate_expiry, .. } = self;
+        registry.register("admissions", "Admission requests, by result", admissions.clone());
+        registry.register_with_unit("admission_duration", "Time for a decision", Unit::Seconds, durations.clone());
         let help = "When the serving certificate ends";
         registry.register_with_unit("certificate_expiry_timestamp", help, Unit::Seconds, certificate_expiry.clone());
     }
@@ -127,5 +130,16 @@ impl Metrics {
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to a string cannot fail");
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_webhook_no_certificate_seems_to_have_ended() {
+        let expiry = |carrier| Arc::new(Metrics::new(carrier)).text().contains("certificate_expiry");
+        assert!(expiry(Carrier::Webhook) && !expiry(Carrier::Policy));
     }
 }

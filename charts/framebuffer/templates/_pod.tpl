@@ -3,18 +3,23 @@
 - run
 - --sidecar-image={{ include "framebuffer.sidecarImage" . }}
 - --sidecar-pull-policy={{ .Values.sidecar.image.pullPolicy }}
+- --carrier={{ include "framebuffer.carrier" . }}
+{{- if eq (include "framebuffer.carrier" .) "policy" }}
+- --policy-name={{ include "framebuffer.policy" . }}
+{{- else }}
 - --service-name={{ include "framebuffer.operator" . }}
 - --webhook-name={{ include "framebuffer.operator" . }}
 - --secret-name={{ include "framebuffer.secret" . }}
-- --lease-name={{ include "framebuffer.operator" . }}
 - --listen=0.0.0.0:{{ .Values.webhook.port }}
-- --admin=0.0.0.0:8080
-- --log-level={{ .Values.log.level }}
-- --log-format={{ .Values.log.format }}
 {{- if .Values.certManager.enabled }}
 - --cert-manager
 - --tls-dir=/tls
 {{- end }}
+{{- end }}
+- --lease-name={{ include "framebuffer.operator" . }}
+- --admin=0.0.0.0:8080
+- --log-level={{ .Values.log.level }}
+- --log-format={{ .Values.log.format }}
 {{- if not .Values.rbac.rollingRestart }}
 - --no-rolling-restart
 {{- end }}

@@ -82,12 +82,27 @@ pub fn helm(arguments: &[&str]) -> Output {
 /// Helm refuses.
 #[must_use]
 pub fn render(values: &Path, settings: &[&str]) -> Vec<Value> {
+    template(values, settings, &[])
+}
+
+/// The same for a cluster whose API server can inject by itself.
+///
+/// # Panics
+///
+/// Helm refuses.
+#[must_use]
+pub fn render_by_policy(values: &Path, settings: &[&str]) -> Vec<Value> {
+    template(values, settings, &["--api-versions", "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy"])
+}
+
+fn template(values: &Path, settings: &[&str], more: &[&str]) -> Vec<Value> {
     let (chart, values) = (chart(), values.display().to_string());
     let mut arguments =
         vec!["template", "framebuffer", "--namespace", "framebuffer-system", "--include-crds", "--values", &values];
     for setting in settings {
         arguments.extend(["--set", setting]);
     }
+    arguments.extend(more);
     let chart = chart.display().to_string();
     arguments.push(&chart);
     let output = helm(&arguments);

@@ -21,7 +21,6 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-use super::Readiness;
 use super::configuration::{all_bundles, bundles};
 use super::issue;
 use super::material::Material;
@@ -29,6 +28,7 @@ use super::plan::{Plan, Policy, plan};
 use super::repair::{Found, Repair};
 use super::serving::Serving;
 use crate::brief;
+use crate::carrier::Readiness;
 
 /// Between telling the API servers of a CA and serving with it, when there is no time for [`Policy::publish`].
 const PROPAGATION: Duration = Duration::from_secs(2);
@@ -104,7 +104,7 @@ impl Keeper {
                     warn!(error, "failed to keep the certificates");
                     // One failure takes nothing back that is known.
                     if self.readiness.borrow().is_none() {
-                        self.report(Readiness::NotReady(error));
+                        self.report(Readiness::WebhookNotReady(error));
                     }
                     RETRY
                 }
@@ -129,10 +129,10 @@ impl Keeper {
         };
         let Some(webhook) = webhook else {
             let missing = format!(
-                "MutatingWebhookConfiguration {} does not exist: labelled pods start without a ring; helm upgrade puts it back",
+                "MutatingWebhookConfiguration {} does not exist: labelled pods are refused until helm upgrade puts it back",
                 self.names.webhook
             );
-            self.report(Readiness::NotReady(missing));
+            self.report(Readiness::WebhookNotReady(missing));
             return Ok(LONGEST);
         };
         let (wrong, again) = match self.repair.look(&webhook).await {
@@ -168,10 +168,10 @@ impl Keeper {
             return Ok(LONGEST);
         };
         if !published && let Err(error) = self.publish(webhook, &material.cas).await {
-            self.report(Readiness::NotReady(wrong.unwrap_or_else(|| format!("{error:#}"))));
+            self.report(Readiness::WebhookNotReady(wrong.unwrap_or_else(|| format!("{error:#}"))));
             return Err(error);
         }
-        self.report(wrong.map_or(Readiness::Ready, Readiness::NotReady));
+        self.report(wrong.map_or(Readiness::Ready, Readiness::WebhookNotReady));
         let next = match plan {
             Plan::Keep { until } => return Ok(until.duration_since(now).max(SignedDuration::ZERO).unsigned_abs()),
             Plan::AddCa => issue::add_ca(&material, policy, now)?,
@@ -197,7 +197,7 @@ impl Keeper {
             (!trusted).then(|| format!("{what} MutatingWebhookConfiguration {name}"))
         });
         let next = if wrong.is_some() { FILES } else { LONGEST };
-        self.report(wrong.map_or(Readiness::Ready, Readiness::NotReady));
+        self.report(wrong.map_or(Readiness::Ready, Readiness::WebhookNotReady));
         next
     }
 

@@ -23,21 +23,5 @@ mod repair;
 pub mod serving;
 pub mod trust;
 
-/// Whether the API server can reach the webhook with what it trusts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Readiness {
-    /// It trusts the certificates that are served.
-    Ready,
-    /// It does not, for this reason.
-    NotReady(String),
-}
-
-impl Readiness {
-    /// Before anything is known.
-    pub fn unknown() -> Self {
-        Self::NotReady("the leader has just started".to_owned())
-    }
-}
-
 #[cfg(test)]
 mod tests;

@@ -27,7 +27,7 @@ use tracing::{debug, warn};
 
 use crate::MANAGER;
 use crate::api::FrameBuffer;
-use crate::certificates::Readiness;
+use crate::carrier::Readiness;
 use crate::metrics::Metrics;
 use crate::render::Settings;
 use pods::PodIndex;
@@ -83,7 +83,7 @@ pub(crate) async fn run(context: Context) {
     let (store, writer) = reflector::store();
     let (sender, requests) = mpsc::unbounded::<ObjectRef<FrameBuffer>>();
     let (listed, mut first_list) = watch::channel(false);
-    // Nothing is reported before the pods and the webhook's readiness are known: a new leader would report zeros.
+    // Nothing is reported before the pods and the carrier's readiness are known: a new leader would report zeros.
     let mut readiness = context.readiness.clone();
     let known = async move {
         let _ = first_list.wait_for(|listed| *listed).await;

@@ -1,5 +1,5 @@
-//! What has to be reconciled when: a `FrameBuffer` that changed, one whose pods changed, and all of them when the webhook's
-//! readiness changes.
+//! What has to be reconciled when: a `FrameBuffer` that changed, one whose pods changed, and all of them when the
+//! carrier's readiness changes.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use tracing::warn;
 use super::Context;
 use super::pods::{WatchedPod, resource};
 use crate::api::{FrameBuffer, INJECT_LABEL};
-use crate::certificates::Readiness;
+use crate::carrier::Readiness;
 
 /// Changes of pods are gathered for so long: a rollout of a thousand pods is a few writes of a status.
 const GATHER: Duration = Duration::from_millis(500);
@@ -84,7 +84,7 @@ fn apply(context: &Context, event: Event<WatchedPod>) -> Vec<ObjectRef<FrameBuff
     touched
 }
 
-/// All of them, whenever the webhook becomes ready or unready.
+/// All of them, whenever the carrier becomes ready or unready.
 pub(super) async fn readiness(
     mut readiness: watch::Receiver<Option<Readiness>>,
     store: Store<FrameBuffer>,

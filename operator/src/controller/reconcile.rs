@@ -19,7 +19,6 @@ use super::restart::{self, Report, SETTLE};
 use super::status::{Found, build, rendered_at};
 use crate::api::status::READY;
 use crate::api::{FrameBuffer, FrameBufferStatus, UpdateKind};
-use crate::certificates::Readiness;
 use crate::render::{Rendering, render};
 use crate::validate::validate;
 use crate::{MANAGER, brief};
@@ -57,7 +56,8 @@ pub(super) async fn reconcile(framebuffer: Arc<FrameBuffer>, context: Arc<Contex
     context.metrics.reconciliations.inc();
     let now = Timestamp::now();
     let key = ObjectRef::from_obj(framebuffer.as_ref());
-    let readiness = context.readiness.borrow().clone().unwrap_or_else(Readiness::unknown);
+    // Known: nothing is reconciled before it is.
+    let trouble = context.readiness.borrow().as_ref().and_then(|readiness| readiness.trouble(&key.name));
     let valid = validate(&framebuffer);
     let update = valid.as_ref().map_or(UpdateKind::OnDelete, |spec| spec.update);
     let rendering = valid.map(|spec| render(&spec, &context.settings));
@@ -72,7 +72,7 @@ pub(super) async fn reconcile(framebuffer: Arc<FrameBuffer>, context: Arc<Contex
         }
         _ => (Report::default(), Action::await_change()),
     };
-    let found = Found { rendering: rendering.as_ref(), update, pods, readiness: &readiness, restarts: &restarts };
+    let found = Found { rendering: rendering.as_ref(), update, pods, trouble, restarts: &restarts };
     let status = build(&framebuffer, &found, now);
     if framebuffer.status.as_ref() != Some(&status) {
         write(&framebuffer, &status, &context).await?;

@@ -8,7 +8,6 @@ use serde_json::Value;
 use super::restart::Report;
 use crate::api::status::{Injection, PodCounts, READY, UP_TO_DATE};
 use crate::api::{FrameBuffer, FrameBufferStatus, UpdateKind};
-use crate::certificates::Readiness;
 use crate::render::{Content, Rendering};
 use crate::validate::Invalid;
 
@@ -21,7 +20,8 @@ pub(super) struct Found<'a> {
     pub(super) rendering: Result<&'a Rendering, &'a Invalid>,
     pub(super) update: UpdateKind,
     pub(super) pods: PodCounts,
-    pub(super) readiness: &'a Readiness,
+    /// Why pods don't get it although it is rendered: reason and message.
+    pub(super) trouble: Option<(&'static str, String)>,
     pub(super) restarts: &'a Report,
 }
 
@@ -51,12 +51,10 @@ struct Verdict {
 }
 
 fn ready(found: &Found<'_>) -> Verdict {
-    match (found.rendering, found.readiness) {
+    match (found.rendering, &found.trouble) {
         (Err(invalid), _) => Verdict { status: "False", reason: "InvalidSpec", message: invalid.to_string() },
-        (Ok(_), Readiness::NotReady(reason)) => {
-            Verdict { status: "False", reason: "WebhookNotReady", message: reason.clone() }
-        }
-        (Ok(_), Readiness::Ready) => {
+        (Ok(_), Some((reason, message))) => Verdict { status: "False", reason, message: message.clone() },
+        (Ok(_), None) => {
             let message = "labelled pods that are created now get the ring".to_owned();
             Verdict { status: "True", reason: "Injecting", message }
         }

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::LeaseSpec;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use tokio::time::Instant;
+
+use crate::carrier::Carrier;
 
 pub(super) use k8s_openapi::api::coordination::v1::Lease;
 
@@ -41,21 +43,47 @@ pub(super) enum Action {
     Replace(Lease),
 }
 
+/// Says which carrier its holder works for.
+const CARRIER_ANNOTATION: &str = "framebuffer.dev/carrier";
+
+/// Who asks for the lease.
+#[derive(Debug, Clone)]
+pub(super) struct Candidate {
+    pub(super) name: String,
+    pub(super) carrier: Carrier,
+}
+
 /// Decides for `me` about a lease that has not changed for `age`.
-pub(super) fn decide(lease: Option<Lease>, age: Duration, me: &str, duration: Duration, now: Timestamp) -> Action {
-    let Some(lease) = lease else {
-        return Action::Create(Lease { spec: Some(held(None, me, duration, now)), ..Lease::default() });
+///
+/// A replica that serves the webhook needs a leader's certificates to become ready, and a replica of the other carrier would
+/// go on leading until it is: such a leader is deposed. It notices when it renews; until then both write the same statuses.
+pub(super) fn decide(
+    lease: Option<Lease>,
+    age: Duration,
+    me: &Candidate,
+    duration: Duration,
+    now: Timestamp,
+) -> Action {
+    let Candidate { name: me, carrier } = me;
+    let mut annotations = lease.as_ref().and_then(|lease| lease.metadata.annotations.clone()).unwrap_or_default();
+    annotations.insert(CARRIER_ANNOTATION.to_owned(), carrier.as_str().to_owned());
+    let Some(mut lease) = lease else {
+        let metadata = ObjectMeta { annotations: Some(annotations), ..ObjectMeta::default() };
+        return Action::Create(Lease { metadata, spec: Some(held(None, me, duration, now)) });
     };
+    let theirs = lease.metadata.annotations.as_ref().and_then(|all| all.get(CARRIER_ANNOTATION));
+    let deposed = *carrier == Carrier::Webhook && theirs.is_some_and(|theirs| theirs == Carrier::Policy.as_str());
     let spec = lease.spec.as_ref();
     let holder = spec.and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default();
     // What the holder promised, if it promised more than we would.
     let seconds = spec.and_then(|spec| spec.lease_duration_seconds).and_then(|seconds| u64::try_from(seconds).ok());
     let promised = seconds.map_or(duration, Duration::from_secs).max(duration);
-    if !holder.is_empty() && holder != me && age < promised {
+    if !holder.is_empty() && holder != me && age < promised && !deposed {
         return Action::Wait;
     }
-    let spec = held(lease.spec.as_ref(), me, duration, now);
-    Action::Replace(Lease { spec: Some(spec), ..lease })
+    lease.spec = Some(held(lease.spec.as_ref(), me, duration, now));
+    lease.metadata.annotations = Some(annotations);
+    Action::Replace(lease)
 }
 
 fn held(before: Option<&LeaseSpec>, me: &str, duration: Duration, now: Timestamp) -> LeaseSpec {

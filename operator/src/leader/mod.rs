@@ -2,7 +2,8 @@
 //!
 //! # Guarantees
 //!
-//! At most one replica works at a time, as far as clocks run at the same speed: a leader that cannot renew its lease stops
+//! At most one replica works at a time, as far as clocks run at the same speed (and but for a moment when the webhook takes over from
+//! the other carrier): a leader that cannot renew its lease stops
 //! before another may take it. Clocks need not agree: a candidate measures on its own clock how long the lease has not
 //! changed.
 
@@ -16,7 +17,8 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use lease::{Action, LeaseExt as _, Observed, decide};
+use crate::carrier::Carrier;
+use lease::{Action, Candidate, LeaseExt as _, Observed, decide};
 
 /// How the lease is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,16 +42,18 @@ impl Default for Timing {
 pub struct Election {
     api: Api<lease::Lease>,
     name: String,
-    me: String,
+    me: Candidate,
     timing: Timing,
     observed: Observed,
 }
 
 impl Election {
-    /// For the lease `name`, as `me`: a name that no other replica has.
-    pub fn new(client: Client, namespace: &str, name: &str, me: &str, timing: Timing) -> Self {
+    /// For the lease `name`, as `me`: a name that no other replica has. A replica of the webhook deposes a leader of the other
+    /// carrier; see [`lease`].
+    pub fn new(client: Client, namespace: &str, name: &str, me: &str, carrier: Carrier, timing: Timing) -> Self {
         let api = Api::namespaced(client, namespace);
-        Self { api, name: name.to_owned(), me: me.to_owned(), timing, observed: Observed::default() }
+        let me = Candidate { name: me.to_owned(), carrier };
+        Self { api, name: name.to_owned(), me, timing, observed: Observed::default() }
     }
 
     /// Works whenever this replica leads, until it is cancelled; then gives the lease back. Work is dropped when the lease
@@ -60,7 +64,7 @@ impl Election {
                 () = shutdown.cancelled() => return,
                 () = self.acquire() => {}
             }
-            info!(lease = self.name, me = self.me, "leading");
+            info!(lease = self.name, me = self.me.name, "leading");
             // In this order: a leader that was stopped for long sees that its lease is over before it works on.
             tokio::select! {
                 biased;
@@ -120,7 +124,7 @@ impl Election {
     async fn release(self) {
         let release = async {
             let Some(lease) = self.api.get_opt(&self.name).await? else { return Ok(()) };
-            let Some(released) = lease.released(&self.me) else { return Ok(()) };
+            let Some(released) = lease.released(&self.me.name) else { return Ok(()) };
             self.api.replace(&self.name, &kube::api::PostParams::default(), &released).await.map(drop)
         };
         match timeout(self.timing.retry, release).await {

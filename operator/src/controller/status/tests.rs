@@ -26,7 +26,7 @@ fn condition_of<'a>(status: &'a FrameBufferStatus, kind: &str) -> &'a Condition 
 struct Case {
     pods: PodCounts,
     update: UpdateKind,
-    readiness: Readiness,
+    trouble: Option<(&'static str, String)>,
     restarts: Report,
 }
 
@@ -35,7 +35,7 @@ impl Default for Case {
         Self {
             pods: PodCounts { matched: 3, ready: 3, outdated: 0 },
             update: UpdateKind::OnDelete,
-            readiness: Readiness::Ready,
+            trouble: None,
             restarts: Report::default(),
         }
     }
@@ -44,8 +44,9 @@ impl Default for Case {
 impl Case {
     fn status(&self, framebuffer: &FrameBuffer, now: Timestamp) -> FrameBufferStatus {
         let rendering = rendering(framebuffer);
-        let Self { pods, update, readiness, restarts } = self;
-        let found = Found { rendering: Ok(&rendering), update: *update, pods: *pods, readiness, restarts };
+        let Self { pods, update, trouble, restarts } = self;
+        let trouble = trouble.clone();
+        let found = Found { rendering: Ok(&rendering), update: *update, pods: *pods, trouble, restarts };
         build(framebuffer, &found, now)
     }
 
@@ -78,7 +79,7 @@ fn a_status_survives_the_api_server() {
 fn times_change_only_with_what_they_speak_of() {
     let mut framebuffer = framebuffer(json!({"size": "1Mi"}));
     framebuffer.status = Some(Case::default().status(&framebuffer, NOW));
-    let unready = Case { readiness: Readiness::NotReady("no CA".to_owned()), ..Case::default() };
+    let unready = Case { trouble: Some(("WebhookNotReady", "no CA".to_owned())), ..Case::default() };
     let status = unready.status(&framebuffer, later());
     assert_eq!(condition_of(&status, READY).last_transition_time.0, later());
     assert_eq!(condition_of(&status, READY).message, "no CA");
@@ -95,8 +96,8 @@ fn times_change_only_with_what_they_speak_of() {
 fn an_invalid_spec_injects_nothing_and_says_why() {
     let framebuffer = framebuffer(json!({"size": "1Ki"}));
     let invalid = validate(&framebuffer).unwrap_err();
-    let Case { pods, update, readiness, restarts } = Case::default();
-    let found = Found { rendering: Err(&invalid), update, pods, readiness: &readiness, restarts: &restarts };
+    let Case { pods, update, trouble, restarts } = Case::default();
+    let found = Found { rendering: Err(&invalid), update, pods, trouble, restarts: &restarts };
     let status = build(&framebuffer, &found, NOW);
     let ready = condition_of(&status, READY);
     assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", "InvalidSpec"));

@@ -1,6 +1,5 @@
 //! The webhook's configuration, edited and deleted by hand.
 
-use framebuffer_e2e::alone;
 use framebuffer_e2e::cluster::{OPERATOR, install};
 use framebuffer_e2e::load::beside;
 use framebuffer_e2e::numbers::measured;
@@ -12,6 +11,8 @@ use framebuffer_operator::api::FrameBuffer;
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhook, MutatingWebhookConfiguration};
 use kube::api::DeleteParams;
 use serde_json::json;
+
+use crate::alone;
 
 /// Who edits by hand.
 const SOMEBODY: &str = "kubectl-edit";
@@ -39,7 +40,7 @@ fn is_ready(framebuffer: &FrameBuffer) -> bool {
 #[test]
 fn an_edited_webhook_configuration_is_put_back_in_all_its_parts() {
     alone(async |space| {
-        space.accept(&framebuffer(&json!({"size": "1Mi"}))).await;
+        space.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
         space.wait(RING, "to be ready", is_ready).await;
         let good = webhooks(&configuration(space).await.unwrap());
         let back = |found: &MutatingWebhookConfiguration| webhooks(found) == good;
@@ -91,7 +92,7 @@ fn an_edited_webhook_configuration_is_put_back_in_all_its_parts() {
 #[test]
 fn a_webhook_configuration_that_is_deleted_or_not_known_is_told_of_until_an_upgrade_puts_it_back() {
     alone(async |space| {
-        space.accept(&framebuffer(&json!({"size": "1Mi"}))).await;
+        space.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
         space.wait(RING, "to be ready", is_ready).await;
         let says = |what: &'static str| {
             move |found: &FrameBuffer| ready(found).is_some_and(|(ready, why)| !ready && why.contains(what))
@@ -101,7 +102,7 @@ fn a_webhook_configuration_that_is_deleted_or_not_known_is_told_of_until_an_upgr
         space.wait(RING, "to tell of the lost annotation", says("lacks a readable annotation")).await;
         let api = space.api_all::<MutatingWebhookConfiguration>();
         api.delete(OPERATOR, &DeleteParams::default()).await.unwrap();
-        space.wait(RING, "to tell of the deletion", says("does not exist: labelled pods start without a ring")).await;
+        space.wait(RING, "to tell of the deletion", says("does not exist: labelled pods are refused")).await;
         beside(|| install(&[])).await;
         space.wait(RING, "to be ready again", is_ready).await;
         space

@@ -2,14 +2,16 @@
 
 use std::time::{Duration, Instant};
 
+use crate::alone;
+
+use framebuffer_e2e::Space;
 use framebuffer_e2e::cluster::SYSTEM;
 use framebuffer_e2e::numbers::{
     Histogram, api_server_metrics, histogram, measured, milliseconds, quantile, served, since, usage,
 };
 use framebuffer_e2e::objects::{RING, framebuffer, idle, plain_pod, pod, without_node};
+use framebuffer_e2e::operator::operators;
 use framebuffer_e2e::space::size;
-use framebuffer_e2e::webhook::operators;
-use framebuffer_e2e::{Space, alone};
 use framebuffer_operator::api::FrameBuffer;
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::core::v1::Pod;
@@ -43,7 +45,7 @@ fn counts(framebuffer: &FrameBuffer) -> Option<(i32, i32)> {
 #[test]
 fn five_thousand_pods_are_injected_counted_and_cost_little() {
     alone(async |space| {
-        space.accept(&framebuffer(&json!({"size": "1Mi"}))).await;
+        space.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
         let (api_server, own) = (by_the_api_server(), by_the_operator(space).await);
         let spent = spent();
         let start = Instant::now();
@@ -66,7 +68,7 @@ fn five_thousand_pods_are_injected_counted_and_cost_little() {
             let [p50, p99] = [0.5, 0.99].map(|part| quantile(found, part));
             measured(&format!("admission by {who}: p50 {p50:.2} ms, p99 {p99:.2} ms, within buckets of {found:?}"));
         }
-        let p99 = creations(spent);
+        let mean = creations(spent);
         difference(space).await;
         let change = Instant::now();
         space.merge::<FrameBuffer>(RING, &size("2Mi")).await;
@@ -83,7 +85,7 @@ fn five_thousand_pods_are_injected_counted_and_cost_little() {
         space.wait(RING, "to count no pods", |found: &FrameBuffer| counts(found) == Some((0, 0))).await;
         assert!(quantile(&own, 0.99) < 10.0, "{own:?}");
         // Aimed at: 10 ms. The API server works on the same two cores as we do, and as others on this machine.
-        assert!(p99 < 25.0 && quantile(&api_server, 0.99) < 50.0, "{p99} ms, {api_server:?}");
+        assert!(mean < 10.0 && quantile(&api_server, 0.99) < 50.0, "{mean} ms, {api_server:?}");
         assert!(counted < Duration::from_secs(10), "{counted:?}");
     });
 }
@@ -96,8 +98,8 @@ fn spent() -> (f64, f64) {
 }
 
 /// Tells what the API server measured itself. The buckets of its histogram end at 5, 25 and 100 ms: a p99 of them is a guess. Its
-/// summary is exact, but of the whole mutating admission of everything that was created since it started; five thousand of our
-/// pods are most of that. Gives that p99.
+/// summary is exact, but of the whole mutating admission of everything that was created since it started, other tests' objects among
+/// them. Gives the mean time of our calls.
 fn creations(before: (f64, f64)) -> f64 {
     let after = spent();
     let mean = (after.0 - before.0) / (after.1 - before.1);
@@ -110,7 +112,7 @@ fn creations(before: (f64, f64)) -> f64 {
         "the API server's own numbers: a call of the webhook took {mean:.2} ms on average; all mutating admission of {all} \
          creations of any kind, ours among them, p50 {p50:.2} ms, p99 {p99:.2} ms"
     ));
-    p99
+    mean
 }
 
 /// Tells what a client sees: the same pod with and without the label, in turns.
@@ -176,7 +178,7 @@ async fn time_to_ready(space: &Space, name: &str, pod: &Value) -> Duration {
 #[test]
 fn a_pod_with_the_ring_is_ready_soon_after_one_without() {
     alone(async |space| {
-        space.accept(&framebuffer(&json!({"size": "64Mi"}))).await;
+        space.declare(&framebuffer(&json!({"size": "64Mi"}))).await;
         let (mut without, mut with) = (Vec::new(), Vec::new());
         for round in 0..7 {
             let (plain, labelled) = (format!("plain-{round}"), format!("labelled-{round}"));

@@ -1,46 +1,21 @@
 //! The webhook while the operator is down, changes, or is restarted.
 
-use framebuffer_e2e::cluster::{OPERATOR, SYSTEM};
+use framebuffer_e2e::cluster::SYSTEM;
 use framebuffer_e2e::numbers::measured;
 use framebuffer_e2e::objects::{framebuffer, idle, plain_pod, pod, without_node, workload};
-use framebuffer_e2e::space::{has_sidecar, wait_in};
-use framebuffer_e2e::webhook::operator_pods;
-use framebuffer_e2e::{Space, alone};
+use framebuffer_e2e::operator::{operator_pods, scale, settled};
+use framebuffer_e2e::space::has_sidecar;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::DeleteParams;
 use serde_json::json;
 
-/// Changes how many replicas of the operator there are, and waits until it is so.
-pub(crate) async fn scale(space: &Space, replicas: i32) {
-    let api = space.api_in::<Deployment>(SYSTEM);
-    let patch = json!({"spec": {"replicas": replicas}});
-    api.patch(OPERATOR, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
-    settled(space, replicas).await;
-}
-
-/// Waits until exactly `replicas` of the operator are there, all ready.
-pub(crate) async fn settled(space: &Space, replicas: i32) {
-    let right = |found: &Deployment| {
-        let status = found.status.clone().unwrap_or_default();
-        status.ready_replicas.unwrap_or(0) == replicas
-            && status.replicas.unwrap_or(0) == replicas
-            && status.observed_generation == found.metadata.generation
-    };
-    wait_in(space.api_in::<Deployment>(SYSTEM), OPERATOR, "to have settled", right).await;
-    let pods = space.api_in::<Pod>(SYSTEM);
-    space
-        .until("no pod of the operator is about to end", async || {
-            let found = pods.list(&operator_pods()).await.unwrap();
-            i32::try_from(found.items.len()).unwrap() == replicas
-        })
-        .await;
-}
+use crate::alone;
 
 #[test]
 fn while_the_operator_is_down_labelled_pods_are_refused_and_no_other_pod_waits() {
     alone(async |space| {
-        space.accept(&framebuffer(&json!({"size": "1Mi"}))).await;
+        space.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
         scale(space, 0).await;
         let start = std::time::Instant::now();
         for number in 0..10 {
@@ -67,7 +42,7 @@ fn while_the_operator_is_down_labelled_pods_are_refused_and_no_other_pod_waits()
 #[test]
 fn with_all_replicas_restarted_meanwhile_200_pods_all_get_their_sidecar() {
     alone(async |space| {
-        space.accept(&framebuffer(&json!({"size": "1Mi"}))).await;
+        space.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
         let pods = space.api_in::<Pod>(SYSTEM);
         let create = async |name: &str| {
             let mut deployment = workload("Deployment", name, &[idle("app")]);

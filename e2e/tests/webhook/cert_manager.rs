@@ -4,14 +4,17 @@
 
 use std::time::Instant;
 
+use crate::alone;
+
+use framebuffer_e2e::Space;
 use framebuffer_e2e::cluster::{OPERATOR, RELEASE, SYSTEM, install, restoring};
 use framebuffer_e2e::load::{beside, meanwhile};
 use framebuffer_e2e::numbers::measured;
 use framebuffer_e2e::objects::{RING, framebuffer, idle, pod};
+use framebuffer_e2e::operator::operators;
 use framebuffer_e2e::program::{helm, kubectl, output};
 use framebuffer_e2e::space::{is_ready, wait_in};
-use framebuffer_e2e::webhook::{SECRET, SERVICE, bundle, configuration, edit, expiry, handshakes, operators};
-use framebuffer_e2e::{Space, alone};
+use framebuffer_e2e::webhook::{SECRET, SERVICE, bundle, configuration, edit, expiry, handshakes};
 use framebuffer_operator::api::FrameBuffer;
 use framebuffer_operator::certificates::issue;
 use framebuffer_operator::certificates::material::Material;
@@ -151,7 +154,7 @@ fn says(ready: bool, what: &'static str) -> impl Fn(&FrameBuffer) -> bool + Send
 #[test]
 fn with_cert_manager_its_certificates_are_served_and_renewed_without_a_failed_admission() {
     alone(async |space| {
-        space.accept(&framebuffer(&json!({"size": "1Mi"}))).await;
+        space.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
         let resources = [custom_resource("certificates", "Certificate"), custom_resource("issuers", "Issuer")];
         for resource in &resources {
             space.accept_in_cluster(resource).await;
@@ -162,15 +165,18 @@ fn with_cert_manager_its_certificates_are_served_and_renewed_without_a_failed_ad
             "crd/certificates.cert-manager.io",
             "crd/issuers.cert-manager.io",
         ]);
-        restoring(Box::pin(async {
-            // A fresh installation: there is no Secret, and no CA in the configuration.
-            helm(&["uninstall", RELEASE, "--namespace", SYSTEM, "--wait", "--timeout", "3m"]);
-            kubectl(&["-n", SYSTEM, "delete", "secret", SECRET]);
-            let material = issued(90);
-            let installed = beside(|| install(&["--set", "certManager.enabled=true"]));
-            tokio::join!(installed, first_certificate(space, &material));
-            lives(space, material).await;
-        }))
+        restoring(
+            space,
+            Box::pin(async {
+                // A fresh installation: there is no Secret, and no CA in the configuration.
+                helm(&["uninstall", RELEASE, "--namespace", SYSTEM, "--wait", "--timeout", "3m"]);
+                kubectl(&["-n", SYSTEM, "delete", "secret", SECRET]);
+                let material = issued(90);
+                let installed = beside(|| install(&["--set", "certManager.enabled=true"]));
+                tokio::join!(installed, first_certificate(space, &material));
+                lives(space, material).await;
+            }),
+        )
         .await;
         for resource in &resources {
             space.delete_in_cluster(resource).await;

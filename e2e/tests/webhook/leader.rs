@@ -4,14 +4,14 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use framebuffer_e2e::Space;
 use framebuffer_e2e::cluster::{OPERATOR, SYSTEM};
 use framebuffer_e2e::load::meanwhile;
 use framebuffer_e2e::numbers::{measured, served};
 use framebuffer_e2e::objects::{RING, framebuffer, idle, pod, without_node, workload};
+use framebuffer_e2e::operator::{operators, settled};
 use framebuffer_e2e::program::{kubectl, succeed};
 use framebuffer_e2e::space::{has_sidecar, size};
-use framebuffer_e2e::webhook::operators;
-use framebuffer_e2e::{Space, alone};
 use framebuffer_operator::api::FrameBuffer;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -20,7 +20,7 @@ use kube::ResourceExt;
 use kube::api::DeleteParams;
 use serde_json::json;
 
-use crate::webhook::settled;
+use crate::alone;
 
 async fn lease(space: &Space) -> k8s_openapi::api::coordination::v1::LeaseSpec {
     space.api_in::<Lease>(SYSTEM).get(OPERATOR).await.unwrap().spec.unwrap()
@@ -78,7 +78,7 @@ fn when_the_leader_is_deleted_the_other_replica_takes_over() {
         let killed = pods.delete(&old, &DeleteParams::default().grace_period(0)).await;
         killed.unwrap_or_else(|error| panic!("{old}: {error}"));
         // Admission never stops: the other replica serves.
-        space.accept(&framebuffer(&json!({"size": "1Mi"}))).await;
+        space.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
         space.until("another one leads", async || leader(space).await.is_some_and(|new| new != old)).await;
         measured(&format!("another leader after {:?}", start.elapsed()));
         settled(space, 2).await;
@@ -92,7 +92,7 @@ fn while_the_leader_is_killed_labelled_pods_are_created_and_its_work_goes_on() {
     alone(async |space| {
         let old = some_leader(space).await;
         let Some(process) = process_of(&old) else { return };
-        space.accept(&framebuffer(&json!({"size": "1Mi"}))).await;
+        space.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
         reported(space).await;
         let mut deployment = workload("Deployment", "many", &[idle("app")]);
         deployment["spec"]["replicas"] = json!(20);
@@ -150,7 +150,7 @@ fn a_leader_that_hangs_is_replaced_after_its_lease_and_steps_down_when_it_goes_o
     alone(async |space| {
         let old = some_leader(space).await;
         let Some(process) = process_of(&old) else { return };
-        space.accept(&framebuffer(&json!({"size": "1Mi"}))).await;
+        space.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
         reported(space).await;
         let start = Instant::now();
         let stopped = Stopped::stop(process);

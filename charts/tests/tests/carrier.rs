@@ -1,0 +1,120 @@
+//! What the chart renders for each carrier. Needs Helm: `cargo xtask test chart`.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
+
+use framebuffer_chart_tests::{chart, helm, of_kind, render, render_by_policy, value_sets};
+use framebuffer_operator::api::{INJECT_LABEL, INJECTED_ANNOTATION};
+use framebuffer_operator::render::{ADMIN_PORT, PORT, SIDECAR, VOLUME};
+use serde_json::{Value, json};
+
+fn defaults() -> std::path::PathBuf {
+    chart().join("ci/default-values.yaml")
+}
+
+fn carrier(objects: &[Value]) -> Vec<String> {
+    let deployment = of_kind(objects, "Deployment").next().unwrap();
+    let arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"].as_array().unwrap();
+    arguments.iter().filter_map(|argument| argument.as_str()?.strip_prefix("--carrier=")).map(str::to_owned).collect()
+}
+
+fn kinds(objects: &[Value], kind: &str) -> usize {
+    of_kind(objects, kind).count()
+}
+
+#[test]
+#[ignore = "needs helm"]
+fn the_carrier_is_what_the_cluster_can_unless_the_values_say_otherwise() {
+    for (settings, old, new) in [
+        (&[][..], "webhook", "policy"),
+        (&["injection.carrier=auto"], "webhook", "policy"),
+        (&["injection.carrier=webhook"], "webhook", "webhook"),
+    ] {
+        assert_eq!(carrier(&render(&defaults(), settings)), [old], "{settings:?}");
+        assert_eq!(carrier(&render_by_policy(&defaults(), settings)), [new], "{settings:?}");
+    }
+    assert_eq!(carrier(&render_by_policy(&defaults(), &["injection.carrier=policy"])), ["policy"]);
+    let chart = chart().display().to_string();
+    let refused = helm(&["template", "framebuffer", &chart, "--set", "injection.carrier=policy"]);
+    let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && why.contains("Kubernetes 1.36"), "{why}");
+}
+
+#[test]
+#[ignore = "needs helm"]
+fn with_the_policy_there_is_nothing_of_the_webhook() {
+    for values in value_sets() {
+        let objects = render_by_policy(&values, &["injection.carrier=policy"]);
+        for kind in ["Service", "MutatingWebhookConfiguration", "Certificate", "Issuer"] {
+            assert_eq!(kinds(&objects, kind), 0, "{kind} with {}", values.display());
+        }
+        assert_eq!(kinds(&objects, "MutatingAdmissionPolicy"), 1);
+        // What the API server injects has the image that the operator is told.
+        let status = |policy: &&Value| policy["metadata"]["name"].as_str().unwrap().ends_with("-status");
+        let guard = of_kind(&objects, "ValidatingAdmissionPolicy").find(status).unwrap();
+        let image =
+            guard["spec"]["validations"][0]["expression"].as_str().unwrap().split('\'').nth(1).unwrap().to_owned();
+        let arguments =
+            &of_kind(&objects, "Deployment").next().unwrap()["spec"]["template"]["spec"]["containers"][0]["args"];
+        assert!(
+            arguments.as_array().unwrap().contains(&json!(format!("--sidecar-image={image}"))),
+            "{image} {arguments}"
+        );
+        // Its bindings are the operator's.
+        assert_eq!(kinds(&objects, "MutatingAdmissionPolicyBinding"), 0);
+        for kind in ["Role", "ClusterRole"] {
+            let rules: String = of_kind(&objects, kind).map(|role| role["rules"].to_string()).collect();
+            assert!(!rules.contains("secrets") && !rules.contains("mutatingwebhookconfigurations"), "{rules}");
+        }
+        let spec = &of_kind(&objects, "Deployment").next().unwrap()["spec"]["template"]["spec"];
+        assert!(spec["volumes"].is_null());
+        let ports = spec["containers"][0]["ports"].as_array().unwrap();
+        assert_eq!(ports.iter().map(|port| &port["name"]).collect::<Vec<_>>(), ["admin"]);
+    }
+}
+
+#[test]
+#[ignore = "needs helm"]
+fn the_operator_is_told_of_its_policy_and_may_bind_it() {
+    for values in value_sets() {
+        let objects = render_by_policy(&values, &["injection.carrier=policy"]);
+        let name = of_kind(&objects, "MutatingAdmissionPolicy").next().unwrap()["metadata"]["name"].clone();
+        let deployment = of_kind(&objects, "Deployment").next().unwrap();
+        let arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"].as_array().unwrap();
+        assert!(arguments.contains(&json!(format!("--policy-name={}", name.as_str().unwrap()))), "{arguments:?}");
+        let mut rules = of_kind(&objects, "ClusterRole").flat_map(|role| role["rules"].as_array().unwrap());
+        assert!(rules.any(|rule| rule["resourceNames"] == json!([name])), "{}", values.display());
+    }
+}
+
+/// What lets a pod through is looked at under either carrier: one may follow the other.
+#[test]
+#[ignore = "needs helm"]
+fn labelled_pods_without_a_sidecar_are_refused_whoever_injects() {
+    for values in value_sets() {
+        for objects in [render(&values, &[]), render_by_policy(&values, &["injection.carrier=policy"])] {
+            let last = |policy: &&Value| policy["metadata"]["name"].as_str().unwrap().ends_with("-injected");
+            let policy = of_kind(&objects, "ValidatingAdmissionPolicy").find(last).unwrap();
+            assert_eq!(policy["spec"]["failurePolicy"], "Fail");
+            let label = json!([{"key": INJECT_LABEL, "operator": "Exists"}]);
+            assert_eq!(policy["spec"]["matchConstraints"]["objectSelector"]["matchExpressions"], label);
+            let binding = of_kind(&objects, "ValidatingAdmissionPolicyBinding").find(last).unwrap();
+            assert_eq!(
+                binding["spec"],
+                json!({"policyName": policy["metadata"]["name"], "validationActions": ["Deny"]})
+            );
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs helm"]
+fn the_policy_has_the_operators_names() {
+    let objects = render_by_policy(&defaults(), &[]);
+    let policy = of_kind(&objects, "MutatingAdmissionPolicy").next().unwrap();
+    let text = policy["spec"].to_string();
+    for name in [INJECT_LABEL, INJECTED_ANNOTATION, SIDECAR, VOLUME, PORT, ADMIN_PORT] {
+        assert!(text.contains(&format!("{name}'")) || text.contains(&format!("{name}\"")), "{name}");
+    }
+    assert_eq!(policy["spec"]["failurePolicy"], "Fail");
+    assert_eq!(policy["spec"]["reinvocationPolicy"], "IfNeeded");
+}

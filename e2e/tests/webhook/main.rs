@@ -1,0 +1,21 @@
+//! Tests on a real cluster with the webhook as the carrier: its own, and those topics of the other program that go through it.
+
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+mod availability;
+mod cert_manager;
+mod certificates;
+mod configuration;
+mod guard;
+#[path = "../injection.rs"]
+mod injection;
+mod leader;
+#[path = "../rights.rs"]
+mod rights;
+#[path = "../rollout.rs"]
+mod rollout;
+mod scale;
+#[path = "../upgrade.rs"]
+mod upgrade;
+
+use framebuffer_e2e::with_webhook::{alone, in_namespace};

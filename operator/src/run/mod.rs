@@ -1,0 +1,225 @@
+//! `run`: puts the parts together, and takes them apart in order at the end.
+//!
+//! Every replica: the reflector of `FrameBuffer`s, its part in carrying ([`webhook`] or [`policy`]), the admin port. The leader: its
+//! part in carrying, and the controller.
+
+mod policy;
+mod webhook;
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use futures::{StreamExt as _, TryStreamExt as _};
+use kube::runtime::events::Recorder;
+use kube::runtime::reflector::{self, Store, store::Writer};
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Api, Client, ResourceExt as _};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::api::FrameBuffer;
+use crate::carrier::{Carrier, Readiness};
+use crate::cli::{LogFormat, RunArgs};
+use crate::leader::{Election, Timing};
+use crate::metrics::Metrics;
+use crate::signals::Signals;
+use crate::{admin, controller};
+
+/// Threads for requests. Two keep up with any API server; more would cost memory.
+const WORKERS: usize = 2;
+
+/// Runs the operator until a signal; the exit code is success after an orderly end.
+pub fn main(args: RunArgs) -> ExitCode {
+    log_to_stderr(&args);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
+    let ran = runtime.context("failed to start the runtime").and_then(|runtime| runtime.block_on(run(args)));
+    ran.unwrap_or_else(|error| {
+        error!("{error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn log_to_stderr(args: &RunArgs) {
+    let filter = tracing_subscriber::EnvFilter::new(format!("warn,framebuffer_operator={}", args.log_level));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = builder.with_ansi(std::io::stderr().is_terminal());
+    match args.log_format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}
+
+/// What every replica has, whoever carries.
+struct Shared {
+    args: RunArgs,
+    client: Client,
+    metrics: Arc<Metrics>,
+    store: Store<FrameBuffer>,
+    /// Tells that `store` has changed.
+    changed: watch::Sender<()>,
+    /// The first signal: be unready, work no more as leader.
+    stopping: CancellationToken,
+    /// A little later: take no more connections.
+    closing: CancellationToken,
+}
+
+/// A replica, with its part in carrying.
+struct Replica {
+    shared: Arc<Shared>,
+    part: Part,
+}
+
+enum Part {
+    Policy(Box<policy::Part>),
+    Webhook(webhook::Part),
+}
+
+async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::catch()?;
+    let client = Client::try_default().await.context("failed to find the API server")?;
+    let admin = bind(args.admin).await?;
+    let (store, writer) = reflector::store();
+    let metrics = Arc::new(Metrics::new(args.carrier));
+    let shared = Arc::new(Shared {
+        args,
+        client,
+        metrics,
+        store,
+        changed: watch::Sender::new(()),
+        stopping: CancellationToken::new(),
+        closing: CancellationToken::new(),
+    });
+    let part = match shared.args.carrier {
+        Carrier::Policy => Part::Policy(Box::new(policy::Part::new(&shared))),
+        Carrier::Webhook => Part::Webhook(webhook::Part::new(&shared).await?),
+    };
+    let replica = Arc::new(Replica { shared: Arc::clone(&shared), part });
+    info!(version = env!("CARGO_PKG_VERSION"), carrier = shared.args.carrier.as_str(), "starting");
+    let mut work = std::pin::pin!(replica.work(admin, writer));
+    tokio::select! {
+        ended = &mut work => return ended.map(|()| ExitCode::FAILURE),
+        _ = signals.next() => info!("stopping; a second signal ends the process at once"),
+    }
+    shared.stopping.cancel();
+    let drain = async {
+        tokio::time::sleep(Duration::from_secs(shared.args.drain_seconds)).await;
+        shared.closing.cancel();
+    };
+    tokio::select! {
+        (ended, ()) = async { tokio::join!(&mut work, drain) } => ended.map(|()| ExitCode::SUCCESS),
+        code = signals.next() => Ok(code),
+    }
+}
+
+async fn bind(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("failed to listen on {address}"))
+}
+
+impl Replica {
+    /// Ends once `closing` is cancelled and everything under way is done.
+    async fn work(self: &Arc<Self>, admin: TcpListener, writer: Writer<FrameBuffer>) -> anyhow::Result<()> {
+        let Shared { metrics, closing, .. } = &*self.shared;
+        let admin = axum::serve(admin, admin::router(self.readiness(), Arc::clone(metrics)));
+        let admin = admin.with_graceful_shutdown(closing.clone().cancelled_owned());
+        let carrying = async {
+            match &self.part {
+                Part::Policy(part) => part.work(closing).await,
+                Part::Webhook(part) => part.work(closing).await,
+            }
+        };
+        let background = closing.run_until_cancelled(self.shared.follow_framebuffers(writer));
+        let (carried, administered, (), _) = tokio::join!(carrying, admin.into_future(), self.lead(), background);
+        carried?;
+        administered.context("the admin port ended")
+    }
+
+    fn readiness(self: &Arc<Self>) -> admin::Ready {
+        let replica = Arc::clone(self);
+        Arc::new(move || {
+            let shared = &replica.shared;
+            if shared.stopping.is_cancelled() {
+                return Err("stopping");
+            }
+            match &replica.part {
+                Part::Policy(part) => part.ready()?,
+                Part::Webhook(part) => part.ready()?,
+            }
+            let synced = futures::FutureExt::now_or_never(shared.store.wait_until_ready());
+            if synced.is_some_and(|synced| synced.is_ok()) { Ok(()) } else { Err("FrameBuffers are not known yet") }
+        })
+    }
+
+    async fn lead(&self) {
+        let RunArgs { namespace, lease_name, identity, carrier, .. } = &self.shared.args;
+        let identity = identity.clone().unwrap_or_else(host_name);
+        let client = self.shared.client.clone();
+        let election = Election::new(client, namespace, lease_name, &identity, *carrier, Timing::default());
+        election.run(self.shared.stopping.clone(), || Box::pin(self.leader_work(&identity))).await;
+    }
+
+    async fn leader_work(&self, identity: &str) {
+        let Shared { args, client, metrics, .. } = &*self.shared;
+        let _leading = Leading::new(metrics);
+        let (report, readiness) = watch::channel(None);
+        let settings = args.sidecar.settings();
+        let mut context = controller::Context::new(client.clone(), settings, identity, readiness, Arc::clone(metrics));
+        context.may_restart = !args.no_rolling_restart;
+        let keeping = self.keep(context.recorder.clone(), report);
+        tokio::join!(keeping, controller::run(context));
+    }
+
+    async fn keep(&self, recorder: Recorder, report: watch::Sender<Option<Readiness>>) {
+        match &self.part {
+            Part::Policy(part) => part.keep(report).await,
+            Part::Webhook(part) => part.keep(recorder, report).await,
+        }
+    }
+}
+
+impl Shared {
+    /// Keeps what carrying needs of every `FrameBuffer`.
+    async fn follow_framebuffers(&self, writer: Writer<FrameBuffer>) {
+        let events = watcher(Api::<FrameBuffer>::all(self.client.clone()), watcher::Config::default())
+            .default_backoff()
+            .modify(|framebuffer| {
+                framebuffer.status = None;
+                framebuffer.managed_fields_mut().clear();
+                framebuffer.annotations_mut().clear();
+            })
+            .reflect(writer)
+            .inspect_err(|error| warn!(error = error as &dyn std::error::Error, "failed to watch FrameBuffers"));
+        events
+            .for_each(|_| {
+                self.changed.send_replace(());
+                std::future::ready(())
+            })
+            .await;
+    }
+}
+
+/// Shows in the metrics who leads, for as long as it is held.
+struct Leading<'a>(&'a Metrics);
+
+impl<'a> Leading<'a> {
+    fn new(metrics: &'a Metrics) -> Self {
+        metrics.leader.set(1);
+        Self(metrics)
+    }
+}
+
+impl Drop for Leading<'_> {
+    fn drop(&mut self) {
+        self.0.leader.set(0);
+        self.0.pods.set(0);
+    }
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}-{}", name.trim(), std::process::id())
+}

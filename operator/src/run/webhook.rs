@@ -1,0 +1,120 @@
+//! The parts of a replica when the webhook is the carrier: it serves the webhook with the certificate that is there, and the leader
+//! keeps certificates.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use jiff::SignedDuration;
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use kube::Api;
+use kube::runtime::events::Recorder;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{Shared, bind};
+use crate::carrier::Readiness;
+use crate::certificates::configuration::all_bundles;
+use crate::certificates::keeper::{Keeper, Names};
+use crate::certificates::plan::Policy;
+use crate::certificates::serving::Serving;
+use crate::cli::RunArgs;
+use crate::webhook::{Admission, lookup::Lookup, router, serve};
+
+/// Between two looks whether the API server trusts us, until it does.
+const TRUST_PERIOD: Duration = Duration::from_millis(500);
+
+pub(super) struct Part {
+    shared: Arc<Shared>,
+    /// Until it is served.
+    listener: Mutex<Option<TcpListener>>,
+    serving: Arc<Serving>,
+    /// Set once the API server trusts what is served.
+    trusted: AtomicBool,
+}
+
+impl Part {
+    pub(super) async fn new(shared: &Arc<Shared>) -> anyhow::Result<Self> {
+        let listener = bind(shared.args.listen).await?;
+        info!(listen = %shared.args.listen, "listening");
+        let listener = Mutex::new(Some(listener));
+        Ok(Self { shared: Arc::clone(shared), listener, serving: Arc::default(), trusted: AtomicBool::default() })
+    }
+
+    /// Every replica's.
+    pub(super) async fn work(&self, closing: &CancellationToken) -> anyhow::Result<()> {
+        let Shared { args, client, metrics, store, stopping, .. } = &*self.shared;
+        let admission = Arc::new(Admission {
+            framebuffers: Lookup::new(store.clone(), client.clone()),
+            settings: args.sidecar.settings(),
+            metrics: Arc::clone(metrics),
+        });
+        let listener = self.listener.lock().expect("nobody panics with this lock").take();
+        let listener = listener.context("the webhook is served already")?;
+        let tls = serve::tls(Arc::clone(&self.serving) as _)?;
+        let router = serve::part(router(admission), stopping.clone());
+        let served = tokio::spawn(serve::serve(listener, tls, router, closing.clone()));
+        let background = async { tokio::join!(self.follow_certificates(), self.be_trusted()) };
+        let (served, _) = tokio::join!(served, closing.run_until_cancelled(background));
+        served.context("the webhook ended")
+    }
+
+    pub(super) fn ready(&self) -> Result<(), &'static str> {
+        if !self.serving.is_loaded() {
+            return Err("there is no certificate yet");
+        }
+        let trusted = self.trusted.load(Ordering::Relaxed);
+        if trusted { Ok(()) } else { Err("the webhook's configuration does not trust the certificate yet") }
+    }
+
+    /// The leader's.
+    pub(super) async fn keep(&self, recorder: Recorder, report: watch::Sender<Option<Readiness>>) {
+        let RunArgs { ca_seconds, certificate_seconds, cert_manager, .. } = &self.shared.args;
+        let seconds = SignedDuration::from_secs;
+        let policy = (!cert_manager).then(|| Policy::new(seconds(*ca_seconds), seconds(*certificate_seconds)));
+        let serving = Arc::clone(&self.serving);
+        Keeper::new(&self.shared.client, self.names(), policy, serving, recorder, report).run().await;
+    }
+
+    async fn follow_certificates(&self) {
+        let Shared { args, client, metrics, .. } = &*self.shared;
+        if let Some(folder) = args.tls_dir.clone().filter(|_| args.cert_manager) {
+            self.serving.follow_files(folder, metrics).await;
+        } else {
+            let secrets = Api::namespaced(client.clone(), &args.namespace);
+            self.serving.follow_secret(secrets, &args.secret_name, metrics).await;
+        }
+    }
+
+    /// Waits until the API server trusts what is served: the leader may still have to tell it. No longer looked at afterwards,
+    /// when a replica that takes itself out of the Service could only make things worse.
+    async fn be_trusted(&self) {
+        let webhooks = Api::<MutatingWebhookConfiguration>::all(self.shared.client.clone());
+        let service = self.names().dns().remove(0);
+        loop {
+            match webhooks.get_opt(&self.shared.args.webhook_name).await {
+                Ok(Some(found)) if all_bundles(&found, |bundle| self.serving.is_trusted(bundle, &service)) => break,
+                Ok(_) => {}
+                Err(error) => {
+                    warn!(error = &error as &dyn std::error::Error, "failed to look at the webhook's configuration");
+                }
+            }
+            tokio::time::sleep(TRUST_PERIOD).await;
+        }
+        self.trusted.store(true, Ordering::Relaxed);
+        info!("trusted by the API server");
+    }
+
+    fn names(&self) -> Names {
+        let RunArgs { namespace, service_name, secret_name, webhook_name, .. } = &self.shared.args;
+        Names {
+            namespace: namespace.clone(),
+            service: service_name.clone(),
+            secret: secret_name.clone(),
+            webhook: webhook_name.clone(),
+        }
+    }
+}
