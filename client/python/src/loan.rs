@@ -182,6 +182,7 @@ impl Loan {
         format!("<Loan of {} bytes{ended}>", self.nbytes())
     }
 
+    // # Safety: the interpreter calls it, with a `view` to fill.
     unsafe fn __getbuffer__(slf: &Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
         let this = slf.get();
         let mut state = this.state();

@@ -148,6 +148,7 @@ impl View {
         format!("<View of {size} bytes at offset {offset}{released}>")
     }
 
+    // # Safety: the interpreter calls it, with a `view` to fill.
     unsafe fn __getbuffer__(slf: &Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
         let this = slf.get();
         let mut state = this.state();
