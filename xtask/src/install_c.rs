@@ -49,7 +49,7 @@ fn in_destdir(prefix: &Path, destdir: Option<&Path>) -> PathBuf {
 /// Builds the library and installs all that belongs to it into `prefix`. Returns the paths of what is there now.
 pub(crate) fn install(workspace: &Workspace, prefix: &Path) -> Result<Vec<PathBuf>> {
     let built = build(workspace)?;
-    let sources = workspace.root.join("client/c");
+    let sources = workspace.root.join("bindings/c");
     let template = sources.join("framebuffer.pc.in");
     let template = fs::read_to_string(&template).with_context(|| format!("failed to read {}", template.display()))?;
     let (library, include) = (prefix.join("lib"), prefix.join("include"));
@@ -73,7 +73,7 @@ pub(crate) fn install(workspace: &Workspace, prefix: &Path) -> Result<Vec<PathBu
     Ok([shared, soname, development, archive, package].into_iter().chain(headers).collect())
 }
 
-/// The name by which programs ask for the library: `client/c/build.rs` puts it into the library itself.
+/// The name by which programs ask for the library: `bindings/c/build.rs` puts it into the library itself.
 fn soname(version: &str) -> String {
     let mut numbers = version.split('.');
     format!("libframebuffer.so.{}.{}", numbers.next().unwrap_or("0"), numbers.next().unwrap_or("0"))

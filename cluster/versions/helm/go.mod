@@ -1,4 +1,4 @@
-module framebuffer.dev/e2e/cluster/helm
+module framebuffer.dev/cluster/helm
 
 go 1.26.0
 

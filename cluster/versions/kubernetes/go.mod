@@ -1,4 +1,4 @@
-module framebuffer.dev/e2e/cluster/kubernetes
+module framebuffer.dev/cluster/kubernetes
 
 go 1.26.0
 

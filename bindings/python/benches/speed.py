@@ -1,7 +1,7 @@
 """How long frames take in Python, in turns with the Rust crate, and with `multiprocessing.shared_memory`.
 
     cargo build --profile fast -p framebuffer-python --example python-bench-peer
-    python client/python/benches/speed.py target/fast/examples/python-bench-peer
+    python bindings/python/benches/speed.py target/fast/examples/python-bench-peer
 
 Prints medians in microseconds. The rounds of all that is compared take turns, so that what disturbs the machine
 disturbs all of it. `shared_memory` with a checksum is what one would write without this library: a copy into the

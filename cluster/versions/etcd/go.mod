@@ -1,4 +1,4 @@
-module framebuffer.dev/e2e/cluster/etcd
+module framebuffer.dev/cluster/etcd
 
 go 1.26.0
 
