@@ -7,9 +7,9 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use framebuffer::Prefault;
+use framebuffer_contract::{Quantity, defaults, variables};
 use tracing::level_filters::LevelFilter;
 
-use crate::quantity::Quantity;
 use crate::secret::SecretKey;
 
 /// Owns a FrameBuffer ring in shared memory and serves its key and its frames over HTTP on loopback.
@@ -40,38 +40,38 @@ pub enum Command {
 #[derive(Debug, Clone, Args)]
 pub struct ServeArgs {
     /// Bytes of payload that the ring keeps, as Kubernetes writes them: 500Mi, 1.5Gi, 4G.
-    #[arg(long, env = "FRAMEBUFFER_SIZE")]
+    #[arg(long, env = variables::SIZE)]
     pub size: Quantity,
     /// The ring's key, 1 to 200 of A-Z a-z 0-9 . _ -; random if not given. Better in the environment than among the
     /// arguments, which every user of the machine can see.
-    #[arg(long, env = "FRAMEBUFFER_KEY", hide_env_values = true)]
+    #[arg(long, env = variables::KEY, hide_env_values = true)]
     pub key: Option<SecretKey>,
     /// Leave the ring in place at the end, and adopt one that is there at the start.
-    #[arg(long, env = "FRAMEBUFFER_KEEP", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = variables::KEEP, value_parser = BoolishValueParser::new())]
     pub keep: bool,
     /// Folder of the ring's file, on a tmpfs.
-    #[arg(long, env = "FRAMEBUFFER_DIR", default_value = "/dev/shm")]
+    #[arg(long, env = variables::DIR, default_value = defaults::DIR)]
     pub dir: PathBuf,
     /// Permissions of the ring's file and of the Unix socket, octal. 0666 lets other users take part.
-    #[arg(long, env = "FRAMEBUFFER_MODE", default_value = "0600", value_parser = parse_mode)]
+    #[arg(long, env = variables::MODE, default_value = "0600", value_parser = parse_mode)]
     pub mode: u32,
     /// Address of the API. It hands out the key, so it has to be a loopback address. Port 0 takes a free one.
-    #[arg(long, env = "FRAMEBUFFER_LISTEN", default_value = "127.0.0.1:7570", value_parser = parse_loopback)]
+    #[arg(long, env = variables::LISTEN, default_value = defaults::LISTEN, value_parser = parse_loopback)]
     pub listen: SocketAddr,
     /// Path of a Unix socket on which to serve the API as well.
-    #[arg(long, env = "FRAMEBUFFER_SOCKET")]
+    #[arg(long, env = variables::SOCKET)]
     pub socket: Option<PathBuf>,
     /// Address of /healthz, /readyz and /metrics.
-    #[arg(long, env = "FRAMEBUFFER_ADMIN", default_value = "0.0.0.0:7571")]
+    #[arg(long, env = variables::ADMIN, default_value = defaults::ADMIN)]
     pub admin: SocketAddr,
     /// Least important events to log.
-    #[arg(long, env = "FRAMEBUFFER_LOG_LEVEL", value_enum, default_value_t = LogLevel::Info)]
+    #[arg(long, env = variables::LOG_LEVEL, value_enum, default_value_t = LogLevel::Info)]
     pub log_level: LogLevel,
     /// How to log, to standard error.
-    #[arg(long, env = "FRAMEBUFFER_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    #[arg(long, env = variables::LOG_FORMAT, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
     /// When to touch the ring's pages: never, behind a ring that is already in use, or before it is ready.
-    #[arg(long, env = "FRAMEBUFFER_PREFAULT", value_enum, default_value_t = PrefaultMode::Background)]
+    #[arg(long, env = variables::PREFAULT, value_enum, default_value_t = PrefaultMode::Background)]
     pub prefault: PrefaultMode,
 }
 
@@ -107,7 +107,7 @@ pub struct DoctorArgs {
     #[command(flatten)]
     pub ring: RingArgs,
     /// Bytes that the ring shall have: checks that there is room for them.
-    #[arg(long, env = "FRAMEBUFFER_SIZE")]
+    #[arg(long, env = variables::SIZE)]
     pub size: Option<Quantity>,
 }
 
@@ -115,23 +115,20 @@ pub struct DoctorArgs {
 #[derive(Debug, Args)]
 pub struct RingArgs {
     /// The ring's key; without it the sidecar at --url is asked.
-    #[arg(long, env = "FRAMEBUFFER_KEY", hide_env_values = true)]
+    #[arg(long, env = variables::KEY, hide_env_values = true)]
     pub key: Option<SecretKey>,
     /// Folder of the ring's file.
-    #[arg(long, env = "FRAMEBUFFER_DIR", default_value = "/dev/shm")]
+    #[arg(long, env = variables::DIR, default_value = defaults::DIR)]
     pub dir: PathBuf,
     /// A sidecar's API: `http://127.0.0.1:7570` (if nothing is given) or `unix:/path/to.sock`.
-    #[arg(long, env = "FRAMEBUFFER_URL")]
+    #[arg(long, env = variables::URL)]
     pub url: Option<String>,
 }
-
-/// Where the API is if nothing else is said.
-pub const DEFAULT_URL: &str = "http://127.0.0.1:7570";
 
 impl RingArgs {
     /// The API's URL, given or default.
     pub fn url(&self) -> &str {
-        self.url.as_deref().unwrap_or(DEFAULT_URL)
+        self.url.as_deref().unwrap_or(defaults::URL)
     }
 }
 
@@ -139,7 +136,7 @@ impl RingArgs {
 #[derive(Debug, Args)]
 pub struct HealthcheckArgs {
     /// The sidecar's admin address; `0.0.0.0` and `[::]` stand for this machine.
-    #[arg(long, env = "FRAMEBUFFER_ADMIN", default_value = "0.0.0.0:7571")]
+    #[arg(long, env = variables::ADMIN, default_value = defaults::ADMIN)]
     pub admin: SocketAddr,
     /// Ask again until it is ready, for this many seconds at most.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]

@@ -17,7 +17,6 @@ pub mod doctor;
 pub mod healthcheck;
 pub mod http;
 pub mod metrics;
-pub mod quantity;
 pub mod secret;
 pub mod serve;
 pub mod stat;

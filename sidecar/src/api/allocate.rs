@@ -1,6 +1,7 @@
 //! `POST /allocate`: room for one frame or several.
 
 use std::error::Error as _;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::body::{Body, Bytes};
@@ -11,14 +12,8 @@ use http_body_util::LengthLimitError;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Ring;
+use super::limits::{MAX_BODY, MAX_COUNT};
 use super::problem::Problem;
-
-/// The largest body in bytes. The longest sensible one has about 50.
-pub const MAX_BODY: usize = 4096;
-
-/// The most frames in one request.
-pub const MAX_COUNT: u64 = 1024;
 
 /// What to allocate.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -68,7 +63,10 @@ pub enum AllocateResponse {
             headers(("Retry-After" = u64, description = "In seconds."))),
     )
 )]
-pub(super) async fn allocate(State(ring): State<Ring>, request: Request) -> Result<Json<AllocateResponse>, Problem> {
+pub(super) async fn allocate(
+    State(ring): State<Arc<FrameBufferServer>>,
+    request: Request,
+) -> Result<Json<AllocateResponse>, Problem> {
     let (parts, body) = request.into_parts();
     check_content_type(&parts.headers)?;
     let body = read(body).await?;

@@ -1,11 +1,12 @@
 //! `GET /get_key`: the ring's key and size.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::State;
+use framebuffer::FrameBufferServer;
 use serde::Serialize;
 use utoipa::ToSchema;
-
-use super::Ring;
 
 /// What a client needs in order to open the ring.
 #[derive(Serialize, ToSchema)]
@@ -18,6 +19,6 @@ pub struct KeyResponse {
 
 /// The key with which to open the ring.
 #[utoipa::path(get, path = "/get_key", responses((status = 200, description = "The key and size.", body = KeyResponse)))]
-pub(super) async fn get_key(State(ring): State<Ring>) -> Json<KeyResponse> {
+pub(super) async fn get_key(State(ring): State<Arc<FrameBufferServer>>) -> Json<KeyResponse> {
     Json(KeyResponse { key: ring.get_key().to_owned(), size: ring.size() })
 }

@@ -8,7 +8,7 @@ use framebuffer::Error;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::allocate::{MAX_BODY, MAX_COUNT};
+use super::limits::{MAX_BODY, MAX_COUNT};
 
 /// An RFC 9457 problem document.
 #[derive(Debug, Serialize, ToSchema)]

@@ -4,11 +4,11 @@ use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use framebuffer_contract::Quantity;
 use nix::fcntl::{FallocateFlags, FcntlArg, fallocate, fcntl};
 use nix::sys::statfs::{Statfs, TMPFS_MAGIC, statfs};
 
 use super::{Check, segment_bytes};
-use crate::quantity::Quantity;
 
 /// What makes a folder larger, in a pod and out of one.
 const ENLARGE: &str = "raise the sizeLimit of the memory volume (Kubernetes), --shm-size (Docker), \

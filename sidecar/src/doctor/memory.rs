@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use framebuffer_contract::Quantity;
+
 use super::{Check, segment_bytes};
-use crate::quantity::Quantity;
 
 /// What the sidecar itself needs beside the ring, in bytes, with some room.
 const OVERHEAD: u64 = 16 << 20;

@@ -8,9 +8,9 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use framebuffer_contract::Quantity;
 
 use crate::cli::DoctorArgs;
-use crate::quantity::Quantity;
 
 mod folder;
 mod memory;

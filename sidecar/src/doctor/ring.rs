@@ -4,11 +4,11 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use framebuffer::{Key, SegmentError, Stats};
+use framebuffer_contract::Quantity;
 
 use super::Check;
 use crate::cli::RingArgs;
 use crate::http::Endpoint;
-use crate::quantity::Quantity;
 use crate::stat;
 
 /// How long a sidecar may take to answer.
