@@ -15,7 +15,6 @@ pub mod api;
 pub mod cli;
 pub mod doctor;
 pub mod healthcheck;
-pub mod http;
 pub mod metrics;
 pub mod secret;
 pub mod serve;
