@@ -1,4 +1,4 @@
-//! [`connect`]: opens the ring of a sidecar, which is asked for the key over HTTP.
+//! [`connect`]: asks a sidecar for its key over HTTP and opens its ring.
 
 use std::io;
 use std::path::PathBuf;
@@ -32,7 +32,7 @@ pub fn connect(url: &str) -> Result<FrameBufferClient, ConnectError> {
     Connect::new(url).connect()
 }
 
-/// Opens the ring of the sidecar at `FRAMEBUFFER_URL`, which the operator sets in the containers of a pod; without it, at
+/// Opens the ring of the sidecar at `FRAMEBUFFER_URL`, which the operator sets in a pod's containers; by default at
 /// `http://127.0.0.1:7570`.
 ///
 /// # Errors
@@ -51,11 +51,11 @@ pub struct Connect {
     dir: PathBuf,
 }
 
-/// Why no ring could be opened by a sidecar's help.
+/// Why a sidecar's ring could not be opened.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// The URL is of no kind known here.
+    /// Neither kind of URL.
     #[error("{url:?} is not http://HOST:PORT or unix:/PATH")]
     Url {
         /// The URL.
@@ -71,7 +71,7 @@ pub enum ConnectError {
         url: String,
         /// The deadline.
         waited: Duration,
-        /// What the last attempt met.
+        /// Error of the last attempt.
         source: io::Error,
     },
     /// Something answered, but not as a sidecar does.
@@ -79,33 +79,33 @@ pub enum ConnectError {
     Answer {
         /// The URL.
         url: String,
-        /// What is wrong with it.
+        /// The fault.
         problem: String,
     },
-    /// The sidecar's key is none.
+    /// The sidecar's key is invalid.
     #[error("the sidecar at {url} answered with an invalid key")]
     Key {
         /// The URL.
         url: String,
-        /// Why it is none.
+        /// The reason.
         source: InvalidKey,
     },
-    /// The key is there, but not its ring.
+    /// The key is known, but its ring cannot be opened.
     #[error(
-        "the sidecar at {url} answered, but its ring cannot be opened in {dir}: is that the folder that the sidecar uses \
-         (FRAMEBUFFER_DIR; in a pod, the same volume), and may this user open the segment (--mode)?"
+        "the sidecar at {url} answered, but its ring cannot be opened in {dir}: is that the folder that the sidecar \
+         uses (FRAMEBUFFER_DIR; in a pod, the same volume), and may this user open the segment (--mode)?"
     )]
     Segment {
         /// The URL.
         url: String,
         /// The folder looked in.
         dir: String,
-        /// What happened there.
+        /// The error there.
         source: SegmentError,
     },
 }
 
-/// What `GET /get_key` answers.
+/// The answer to `GET /get_key`.
 #[derive(Deserialize)]
 struct KeyAnswer {
     key: String,
@@ -117,7 +117,7 @@ impl Connect {
         Self { url: url.to_owned(), deadline: DEFAULT_DEADLINE, dir: default_dir() }
     }
 
-    /// To the sidecar at `FRAMEBUFFER_URL`; without it, at `http://127.0.0.1:7570`.
+    /// To the sidecar at `FRAMEBUFFER_URL`; by default at `http://127.0.0.1:7570`.
     pub fn from_env() -> Self {
         let url = std::env::var(variables::URL).ok().filter(|url| !url.is_empty());
         Self::new(url.as_deref().unwrap_or(defaults::URL))
@@ -139,8 +139,8 @@ impl Connect {
     ///
     /// # Errors
     ///
-    /// [`ConnectError`] says what to check: the URL, whether the sidecar runs, the folder, the permissions. Only a sidecar
-    /// that does not answer, or answers 503, is tried again.
+    /// [`ConnectError`] names the likely cause: the URL, a sidecar that does not run, the folder, the permissions. Only a
+    /// sidecar that does not answer, or answers 503, is tried again.
     pub fn connect(self) -> Result<FrameBufferClient, ConnectError> {
         let key = self.ask_until_deadline()?;
         FrameBufferClient::options(key).dir(&self.dir).open().map_err(|source| ConnectError::Segment {

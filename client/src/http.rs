@@ -1,8 +1,8 @@
 //! [`Endpoint`]: the product's HTTP client, one GET to a sidecar over TCP or a Unix socket.
 //!
-//! `ureq` does the work: requests, answers, names with several addresses, and one deadline over all of it, which a server
-//! that drips bytes cannot extend. Its default features, TLS and gzip, stay off. What it lacks is a connector for Unix
-//! sockets: [`UnixConnector`]. That API of ureq may change in minor versions, so the workspace names one minor version.
+//! `ureq` does the work: requests, answers, names with several addresses, and one deadline over the whole request, which a
+//! server that drips bytes cannot extend. With TLS and gzip off it adds 8 crates to the 26 of this one, and BINARY.
+//! [`UnixConnector`] adds Unix sockets. That API of ureq may change in minor versions, so the workspace pins one.
 
 use std::fmt;
 use std::io::{self, Read as _, Write as _};

@@ -1,5 +1,5 @@
-//! [`parse_bytes`] and [`parse_milli_cpu`]: amounts as far as a `FrameBuffer` may use them. The parser is the contract's;
-//! the policy is the CRD's pattern, which admits digits on both sides of a point, no sign, and units up to Ti and T.
+//! [`parse_bytes`] and [`parse_milli_cpu`]: the amounts that a `FrameBuffer` may contain. The contract parses them; this
+//! policy refuses the rest as the CRD's pattern does: a sign, a point without digits on both sides, units above Ti and T.
 
 use framebuffer_contract::{MilliCpu, Quantity};
 

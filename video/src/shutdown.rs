@@ -36,7 +36,7 @@ impl Stop {
 
     /// Whether to stop.
     pub fn is_set(&self) -> bool {
-        // Relaxed: nothing else is published with the flag.
+        // Relaxed: the flag guards no other memory.
         self.0.load(Ordering::Relaxed)
     }
 
@@ -58,7 +58,7 @@ impl Stop {
     ///
     /// # Errors
     ///
-    /// What `poll` returns, except for interruptions.
+    /// Errors of `poll`, except interruptions.
     pub fn wait_readable(&self, fd: BorrowedFd<'_>) -> io::Result<bool> {
         let timeout = PollTimeout::from(TICK.as_millis() as u16);
         while !self.is_set() {

@@ -66,7 +66,7 @@ impl Api {
     }
 }
 
-/// Checks what every problem has, and that `words` are in its detail.
+/// Checks the fields of every problem, and that `words` are in its detail.
 fn assert_problem(answer: &Answer, status: u16, words: &[&str]) {
     let text = &answer.text;
     assert_eq!(answer.status, status, "{text}");

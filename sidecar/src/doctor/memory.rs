@@ -7,7 +7,7 @@ use framebuffer_contract::Quantity;
 
 use super::{Check, segment_bytes};
 
-/// What the sidecar itself needs beside the ring, in bytes, with some room.
+/// The sidecar's own memory beside the ring, in bytes, with some room.
 const OVERHEAD: u64 = 16 << 20;
 
 /// cgroup v1 writes "no limit" as a number near the largest one.

@@ -75,7 +75,8 @@ fn advice(error: &SegmentError) -> &'static str {
             "start its server; if it runs, give both containers the same volume and the same folder (FRAMEBUFFER_DIR)"
         }
         SegmentError::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
-            "another user owns it: run as the same user, or start the sidecar with --mode 0666 (0660 with a common group)"
+            "another user owns it: run as the same user, or start the sidecar with --mode 0666 \
+             (0660 with a common group)"
         }
         SegmentError::Version { .. } => "sidecar and clients come from releases that differ: update the older",
         SegmentError::TooShort { .. } | SegmentError::Magic { .. } | SegmentError::Damaged { .. } => {

@@ -155,7 +155,7 @@ async fn closed(mut stop: watch::Receiver<()>) {
 }
 
 fn stop(ring: Arc<FrameBufferServer>) -> anyhow::Result<()> {
-    // Dropping the last reference stops the ring as well, but could not report what goes wrong.
+    // Dropping the last reference stops the ring as well, but could not report errors.
     if let Some(mut ring) = Arc::into_inner(ring) {
         ring.stop().context("failed to stop the ring")?;
     }
