@@ -1,4 +1,4 @@
-//! The real binary from its start to its end: ends in order, kills, restarts, adoption, and what is left behind.
+//! The real binary from start to end: orderly ends, kills, restarts, adoption, leftovers.
 
 #![allow(clippy::unwrap_used, clippy::drop_non_drop, reason = "a test's helpers fail by panicking")]
 
@@ -234,7 +234,7 @@ fn usage_errors_have_their_own_exit_code() {
 /// because its thread has to wait for a processor.
 const LEAD: u64 = 50;
 
-/// Counts what each thread does, until told to stop.
+/// Counts the work of each thread, until told to stop.
 struct Traffic {
     published: [AtomicU64; 3],
     stop: AtomicBool,

@@ -1,13 +1,14 @@
 //! `GET /get_key`: the ring's key and size.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::State;
+use framebuffer::FrameBufferServer;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::Ring;
-
-/// What a client needs in order to open the ring.
+/// A client opens the ring with it.
 #[derive(Serialize, ToSchema)]
 pub struct KeyResponse {
     /// Names the ring's file, `framebuffer-<key>`, in the shared folder.
@@ -17,7 +18,11 @@ pub struct KeyResponse {
 }
 
 /// The key with which to open the ring.
-#[utoipa::path(get, path = "/get_key", responses((status = 200, description = "The key and size.", body = KeyResponse)))]
-pub(super) async fn get_key(State(ring): State<Ring>) -> Json<KeyResponse> {
+#[utoipa::path(
+    get,
+    path = "/get_key",
+    responses((status = 200, description = "The key and size.", body = KeyResponse))
+)]
+pub(super) async fn get_key(State(ring): State<Arc<FrameBufferServer>>) -> Json<KeyResponse> {
     Json(KeyResponse { key: ring.get_key().to_owned(), size: ring.size() })
 }

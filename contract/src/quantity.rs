@@ -1,4 +1,9 @@
-//! [`Quantity`]: a number of bytes in Kubernetes' notation (`500Mi`, `1.5Gi`, `4G`, `65536`).
+//! [`Quantity`] and [`MilliCpu`]: amounts in Kubernetes' notation (`500Mi`, `1.5Gi`, `4G`, `65536`; `100m`, `0.5`).
+//!
+//! The code is our own, because programs must read a size exactly as the API server that checked it: exact fractions, a
+//! fraction of a byte rounded up, `Mi` but not `mi` or `MB`. `kube_quantity` comes nearest, but brings k8s-openapi, nom
+//! and `rust_decimal` into every client; `bytesize` computes fractions in `f64` and truncates; `parse-size` ignores case
+//! and spaces, accepts `MB`, and rounds to nearest.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +15,11 @@ use thiserror::Error;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Quantity(u64);
 
-/// A string that is not a number of bytes.
+/// Thousandths of a CPU: `100m`, `2` or `0.5`; a fraction of a thousandth is rounded up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MilliCpu(u64);
+
+/// A string that is not an amount.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum InvalidQuantity {
     /// The empty string.
@@ -30,6 +39,9 @@ pub enum InvalidQuantity {
     /// More than fits.
     #[error("the size is larger than the limit of {} bytes", u64::MAX)]
     TooLarge,
+    /// Not an amount of CPU.
+    #[error("`{0}` is not an amount of CPU, as in 100m or 0.5")]
+    Cpu(String),
 }
 
 const UNITS: [(&str, u64); 13] = [
@@ -84,7 +96,25 @@ impl FromStr for Quantity {
     }
 }
 
-/// Digits before and after the decimal point. At least one digit is there.
+impl MilliCpu {
+    /// In thousandths of a CPU.
+    pub const fn thousandths(self) -> u64 {
+        self.0
+    }
+}
+
+impl FromStr for MilliCpu {
+    type Err = InvalidQuantity;
+
+    fn from_str(text: &str) -> Result<Self, InvalidQuantity> {
+        let (number, factor) = text.strip_suffix('m').map_or((text, 1000), |number| (number, 1));
+        // The API server knows `0.5m`, and rounds it up.
+        let milli = Decimal::parse(number).and_then(|number| number.times(factor));
+        milli.map(Self).ok_or_else(|| InvalidQuantity::Cpu(text.to_owned()))
+    }
+}
+
+/// Digits before and after the decimal point. At least one digit is there, and nothing else.
 struct Decimal<'a> {
     whole: &'a str,
     fraction: &'a str,
@@ -93,8 +123,9 @@ struct Decimal<'a> {
 impl<'a> Decimal<'a> {
     fn parse(text: &'a str) -> Option<Self> {
         let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-        let digits = !(whole.is_empty() && fraction.is_empty());
-        (digits && !fraction.contains('.')).then_some(Self { whole, fraction })
+        let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+        let any = !(whole.is_empty() && fraction.is_empty());
+        (any && digits(whole) && digits(fraction)).then_some(Self { whole, fraction })
     }
 
     /// The product, rounded up; `None` if it is beyond 64 bits.
@@ -113,7 +144,7 @@ fn digits(text: &str) -> Option<u128> {
     if text.is_empty() { Some(0) } else { text.parse().ok() }
 }
 
-/// In the largest binary unit that divides it, or else with up to two decimals: for people.
+/// In the largest binary unit that divides it, or else with up to two decimals: for people, not for other programs.
 impl fmt::Display for Quantity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let binary = UNITS[1..7].iter().rev().find(|(_, factor)| self.0 >= *factor);
@@ -127,72 +158,4 @@ impl fmt::Display for Quantity {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn bytes(text: &str) -> Result<u64, InvalidQuantity> {
-        text.parse::<Quantity>().map(Quantity::bytes)
-    }
-
-    #[test]
-    fn every_unit_is_understood() {
-        let expected = [
-            ("0", 0),
-            ("65536", 65_536),
-            ("+7", 7),
-            ("500Mi", 500 << 20),
-            ("64Ki", 64 << 10),
-            ("2Gi", 2 << 30),
-            ("1Ti", 1 << 40),
-            ("1Pi", 1 << 50),
-            ("15Ei", 15 << 60),
-            ("1k", 1_000),
-            ("4M", 4_000_000),
-            ("4G", 4_000_000_000),
-            ("3T", 3_000_000_000_000),
-            ("1P", 1_000_000_000_000_000),
-            ("18E", 18_000_000_000_000_000_000),
-            ("18446744073709551615", u64::MAX),
-        ];
-        for (text, value) in expected {
-            assert_eq!(bytes(text), Ok(value), "{text}");
-        }
-    }
-
-    #[test]
-    fn decimals_are_exact_and_a_fraction_of_a_byte_is_rounded_up() {
-        assert_eq!(bytes("1.5Gi"), Ok(3 << 29));
-        assert_eq!(bytes("0.5"), Ok(1));
-        assert_eq!(bytes(".5Ki"), Ok(512));
-        assert_eq!(bytes("5.Ki"), Ok(5 << 10));
-        assert_eq!(bytes("0.1Ki"), Ok(103), "102.4 rounded up");
-        assert_eq!(bytes("0.000000000000000000000001"), Ok(1));
-        assert_eq!(bytes("1.000000000000000000000000"), Ok(1));
-        assert_eq!(bytes("0.1E"), Ok(100_000_000_000_000_000));
-    }
-
-    #[test]
-    fn what_is_not_a_size_is_refused_with_the_reason() {
-        assert_eq!(bytes(""), Err(InvalidQuantity::Empty));
-        assert_eq!(bytes("-1Mi"), Err(InvalidQuantity::Negative));
-        for text in ["Mi", ".", "1.2.3", "x", " 5Mi", "."] {
-            assert_eq!(bytes(text), Err(InvalidQuantity::Number(text.to_owned())), "{text}");
-        }
-        for (text, unit) in [("500MB", "MB"), ("5mi", "mi"), ("5 Mi", " Mi"), ("1K", "K"), ("1e6", "e6"), ("5m", "m")] {
-            assert_eq!(bytes(text), Err(InvalidQuantity::Unit(unit.to_owned())), "{text}");
-        }
-        for text in ["18446744073709551616", "16Ei", "99999999999999999999999999999999999999999999", "19E"] {
-            assert_eq!(bytes(text), Err(InvalidQuantity::TooLarge), "{text}");
-        }
-    }
-
-    #[test]
-    fn people_see_the_unit_that_fits() {
-        let shown = |bytes| Quantity(bytes).to_string();
-        assert_eq!(shown(0), "0");
-        assert_eq!(shown(1023), "1023");
-        assert_eq!(shown(500 << 20), "500Mi");
-        assert_eq!(shown((3 << 29) + 1), "1.50Gi");
-        assert_eq!(shown(u64::MAX), "15.99Ei");
-    }
-}
+mod tests;
