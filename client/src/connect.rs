@@ -10,9 +10,9 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::client::FrameBufferClient;
+use crate::error::segment::SegmentError;
 use crate::key::{InvalidKey, Key};
 use crate::segment::default_dir;
-use crate::segment::error::SegmentError;
 
 /// Where a sidecar listens unless it is told otherwise.
 const DEFAULT_URL: &str = "http://127.0.0.1:7570";

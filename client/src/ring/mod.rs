@@ -1,4 +1,5 @@
-//! The ring: how processes that may stall or die at any instruction share memory without locks and without wrong bytes.
+//! The ring: the protocol by which processes that may stall or die at any instruction share memory without locks and
+//! without wrong bytes.
 //!
 //! Read [`crate::layout`] first for what lies where, then this, then [`pin`], [`allocate`], [`frame`], [`participants`].
 //! The code is generic over [`RingMemory`]: it runs in a mapped segment, and in `models` under loom.
@@ -14,16 +15,16 @@
 //! # Invariant
 //!
 //! > The bytes of a frame, header included, are touched only while the toucher has a pin on them and has seen, after
-//! > publishing the pin, that the ring has not moved past them: `start + capacity >= head`.
+//! > announcing the pin, that the ring has not moved past them: `start + capacity >= head`.
 //!
 //! Headers consist of atomics, so looking at one that turns out to be another's is harmless. Payload is plain memory, and
 //! every `&[u8]` and `&mut [u8]` of this crate into it rests on this invariant.
 //!
 //! # Operations
 //!
-//! - **pin** ([`pin::Pin::hold`]): claim a free pin of my slot, store its range, `fence(SeqCst)`, load `head`. Behind it:
+//! - **pin** ([`pin::Pin::protect`]): take a free pin of my slot, store its range, `fence(SeqCst)`, load `head`. Behind it:
 //!   release the pin, the frame is gone. **Unpin**: store `FREE`, clear the bit, both Release.
-//! - **allocate** ([`Ring::allocate`]): look for a range at or after `head` that no pin is in the way of. Publish it as my
+//! - **allocate** ([`Ring::allocate`]): look for a range at or after `head` that no pin is in the way of. Announce it as my
 //!   pin. Move `head` to its end by compare-and-swap; if somebody else moved it, begin again. `fence(SeqCst)`. Look at all
 //!   pins once more: if one has come in the way, leave the range to it and begin again behind it. Otherwise the range is
 //!   mine: write the header. A pin whose participant is dead is cleared when it is met.
@@ -46,8 +47,8 @@
 //! - A's first: P sees a head of at least `e`, which is past `start + capacity`, and does not touch them.
 //!
 //! *Two allocations* never share stream positions: each moved the head. If they share bytes, one is a lap ahead. The earlier
-//! published its pin before it moved the head (Release), the later has seen that head or a later one (Acquire), so it sees
-//! the pin if it is still held: the earlier counts as P. So an allocation that is stalled after it moved the head, for
+//! announced its pin before it moved the head (Release), the later has seen that head or a later one (Acquire), so it sees
+//! the pin if it is still in use: the earlier counts as P. So an allocation that is stalled after it moved the head, for
 //! however many laps, still owns its bytes when it wakes, and writes its header where nobody else is.
 //!
 //! *Half a pin.* A pin is two words, and another may see one old and one new. That is seen only while P stores it, before
@@ -59,7 +60,7 @@
 //! belongs to an allocation that has yet to move the head, and will fail since A did; or it is a torn one. A ignores it.
 //!
 //! *Give and take of bytes.* Everything P did with the bytes happens before the pin's release (Release); A finds it
-//! released (Acquire) before it writes. A new holder of the same pin claims it by Acquire, so whoever sees the new holder's
+//! released (Acquire) before it writes. A new user of the same pin takes it by Acquire, so whoever sees the new user's
 //! words also sees that the old one is done.
 //!
 //! # Why nothing stops it
@@ -95,17 +96,12 @@
 //! `models` runs this code under loom; property tests compare it with a naive model; processes that are killed and stopped at random, ThreadSanitizer, AddressSanitizer and a
 //! fuzzer that scribbles on the control block run against the whole.
 
-mod allocate;
-mod frame;
+pub(crate) mod allocate;
+pub(crate) mod frame;
 #[cfg(all(test, loom))]
 mod models;
-mod participants;
-mod pin;
-
-pub(crate) use allocate::{BEING_WRITTEN, TO_BE_WRITTEN};
-pub(crate) use frame::Checksummed;
-pub(crate) use participants::{Seat, SlotLocks};
-pub(crate) use pin::Pin;
+pub(crate) mod participants;
+pub(crate) mod pin;
 
 use crate::layout::{FrameHeader, Slot};
 use crate::sync::AtomicU64;
