@@ -20,9 +20,9 @@ use crate::view::View;
 
 /// Writes frames into a ring and reads them out of it.
 ///
-/// A frame is written once and is immutable from then on. The ring keeps the last `size` bytes of frames; older ones are
-/// overwritten, and reading one of those is a [`FrameBufferTimeout`](crate::FrameBufferTimeout), never wrong bytes. No
-/// operation waits for another process, and a process that dies during one holds nobody up.
+/// A frame is written once and is immutable from then on. The ring keeps the last `size` bytes of frames; older ones
+/// are overwritten, and reading one of those is a [`FrameBufferTimeout`](crate::FrameBufferTimeout), never wrong bytes.
+/// No operation waits for another process, and a process that dies during one holds nobody up.
 ///
 /// All methods that take `&self` may be called from many threads at once. After a `fork`, both parent and child may
 /// continue to use the client.
@@ -88,8 +88,8 @@ impl FrameBufferClient {
     ///
     /// # Errors
     ///
-    /// [`SegmentError`]: there is no such ring or no permission to open it, the file is damaged or not a segment of this
-    /// version, or all participant slots are taken.
+    /// [`SegmentError`]: there is no such ring or no permission to open it, the file is damaged or not a segment of
+    /// this version, or all participant slots are taken.
     pub fn open(key: &str) -> Result<Self, SegmentError> {
         Self::options(Key::new(key)?).open()
     }
@@ -151,8 +151,8 @@ impl FrameBufferClient {
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`] if the ring has already moved past the frame; [`Error::TooLarge`]; [`Error::AlreadyWritten`], also
-    /// if another writer has begun and not finished, or died; [`Error::NeverAllocated`].
+    /// [`Error::Timeout`] if the ring has already moved past the frame; [`Error::TooLarge`]; [`Error::AlreadyWritten`],
+    /// also if another writer has begun and not finished, or died; [`Error::NeverAllocated`].
     pub fn write(&self, offset: u64, data: &[u8]) -> Result<Checksum, Error> {
         // SAFETY: a slice is valid for reads.
         unsafe { transfer::write(self.membership()?, offset, data.as_ptr(), data.len()) }
@@ -186,8 +186,8 @@ impl FrameBufferClient {
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`] if the promised bytes are not there: overwritten meanwhile, not written yet, or of another size or
-    /// checksum. [`Error::LargerThanRing`] and [`Error::NeverAllocated`] if there never was such a frame.
+    /// [`Error::Timeout`] if the promised bytes are not there: overwritten meanwhile, not written yet, or of another
+    /// size or checksum. [`Error::LargerThanRing`] and [`Error::NeverAllocated`] if there never was such a frame.
     pub fn read(&self, offset: u64, size: u64, checksum: Checksum) -> Result<Vec<u8>, Error> {
         self.read_frame(&Frame { offset, size, checksum })
     }
@@ -224,8 +224,8 @@ impl FrameBufferClient {
         unsafe { transfer::read(membership, frame, buffer.as_mut_ptr()) }
     }
 
-    /// A view of a frame in the ring itself, without a copy, in constant time. The frame is not overwritten for as long as
-    /// the view lives: writers go around it.
+    /// A view of a frame in the ring itself, without a copy, in constant time. The frame is not overwritten for as long
+    /// as the view lives: writers go around it.
     ///
     /// The promised checksum is compared with the one that the writer stored; [`View::verify`] hashes the bytes.
     ///

@@ -20,6 +20,7 @@ pub struct Frame {
     pub offset: u64,
     /// Length in bytes.
     pub size: u64,
-    /// Checksum of these bytes, or of the frame's identity after [`Loan::commit_unhashed`](crate::Loan::commit_unhashed).
+    /// Checksum of these bytes, or of the frame's identity after
+    /// [`Loan::commit_unhashed`](crate::Loan::commit_unhashed).
     pub checksum: Checksum,
 }

@@ -42,7 +42,8 @@ impl Key {
     ///
     /// # Errors
     ///
-    /// [`InvalidKey`] if it is empty, longer than [`Key::MAX_LEN`] or contains a character other than `A-Z a-z 0-9 . _ -`.
+    /// [`InvalidKey`] if it is empty, longer than [`Key::MAX_LEN`] or contains a character other than `A-Z a-z 0-9 . _
+    /// -`.
     pub fn new(key: impl Into<String>) -> Result<Self, InvalidKey> {
         let key = key.into();
         if key.is_empty() {

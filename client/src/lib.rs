@@ -1,10 +1,10 @@
-//! FrameBuffer moves video frames, tensors and other large messages between the processes of a machine, or the containers
-//! of a Kubernetes pod, at memory speed.
+//! FrameBuffer moves video frames, tensors and other large messages between the processes of a machine, or the
+//! containers of a Kubernetes pod, at memory speed.
 //!
 //! One process owns a ring in shared memory: a [`FrameBufferServer`], in your program or in the `framebuffer-sidecar`.
 //! Others open the ring with a [`FrameBufferClient`]. A writer puts a frame into the ring and sends its description, a
-//! [`Frame`] of three numbers, to the reader over any messaging system. The reader fetches the bytes; if the ring has moved
-//! on meanwhile, it gets a [`FrameBufferTimeout`], never wrong bytes.
+//! [`Frame`] of three numbers, to the reader over any messaging system. The reader fetches the bytes; if the ring has
+//! moved on meanwhile, it gets a [`FrameBufferTimeout`], never wrong bytes.
 //!
 //! ```
 //! use framebuffer::{Frame, FrameBufferClient, FrameBufferServer};
@@ -40,9 +40,9 @@
 //!
 //! # Memory
 //!
-//! A ring of `size` bytes keeps at least the last `size` bytes of frames. It takes 1/256 more (at least 64 KiB) for headers,
-//! and 340 KiB to 2 MiB for its control block ([`segment_length`]). All of it is allocated when the server starts: later
-//! there is no error for lack of memory. Frames are aligned to 64 bytes.
+//! A ring of `size` bytes keeps at least the last `size` bytes of frames. It takes 1/256 more (at least 64 KiB) for
+//! headers, and 340 KiB to 2 MiB for its control block ([`segment_length`]). All of it is allocated when the server
+//! starts: later there is no error for lack of memory. Frames are aligned to 64 bytes.
 //!
 //! Linux on 64-bit little-endian machines only. `/proc` must be mounted.
 //!
@@ -52,9 +52,9 @@
 //!
 //! # In this crate
 //!
-//! From the bottom up: `layout` (where everything lies), `checksum` (all copying and hashing), `os`
-//! (forks and closed descriptors), `segment` (the file), `membership` (a process's part in the ring), `transfer` (moving
-//! bytes), then the public types.
+//! From the bottom up: `layout` (where everything lies), `checksum` (all copying and hashing), `os` (forks and closed
+//! descriptors), `ring` (the protocol), `segment` (the file), `membership` (a process's part in the ring), `transfer`
+//! (moving bytes), then the public types.
 #![cfg_attr(loom, allow(dead_code, unused_imports))]
 
 mod checksum;

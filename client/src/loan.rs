@@ -10,8 +10,8 @@ use crate::membership::{Membership, PinGuard};
 use crate::ring::frame::Checksummed;
 use crate::transfer::nanoseconds_since_1970;
 
-/// A frame of the ring on loan for writing: `&mut [u8]` directly into shared memory, aligned to 64 bytes. Nobody else sees
-/// its bytes before [`commit`](Loan::commit). If the loan is dropped instead, the frame counts as never written.
+/// A frame of the ring on loan for writing: `&mut [u8]` directly into shared memory, aligned to 64 bytes. Nobody else
+/// sees its bytes before [`commit`](Loan::commit). If the loan is dropped instead, the frame counts as never written.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -38,8 +38,8 @@ impl<'c> Loan<'c> {
         Self { membership, guard, offset, size }
     }
 
-    /// Shortens the frame to its first `len` bytes, for data whose size is known only once it is produced. Does nothing if
-    /// the frame is no longer than that.
+    /// Shortens the frame to its first `len` bytes, for data whose size is known only once it is produced. Does nothing
+    /// if the frame is no longer than that.
     pub fn truncate(&mut self, len: u64) {
         self.size = self.size.min(len);
     }
@@ -54,11 +54,12 @@ impl<'c> Loan<'c> {
         self.commit_with(checksum, Checksummed::Bytes)
     }
 
-    /// Makes the frame readable without hashing it, in a time that does not depend on its size, and returns its description.
+    /// Makes the frame readable without hashing it, in a time that does not depend on its size, and returns its
+    /// description.
     ///
-    /// The checksum in the description then identifies the frame, but no longer covers its bytes: once the ring has moved
-    /// on, reading it is a [`FrameBufferTimeout`](crate::FrameBufferTimeout) as ever, but if a program scribbles on the
-    /// segment without this library, nobody notices. Otherwise reading is the same.
+    /// The checksum in the description then identifies the frame, but no longer covers its bytes: once the ring has
+    /// moved on, reading it is a [`FrameBufferTimeout`](crate::FrameBufferTimeout) as ever, but if a program scribbles
+    /// on the segment without this library, nobody notices. Otherwise reading is the same.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -97,7 +98,8 @@ impl Deref for Loan<'_> {
 
     fn deref(&self) -> &[u8] {
         // SAFETY: `size` bytes are allocated and mapped there, and initialised, as all shared memory is. By the ring's
-        // invariant nobody else touches them while `guard` pins them and we are their one writer, which is until `commit`.
+        // invariant nobody else touches them while `guard` pins them and we are their one writer, which is until
+        // `commit`.
         unsafe { std::slice::from_raw_parts(self.membership.segment().payload(self.offset), self.size as usize) }
     }
 }

@@ -1,5 +1,5 @@
-//! [`Membership`]: a process's part in a ring. It has the segment and the slots that this process has claimed, and finds a
-//! free pin for each operation.
+//! [`Membership`]: a process's part in a ring. It has the segment and the slots that this process has claimed, and
+//! finds a free pin for each operation.
 
 use std::fs::File;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -70,8 +70,8 @@ impl Membership {
         self.ring.memory()
     }
 
-    /// Runs `operation` with a pin of this process, which it may keep. If it turns out that the participant was taken for
-    /// dead, joins again and retries once.
+    /// Runs `operation` with a pin of this process, which it may keep. If it turns out that the participant was taken
+    /// for dead, joins again and retries once.
     #[inline]
     pub(crate) fn with_pin<'m, T>(
         &'m self,
@@ -113,7 +113,8 @@ impl Membership {
         if current.generation == fork::generation() { Ok(current) } else { self.replace_slots(slots) }
     }
 
-    /// Claims new slots in place of `old`, which belong to the parent process or whose participants were taken for dead.
+    /// Claims new slots in place of `old`, which belong to the parent process or whose participants were taken for
+    /// dead.
     fn replace_slots(&self, old: *mut ClaimedSlots) -> Result<&ClaimedSlots, SegmentError> {
         let mut new = ClaimedSlots::claim_first(&self.ring)?;
         new.replaced = old;
@@ -137,8 +138,8 @@ impl Drop for Membership {
     fn drop(&mut self) {
         let mut next = *self.slots.get_mut();
         while !next.is_null() {
-            // SAFETY: made by `join` or `replace_slots` from a Box, each once in this list, and nobody else has `self` any
-            // more.
+            // SAFETY: made by `join` or `replace_slots` from a Box, each once in this list, and nobody else has `self`
+            // any more.
             let slots = unsafe { Box::from_raw(next) };
             next = slots.replaced;
             // A forked child only forgets its parent's slots: the parent withdraws from them.

@@ -75,8 +75,9 @@ impl ServerOptions {
         self
     }
 
-    /// Whether the segment outlives the server. If so, it is not removed at the end, and the next server with the same key
-    /// and size adopts it, with all frames and attached clients. Default: no; a segment left by a dead server is replaced.
+    /// Whether the segment outlives the server. If so, it is not removed at the end, and the next server with the same
+    /// key and size adopts it, with all frames and attached clients. Default: no; a segment left by a dead server is
+    /// replaced.
     pub fn keep(mut self, keep: bool) -> Self {
         self.keep = keep;
         self
@@ -92,9 +93,9 @@ impl ServerOptions {
     ///
     /// # Errors
     ///
-    /// [`SegmentError`]: the size is 0, beyond the limit or more than the available memory; a live server owns the key; a
-    /// file of that name is not a segment of this version; the ring to adopt has another size; or a system call failed.
-    /// Nothing is left behind, and a refused file is left unchanged.
+    /// [`SegmentError`]: the size is 0, beyond the limit or more than the available memory; a live server owns the key;
+    /// a file of that name is not a segment of this version; the ring to adopt has another size; or a system call
+    /// failed. Nothing is left behind, and a refused file is left unchanged.
     pub fn start(self) -> Result<FrameBufferServer, SegmentError> {
         let key = match &self.key {
             Some(key) => key.clone(),
@@ -191,8 +192,8 @@ impl FrameBufferServer {
         Ok(snapshot::stats(self.membership()?.ring()))
     }
 
-    /// Clears the slots of participants that have died and returns their number. Allocations do so when a dead participant
-    /// is in their way; called once a second, this clears the others.
+    /// Clears the slots of participants that have died and returns their number. Allocations do so when a dead
+    /// participant is in their way; called once a second, this clears the others.
     ///
     /// # Errors
     ///

@@ -62,8 +62,8 @@ pub(crate) unsafe fn read(membership: &Membership, frame: &Frame, to: *mut u8) -
     })
 }
 
-/// Copies the `len` bytes at `data` into the frame at `offset`, which `guard` pins and whose one writer the caller is, and
-/// commits it.
+/// Copies the `len` bytes at `data` into the frame at `offset`, which `guard` pins and whose one writer the caller is,
+/// and commits it.
 ///
 /// # Safety
 ///
@@ -76,8 +76,9 @@ unsafe fn write_frame(
     len: usize,
 ) -> Frame {
     let payload = membership.segment().payload(offset);
-    // SAFETY: at least `len` bytes are allocated there and nobody else touches them: they are pinned and we are their one
-    // writer (the ring's invariant). `data` is private memory, or a view or loan, which is another range of the ring.
+    // SAFETY: at least `len` bytes are allocated there and nobody else touches them: they are pinned and we are their
+    // one writer (the ring's invariant). `data` is private memory, or a view or loan, which is another range of the
+    // ring.
     let checksum = unsafe { copy_in(data, payload, len, membership.segment().streaming()) };
     let frame = Frame { offset, size: len as u64, checksum };
     membership.ring().commit(&frame, Checksummed::Bytes, nanoseconds_since_1970(), guard.slot());

@@ -10,8 +10,8 @@ use crate::membership::{Membership, PinGuard};
 use crate::ring::frame::Checksummed;
 use crate::transfer::verify_checksum;
 
-/// A committed frame in the ring: `&[u8]` directly into shared memory, aligned to 64 bytes. The bytes do not change for as
-/// long as the view lives.
+/// A committed frame in the ring: `&[u8]` directly into shared memory, aligned to 64 bytes. The bytes do not change for
+/// as long as the view lives.
 ///
 /// A view occupies a part of the ring: allocations go around it, however long it lives, and the ring is smaller by that
 /// much. A view inherited by a forked child is protected only for as long as the parent keeps it.
@@ -39,8 +39,8 @@ impl<'c> View<'c> {
         self.checksummed == Checksummed::Bytes
     }
 
-    /// Hashes the bytes and compares the result with the frame's checksum. Succeeds without a comparison if the writer did
-    /// not hash the frame: see [`is_hashed`](Self::is_hashed).
+    /// Hashes the bytes and compares the result with the frame's checksum. Succeeds without a comparison if the writer
+    /// did not hash the frame: see [`is_hashed`](Self::is_hashed).
     ///
     /// # Errors
     ///
@@ -54,8 +54,8 @@ impl Deref for View<'_> {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: a frame is not larger than the ring, so `size` bytes are mapped there. It is committed and pinned, so by
-        // the ring's invariant nobody writes to them while `guard` lives.
+        // SAFETY: a frame is not larger than the ring, so `size` bytes are mapped there. It is committed and pinned, so
+        // by the ring's invariant nobody writes to them while `guard` lives.
         unsafe {
             std::slice::from_raw_parts(self.membership.segment().payload(self.frame.offset), self.frame.size as usize)
         }

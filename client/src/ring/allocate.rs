@@ -75,7 +75,8 @@ impl<M: RingMemory> Ring<M> {
             if self.obstacle(range, head, pin.place()).is_none() {
                 return Ok(range);
             }
-            // Somebody pinned these bytes between the search and the move. They are lost to the stream: go on behind them.
+            // Somebody pinned these bytes between the search and the move. They are lost to the stream: go on behind
+            // them.
             abandoned += length;
             if abandoned > self.memory.capacity() {
                 return Err(self.exhausted(size));

@@ -33,8 +33,8 @@ impl<M: RingMemory> Ring<M> {
     /// Makes the caller, who holds the lock of `slot`, its participant.
     pub(crate) fn enroll(&self, slot: usize) -> SlotClaim {
         let incarnation = self.clear(slot);
-        // Release, pairs with the Acquire of `enrolled`. That an allocation sees this bit when it must see a pin of this
-        // slot follows from the fences, as for the pin itself.
+        // Release, pairs with the Acquire of `enrolled`. That an allocation sees this bit when it must see a pin of
+        // this slot follows from the fences, as for the pin itself.
         self.memory.enrolled(slot / 64).fetch_or(1 << (slot % 64), Ordering::AcqRel);
         SlotClaim { slot, incarnation }
     }

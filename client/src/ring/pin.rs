@@ -42,10 +42,10 @@ impl<M: RingMemory> Ring<M> {
     /// The first pin, other than `own`, in the way of `candidate`, which is to be allocated by moving the head on from
     /// `head`: the slot it is in, and its range.
     ///
-    /// A range that somebody may touch was allocated before, so it ends at `head` at the latest. Pins that end later are
-    /// those of allocations that have yet to move the head and will fail to, or of readers that will find that they were
-    /// promised too much: nobody touches those bytes. The same is true of half a pin, seen while it changes: its user's
-    /// fence then comes after the caller's, so the user sees the caller's head and gives up.
+    /// A range that somebody may touch was allocated before, so it ends at `head` at the latest. Pins that end later
+    /// are those of allocations that have yet to move the head and will fail to, or of readers that will find that they
+    /// were promised too much: nobody touches those bytes. The same is true of half a pin, seen while it changes: its
+    /// user's fence then comes after the caller's, so the user sees the caller's head and gives up.
     #[inline]
     pub(super) fn obstacle(&self, candidate: Range, head: u64, own: (usize, usize)) -> Option<(usize, Range)> {
         let capacity = self.memory.capacity();
@@ -86,7 +86,8 @@ impl<M: RingMemory> Pin<'_, M> {
     #[inline]
     pub(super) fn announce(&self, range: Range) {
         let pin = &self.slot.pins[self.index];
-        // Release both, pairs with the Acquire of `read`: whoever sees a word of this pin sees that its last user is done.
+        // Release both, pairs with the Acquire of `read`: whoever sees a word of this pin sees that its last user is
+        // done.
         pin.end.store(range.end, Ordering::Release);
         pin.start.store(range.start, Ordering::Release);
         // SYNC POINT "pin and head": pairs with the fence of `Ring::reserve` between moving the head and looking for

@@ -1,9 +1,9 @@
 //! The owner's side of a segment: creating, adopting and removing it.
 //!
-//! A new segment is built without a name (`O_TMPFILE`): created, backed with memory (`fallocate`, so that a lack of memory
-//! is an error now instead of SIGBUS later), initialised, locked by its owner. Only then is it linked to its name, which
-//! fails if the name is taken. So a segment that can be found is complete, and has an owner or has lost it: whoever gets
-//! the owner's lock of a file that still has the name is its next owner, and may adopt or remove it.
+//! A new segment is built without a name (`O_TMPFILE`): created, backed with memory (`fallocate`, so that a lack of
+//! memory is an error now instead of SIGBUS later), initialised, locked by its owner. Only then is it linked to its
+//! name, which fails if the name is taken. So a segment that can be found is complete, and has an owner or has lost it:
+//! whoever gets the owner's lock of a file that still has the name is its next owner, and may adopt or remove it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -54,7 +54,8 @@ pub(crate) fn create(dir: &Path, key: &Key, size: u64, mode: u32, keep: bool) ->
     Err(SegmentError::AlreadyOwned)
 }
 
-/// Takes the owner's lock of an existing segment. `None` if there is no file; an error if it is not a segment, or owned.
+/// Takes the owner's lock of an existing segment. `None` if there is no file; an error if it is not a segment, or
+/// owned.
 fn take_over(dir: &Path, key: &Key) -> Result<Option<FileLock>, SegmentError> {
     let file = match open_file(dir, key, true) {
         Ok(file) => file,
@@ -147,7 +148,8 @@ pub(crate) fn remove(dir: &Path, key: &Key, lock: &FileLock) -> Result<(), Segme
     Ok(())
 }
 
-/// Whether the key's path still leads to the locked file. That stays so while the lock is held: only an owner removes it.
+/// Whether the key's path still leads to the locked file. That stays so while the lock is held: only an owner removes
+/// it.
 fn has_name(dir: &Path, key: &Key, lock: &FileLock) -> Result<bool, SegmentError> {
     let Some(file) = lock.file() else { return Ok(false) };
     let ours = file.metadata().map_err(SegmentError::io("look at the segment"))?;

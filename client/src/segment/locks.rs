@@ -46,7 +46,8 @@ impl FileLock {
     }
 }
 
-/// Tries the locks of slots to find out who lives. Its file description is its own, so it sees this process's locks too.
+/// Tries the locks of slots to find out who lives. Its file description is its own, so it sees this process's locks
+/// too.
 #[derive(Debug)]
 pub(crate) struct Probe {
     /// Locks of one file description do not exclude each other, so the mutex excludes threads.

@@ -1,7 +1,7 @@
 //! [`Mapping`]: a segment's file in memory, with its ring mapped twice, back to back.
 //!
-//! Rules that make it sound: the mapping's address and length never change while it lives; references into it are only to
-//! atomics; payload bytes are touched through raw pointers, and only under the ring's protocol.
+//! Rules that make it sound: the mapping's address and length never change while it lives; references into it are only
+//! to atomics; payload bytes are touched through raw pointers, and only under the ring's protocol.
 
 use std::ffi::c_void;
 use std::fs::File;
@@ -112,8 +112,8 @@ impl Mapping {
     /// The control block.
     #[inline]
     pub(crate) fn control_block(&self) -> &Control {
-        // SAFETY: mapped, aligned to a page, as large as SLOTS_OFFSET, all of its fields are atomics or never touched, and
-        // it lives as long as the mapping, which `self` borrows.
+        // SAFETY: mapped, aligned to a page, as large as SLOTS_OFFSET, all of its fields are atomics or never touched,
+        // and it lives as long as the mapping, which `self` borrows.
         unsafe { self.base.cast::<Control>().as_ref() }
     }
 }

@@ -1,5 +1,5 @@
-//! How much memory a new segment may take: checked before it is taken, because beyond a container's limit the kernel kills
-//! the process instead of returning an error.
+//! How much memory a new segment may take: checked before it is taken, because beyond a container's limit the kernel
+//! kills the process instead of returning an error.
 
 use std::fs::{self, File};
 

@@ -6,8 +6,9 @@
 //! - [`mapping`] maps it and [`prefault`] touches its pages ahead; [`locks`] say who owns it and who takes part;
 //!   [`memory`] tells whether there is room for it.
 //!
-//! Nothing read from a segment is used unchecked as an index, a length or an address. Sizes are read once, when the segment
-//! is opened, compared with the file's length, and kept in this process; positions are taken modulo the capacity.
+//! Nothing read from a segment is used unchecked as an index, a length or an address. Sizes are read once, when the
+//! segment is opened, compared with the file's length, and kept in this process; positions are taken modulo the
+//! capacity.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -132,8 +133,8 @@ impl RingMemory for Segment {
     fn slot(&self, index: usize) -> &Slot {
         assert!(index < PARTICIPANTS, "slot {index} of {PARTICIPANTS}");
         let slot = self.mapping.control(slot_offset(index)).cast::<Slot>();
-        // SAFETY: slot number index is inside the control area, aligned to 64 bytes since SLOTS_OFFSET and SLOT_SIZE are
-        // multiples of it, and consists of atomics.
+        // SAFETY: slot number index is inside the control area, aligned to 64 bytes since SLOTS_OFFSET and SLOT_SIZE
+        // are multiples of it, and consists of atomics.
         unsafe { slot.as_ref() }
     }
 
@@ -141,8 +142,8 @@ impl RingMemory for Segment {
     fn header(&self, start: u64) -> &FrameHeader {
         let aligned = start & !(FRAME_ALIGN - 1);
         let header = self.mapping.ring(aligned).cast::<FrameHeader>();
-        // SAFETY: mapped with `capacity` bytes behind it, aligned (ring, capacity and position are multiples of 64), and
-        // only touched as atomics while it is a header: the ring's protocol.
+        // SAFETY: mapped with `capacity` bytes behind it, aligned (ring, capacity and position are multiples of 64),
+        // and only touched as atomics while it is a header: the ring's protocol.
         unsafe { header.as_ref() }
     }
 }

@@ -5,9 +5,9 @@
 //! each takes half of the ring, in both of its mappings, so that neither finds the other's pages missing.
 //!
 //! The owner also requests huge pages (`MADV_COLLAPSE`, Linux 6.1), which make later copies faster. Clients do not: the
-//! new pages are charged to the control group of the process that requests them. Where there are none (older kernels, no
-//! contiguous free memory, a limit too tight for one more huge page), pages stay small; [`Stats`](crate::Stats) tells how
-//! many are huge.
+//! new pages are charged to the control group of the process that requests them. Where there are none (older kernels,
+//! no contiguous free memory, a limit too tight for one more huge page), pages stay small; [`Stats`](crate::Stats)
+//! tells how many are huge.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Loom models of the protocol: every interleaving of a few participants, under the C11 memory model.
 //!
-//! The ring's own code runs here on the heap instead of a segment. It protects a loom `UnsafeCell` for each 64 bytes of the
-//! ring: loom fails if two threads can touch one cell at once, one of them writing.
+//! The ring's own code runs here on the heap instead of a segment. It protects a loom `UnsafeCell` for each 64 bytes of
+//! the ring: loom fails if two threads can touch one cell at once, one of them writing.
 //!
 //! Run with `RUSTFLAGS="--cfg loom" cargo test -p framebuffer --lib --profile fast models`.
 
@@ -29,8 +29,8 @@ fn intact_or_timeout(frame: &Frame, read: Result<u64, Error>) {
 
 fn check(model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    // Every interleaving with at most this many preemptions (loom's authors recommend 2 or 3). LOOM_MAX_PREEMPTIONS=5 takes
-    // a minute.
+    // Every interleaving with at most this many preemptions (loom's authors recommend 2 or 3). LOOM_MAX_PREEMPTIONS=5
+    // takes a minute.
     builder.preemption_bound = builder.preemption_bound.or(Some(4));
     builder.check(model);
 }
@@ -53,8 +53,8 @@ fn two_allocations_never_share_bytes() {
     });
 }
 
-/// The ring holds one frame, so the second allocation is a lap ahead of the first: however long the first is stalled after
-/// its allocation, nobody writes where it writes.
+/// The ring holds one frame, so the second allocation is a lap ahead of the first: however long the first is stalled
+/// after its allocation, nobody writes where it writes.
 #[test]
 fn an_allocation_that_stalls_for_a_lap_harms_nobody() {
     check(|| {
@@ -202,8 +202,8 @@ fn a_late_writer_writes_its_own_frame_or_times_out() {
     });
 }
 
-/// A dead participant has left a pin on the whole ring. One thread clears its slot; another joins, in the same slot if it
-/// comes later, and reads: its pin must count, however the two interleave with a writer.
+/// A dead participant has left a pin on the whole ring. One thread clears its slot; another joins, in the same slot if
+/// it comes later, and reads: its pin must count, however the two interleave with a writer.
 #[test]
 fn clearing_a_dead_slot_never_clears_the_pins_of_its_next_participant() {
     check(|| {
@@ -250,7 +250,8 @@ fn a_pin_of_the_dead_does_not_stop_allocation() {
     });
 }
 
-/// Two threads of one process share a slot: were they to share a pin, the allocation would take the reader's for its own.
+/// Two threads of one process share a slot: were they to share a pin, the allocation would take the reader's for its
+/// own.
 #[test]
 fn two_threads_of_one_participant_never_share_a_pin() {
     check(|| {
