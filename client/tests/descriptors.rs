@@ -109,6 +109,7 @@ fn a_client_whose_descriptors_are_closed_works_until_it_is_taken_for_dead_and_th
 fn files_that_get_the_numbers_of_closed_descriptors_are_not_taken_for_the_segment() {
     alone("files_that_get_the_numbers_of_closed_descriptors_are_not_taken_for_the_segment", || {
         let ring = TestRing::new(SIZE);
+        let capacity = ring.capacity();
         let other = ring.client();
         let frame = other.publish(&payload(1, 5000)).expect("there is room");
         let view = other.view(&frame).expect("it is there");
@@ -118,7 +119,7 @@ fn files_that_get_the_numbers_of_closed_descriptors_are_not_taken_for_the_segmen
             let files = open_files(20);
             // A second participant in this process finds the first one dead.
             let second = client_in(&ring.dir);
-            move_on(&second, 3 * (128 << 10), 20_000);
+            move_on(&second, 3 * capacity, 20_000);
             for seed in 0..10 {
                 if let Err(why) = works_or_says_why(&client, seed) {
                     assert!(
@@ -146,6 +147,7 @@ fn files_that_get_the_numbers_of_closed_descriptors_are_not_taken_for_the_segmen
 fn who_asks_another_file_for_a_lock_takes_nobody_for_dead() {
     alone("who_asks_another_file_for_a_lock_takes_nobody_for_dead", || {
         let ring = TestRing::new(SIZE);
+        let capacity = ring.capacity();
         let other = ring.client();
         let frame = other.publish(&payload(1, 5000)).expect("there is room");
         let view = other.view(&frame).expect("it is there");
@@ -153,7 +155,7 @@ fn who_asks_another_file_for_a_lock_takes_nobody_for_dead() {
             close_all_descriptors();
             let files = open_files(20);
             // Meets the view of the other process, and wants to know whether that lives.
-            move_on(&client, 3 * (128 << 10), 20_000);
+            move_on(&client, 3 * capacity, 20_000);
             // And takes other slots, if it can.
             let frame = client.publish(&payload(2, 100)).expect("there is room");
             let views: Vec<_> = (0..200).map_while(|_| client.view(&frame).ok()).collect();
@@ -172,6 +174,7 @@ fn who_asks_another_file_for_a_lock_takes_nobody_for_dead() {
 fn a_second_client_that_gets_the_numbers_of_a_first_ones_descriptors_keeps_them() {
     alone("a_second_client_that_gets_the_numbers_of_a_first_ones_descriptors_keeps_them", || {
         let ring = TestRing::new(SIZE);
+        let capacity = ring.capacity();
         let child = daemon(&ring, |first| {
             close_all_descriptors();
             let second = client_in(&ring.dir);
@@ -184,7 +187,7 @@ fn a_second_client_that_gets_the_numbers_of_a_first_ones_descriptors_keeps_them(
             }
             assert!(is_payload(1, &view));
             drop(first);
-            move_on(&client_in(&ring.dir), 3 * (128 << 10), 20_000);
+            move_on(&client_in(&ring.dir), 3 * capacity, 20_000);
             assert!(is_payload(1, &view), "the second client's locks are gone");
             view.verify().expect("the view is whole");
         });

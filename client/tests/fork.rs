@@ -5,7 +5,8 @@ mod common;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use common::{ALIGN, TestRing, alone, chain, client_in, is_payload, key, move_on, payload, segment_path, wait_until};
+use common::{TestRing, alone, chain, client_in, is_payload, key, move_on, payload, segment_path, wait_until};
+use framebuffer::layout::HEADER_SIZE;
 use framebuffer::{Error, Frame, FrameBufferClient, Prefault};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
@@ -112,7 +113,7 @@ fn a_loan_made_before_the_fork_cannot_be_committed_by_the_child() {
     alone("a_loan_made_before_the_fork_cannot_be_committed_by_the_child", || {
         let ring = TestRing::new(SIZE);
         let client = ring.client();
-        let offset = ring.head() + ALIGN;
+        let offset = ring.head() + HEADER_SIZE;
         let mut loan = Some(client.loan(1000).expect("there is room"));
         ends_well(fork_child(|| {
             let error = loan.take().expect("a loan").commit().expect_err("it is the parent's");

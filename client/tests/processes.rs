@@ -6,6 +6,7 @@
 mod common;
 
 use std::fs;
+use std::mem::offset_of;
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::ExitStatusExt;
@@ -17,6 +18,7 @@ use common::{
     Random, TestRing, chain, fill, is_payload, key, move_on, payload, segment_path, this_test_binary, timeout,
     wait_until,
 };
+use framebuffer::layout::{Control, ENROLLED_WORDS, PARTICIPANTS, Slot, slot_offset};
 use framebuffer::{Checksum, Error, Frame, FrameBufferClient, FrameBufferServer, Prefault, TimeoutReason, View};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -216,7 +218,7 @@ fn stop_for_some_laps(ring: &TestRing, participant: &Participant) {
     participant.signal(Signal::SIGCONT);
 }
 
-/// Looks into the file: no slot but the server's is enrolled, and no pin of any slot is claimed.
+/// Looks into the file: no slot but the server's is enrolled, and no pin of any slot is taken.
 fn assert_no_traces(ring: &TestRing) {
     let file = fs::File::open(segment_path(&ring.dir)).expect("the segment");
     let word = |at: u64| {
@@ -224,8 +226,10 @@ fn assert_no_traces(ring: &TestRing) {
         file.read_exact_at(&mut bytes, at).expect("the segment is longer");
         u64::from_le_bytes(bytes)
     };
-    assert_eq!((0..4).map(|number| word(256 + number * 8).count_ones()).sum::<u32>(), 1, "slots enrolled");
-    assert!((0..256).all(|slot| word(4096 + slot * 1344) == 0), "pins are claimed");
+    let enrolled = |number: usize| word((offset_of!(Control, enrolled) + number * size_of::<u64>()) as u64);
+    assert_eq!((0..ENROLLED_WORDS).map(|number| enrolled(number).count_ones()).sum::<u32>(), 1, "slots enrolled");
+    let active = |slot| word(slot_offset(slot) + offset_of!(Slot, active) as u64);
+    assert!((0..PARTICIPANTS).all(|slot| active(slot) == 0), "pins are taken");
 }
 
 /// Does one thing after the other, as told over a socket.

@@ -18,13 +18,14 @@ mod common;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, TryLockError};
 
-use common::{Random, TestRing, chain, fill, is_payload, payload};
+use common::{Random, TestRing, chain, fill, is_payload, length, payload};
+use framebuffer::layout::HEADER_SIZE;
 use framebuffer::{Error, Frame, FrameBufferClient, TimeoutReason};
 
 const SIZE: u64 = 64 << 10;
 /// With its header a 16th of the ring: at most 7 ranges are held at once, which leaves room for as many again that come and go
 /// while an allocation looks.
-const PART: u64 = (8 << 10) - 64;
+const PART: u64 = (8 << 10) - HEADER_SIZE;
 
 /// How much of everything: less where it is watched.
 const ROUNDS: u64 = if cfg!(debug_assertions) { 1500 } else { 20_000 };
@@ -199,7 +200,7 @@ fn all_at_once<'c>(ring: &TestRing, sizes: Sizes, client_of: impl Fn(usize) -> &
 #[test]
 fn threads_that_share_a_client_and_its_mapping_do_not_race() {
     let ring = TestRing::new(SIZE);
-    assert_eq!(ring.capacity() % (PART + 64), 0, "no frame crosses the ring's end");
+    assert_eq!(ring.capacity() % length(PART), 0, "no frame crosses the ring's end");
     let client = ring.client();
     all_at_once(&ring, Sizes::Equal, |_| &client);
 }
