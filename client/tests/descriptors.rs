@@ -1,5 +1,5 @@
-//! Programs that close all their file descriptors, as daemons do, while they use a ring. Among them are the locks that say
-//! that they live: others may take them for dead then. Nothing may crash, nobody may get wrong bytes.
+//! Programs that close all their file descriptors, as daemons do, while they use a ring. Among them are the locks that
+//! say that they live: others may take them for dead then. Nothing may crash, nobody may get wrong bytes.
 
 mod common;
 
@@ -16,7 +16,7 @@ const SIZE: u64 = 64 << 10;
 
 /// Closes everything but the standard streams, as daemons do.
 fn close_all_descriptors() {
-    // SAFETY: what is closed here is not used as descriptors any more by the process, which is a test of just that.
+    // SAFETY: the process no longer uses the closed descriptors, which is just what this tests.
     assert_eq!(unsafe { nix::libc::close_range(3, u32::MAX, 0) }, 0);
 }
 
@@ -39,7 +39,8 @@ fn are_intact(files: &[File]) -> bool {
 
 /// A daemon and its ring, whose server lives in another process.
 fn daemon(ring: &TestRing, body: impl FnOnce(FrameBufferClient)) -> Pid {
-    // SAFETY: the tests of this file run in processes of their own, where no other thread holds a lock that the child needs.
+    // SAFETY: the tests of this file run in processes of their own, where no other thread holds a lock that the child
+    // needs.
     match unsafe { fork() }.expect("a child") {
         ForkResult::Parent { child } => child,
         ForkResult::Child => {

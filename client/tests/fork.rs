@@ -1,5 +1,5 @@
-//! `fork` without `exec`, as Python's multiprocessing and servers with workers do it: parent and child share the ring, and
-//! neither acts as the other.
+//! `fork` without `exec`, as Python's multiprocessing and servers with workers do it: parent and child share the ring,
+//! and neither acts as the other.
 
 mod common;
 
@@ -16,7 +16,8 @@ const SIZE: u64 = 64 << 10;
 
 /// Forks. The child runs `body` and leaves without running destructors or the test harness.
 fn fork_child(body: impl FnOnce()) -> Pid {
-    // SAFETY: the tests of this file run in processes of their own, where no other thread holds a lock that the child needs.
+    // SAFETY: the tests of this file run in processes of their own, where no other thread holds a lock that the child
+    // needs.
     match unsafe { fork() }.expect("a child") {
         ForkResult::Parent { child } => child,
         ForkResult::Child => {

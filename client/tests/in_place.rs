@@ -1,4 +1,4 @@
-//! Frames in place: loans and views, which hold a part of the ring for as long as they live.
+//! Frames in place: loans and views, which occupy a part of the ring for as long as they live.
 
 mod common;
 

@@ -1,7 +1,7 @@
 //! Real processes on one small ring, that are killed, stopped and restarted at random.
 //!
-//! Writers send the descriptions of their frames to readers over Unix datagram sockets. The contents of each frame follow
-//! from a number that is sent along, so a reader knows every byte that it must find, whatever the checksum says.
+//! Writers send the descriptions of their frames to readers over Unix datagram sockets. The contents of each frame
+//! follow from a number that is sent along, so a reader knows every byte that it must find, whatever the checksum says.
 
 mod common;
 
@@ -24,7 +24,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-/// 320 KiB of ring: two pins of 8 KiB for each of twelve processes, and gaps as large between them, leave room for another.
+/// 320 KiB of ring: two pins of 8 KiB for each of twelve processes, and gaps as large between them, leave room for
+/// another.
 const SIZE: u64 = 256 << 10;
 const LARGEST_FRAME: u64 = 8 << 10;
 const WRITERS: usize = 6;
@@ -55,7 +56,7 @@ impl Participant {
         kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("it is our child");
     }
 
-    /// Kills it. Panics if it has ended by itself: that is what a helper does that finds something wrong.
+    /// Kills it. Panics if it has ended by itself: a helper that finds something wrong does so.
     fn kill(mut self) {
         self.signal(Signal::SIGKILL);
         let status = self.child.wait().expect("it is our child");
@@ -206,7 +207,7 @@ fn processes_that_are_killed_and_stopped_at_random_harm_nobody() {
     assert!(is_payload(seed, &client.read_frame(&frame).expect("it is there")));
 }
 
-/// Stops the process in the middle of whatever it does, lets the ring move on, and lets the process go on.
+/// Stops the process at an arbitrary point, lets the ring move on, and continues the process.
 fn stop_for_some_laps(ring: &TestRing, participant: &Participant) {
     participant.signal(Signal::SIGSTOP);
     let until = ring.head() + 3 * ring.capacity();

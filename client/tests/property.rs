@@ -1,7 +1,7 @@
 //! Random operations on a small ring, compared with a naive model: a list of frames and the ranges that are held.
 //!
-//! The model knows nothing of slots, fences or hops. It looks for room one alignment unit at a time, and for each frame it knows the
-//! stream position from which on it must be gone.
+//! The model knows nothing of slots, fences or hops. It looks for room one alignment unit at a time, and for each frame
+//! it knows the stream position from which on it must be gone.
 
 mod common;
 
@@ -10,8 +10,8 @@ use framebuffer::layout::{FRAME_ALIGN, HEADER_SIZE};
 use framebuffer::{Error, Frame, FrameBufferClient, Loan, TimeoutReason, View};
 use proptest::prelude::*;
 
-/// The largest frame: with what is added for headers and alignment the ring has 96 KiB, and a frame of this size takes a
-/// third of it.
+/// The largest frame: with what is added for headers and alignment the ring has 96 KiB, and a frame of this size takes
+/// a third of it.
 const SIZE: u64 = 32 << 10;
 const CLIENTS: usize = 3;
 
@@ -24,7 +24,7 @@ enum Operation {
     AllocateByServer {
         size: u64,
     },
-    /// Writes so many percent of what was allocated; more than 100 is too much.
+    /// Writes this percentage of the allocated bytes; more than 100 is too much.
     Write {
         client: usize,
         frame: usize,
@@ -91,7 +91,7 @@ fn operation() -> impl Strategy<Value = Operation> {
 /// A frame as the model knows it.
 #[derive(Debug, Clone, Copy)]
 struct Known {
-    /// What is promised to readers. Before the frame is written: what will never be found.
+    /// The promise to readers. Before the frame is written, one that is never kept.
     frame: Frame,
     allocated: u64,
     seed: u64,

@@ -1,4 +1,4 @@
-//! One process and its ring: what is readable for how long, what gives way, what is refused.
+//! One process and its ring: how long frames stay readable, which give way, and which requests are refused.
 
 mod common;
 

@@ -1,5 +1,5 @@
-//! Somebody scribbles on the segment past this library. That may stop the traffic, but makes nobody crash, hang, or touch
-//! memory that is not the ring's. What `fuzz/fuzz_targets/control_block.rs` has found stays here.
+//! A program scribbles on the segment without this library. That may stop the traffic, but makes nobody crash, hang, or
+//! touch memory outside the ring. The findings of `fuzz/fuzz_targets/control_block.rs` are kept here.
 
 mod common;
 

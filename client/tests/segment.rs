@@ -1,4 +1,4 @@
-//! Segments as files: what is created, opened and refused, and with which rights.
+//! Segments as files: which are created, opened and refused, and with which permissions.
 
 mod common;
 
@@ -11,6 +11,7 @@ use common::{
 };
 use framebuffer::layout::{Control, FRAME_ALIGN, HEADER_SIZE, RING_OFFSET, SLOTS_OFFSET, VERSION};
 use framebuffer::{Error, Frame, FrameBufferClient, FrameBufferServer, Prefault, SegmentError};
+use framebuffer_contract::segment::SIZE_LIMIT;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{Uid, setuid};
 use tempfile::TempDir;
@@ -25,11 +26,11 @@ fn a_ring_of_no_bytes_or_of_too_many_is_refused() {
     let start = |size| FrameBufferServer::options(size).dir(dir.path()).start().expect_err("not a size");
     assert!(matches!(start(0), SegmentError::ZeroSize));
     assert!(chain(&start(0)).contains("0 bytes"));
-    for size in [(1 << 45) + 1, 1 << 60, u64::MAX] {
+    for size in [SIZE_LIMIT + 1, 1 << 60, u64::MAX] {
         let error = start(size);
-        let named = matches!(error, SegmentError::SizeLimit { size: s, limit } if s == size && limit == 1 << 45);
+        let named = matches!(error, SegmentError::SizeLimit { size: s, limit } if s == size && limit == SIZE_LIMIT);
         assert!(named, "{}", chain(&error));
-        assert!(chain(&error).contains(&size.to_string()) && chain(&error).contains("35184372088832"));
+        assert!(chain(&error).contains(&size.to_string()) && chain(&error).contains(&SIZE_LIMIT.to_string()));
     }
     assert!(is_empty(&dir));
 }
@@ -37,7 +38,7 @@ fn a_ring_of_no_bytes_or_of_too_many_is_refused() {
 #[test]
 fn a_ring_larger_than_the_memory_is_refused_at_the_start_and_leaves_nothing_behind() {
     let dir = folder();
-    let size = 1 << 45;
+    let size = SIZE_LIMIT;
     let error = FrameBufferServer::options(size).dir(dir.path()).start().expect_err("nobody has that much");
     let SegmentError::NoMemory { size: asked, needed, available, .. } = error else { panic!("{}", chain(&error)) };
     assert!(asked == size && needed > size && available < needed);

@@ -6,12 +6,12 @@
 //!   cargo +nightly test -p framebuffer --test threads --target x86_64-unknown-linux-gnu -- --test-threads=1
 //! ```
 //!
-//! One test at a time, and threads joined one by one: what the standard library does to wait is not seen.
+//! One test at a time, and threads joined one by one: ThreadSanitizer does not see how the standard library waits.
 //!
-//! ThreadSanitizer knows bytes by their addresses. Threads that share a client share a mapping, so it sees them meet; threads
-//! with clients of their own meet only in the contents. And a frame that crosses the ring's end is at other addresses
-//! there than the frames that follow: so in the tests of one mapping all frames take equal parts of the ring, and none
-//! crosses.
+//! ThreadSanitizer knows bytes by their addresses. Threads that share a client share a mapping, so it sees them meet;
+//! threads with clients of their own meet only in the contents. And a frame that crosses the ring's end is at other
+//! addresses there than the frames that follow: so in the tests of one mapping all frames take equal parts of the ring,
+//! and none crosses.
 
 mod common;
 
@@ -23,8 +23,8 @@ use framebuffer::layout::HEADER_SIZE;
 use framebuffer::{Error, Frame, FrameBufferClient, TimeoutReason};
 
 const SIZE: u64 = 64 << 10;
-/// With its header a 16th of the ring: at most 7 ranges are held at once, which leaves room for as many again that come and go
-/// while an allocation looks.
+/// With its header a 16th of the ring: at most 7 ranges are held at once, which leaves room for as many again that come
+/// and go while an allocation looks.
 const PART: u64 = (8 << 10) - HEADER_SIZE;
 
 /// How much of everything: less where it is watched.
@@ -81,7 +81,7 @@ impl Sizes {
     }
 }
 
-/// What one thread found.
+/// The findings of one thread.
 #[derive(Default, Debug)]
 struct Tally {
     written: u64,
@@ -104,7 +104,7 @@ fn expect_overwritten<T>(result: Result<T, Error>, tally: &mut Tally) -> Option<
     }
 }
 
-/// Publishes, lends and writes what was allocated.
+/// Publishes, lends, and writes allocated frames.
 fn write(client: &FrameBufferClient, board: &Board, sizes: Sizes, random: &mut Random) -> Tally {
     let mut tally = Tally::default();
     for _ in 0..ROUNDS {

@@ -1,5 +1,5 @@
-//! Scribbles on a living segment (control block, participant slots, frame headers) while clients and its server work on
-//! it. They may fail, and read nonsense; they must not panic, hang or touch memory that is not theirs.
+//! Scribbles on a living segment (control block, participant slots, frame headers) while clients and its server use it.
+//! They may fail, and read nonsense; they must not panic, hang or touch memory that is not theirs.
 //!
 //! `TMPDIR=/dev/shm cargo +nightly fuzz run control_block -- -max_total_time=300 -timeout=10 -len_control=0`
 #![no_main]
@@ -28,7 +28,7 @@ const HEADER_WORDS: u64 = offset_of!(FrameHeader, committed) as u64 / WORD + 1;
 const CLIENTS: usize = 3;
 /// Operations of one run.
 const OPERATIONS: usize = 200;
-/// More than twice the ring: what is written past an allocation would leave the mapping.
+/// More than twice the ring, so that a write past an allocation would leave the mapping.
 static DATA: [u8; 8 << 20] = [0xA5; 8 << 20];
 
 #[derive(Arbitrary, Debug)]

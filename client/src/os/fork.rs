@@ -3,7 +3,7 @@
 //! A child of `fork` without `exec` (Python's multiprocessing, servers that fork workers) inherits the mapping of a
 //! ring, which is welcome, and its parent's slots and locks, which are not: both would use the same pins. So
 //! - [`generation`] differs in the child. It reads a page that the kernel wipes on fork (`MADV_WIPEONFORK`, Linux
-//!   4.14), which costs one load; whatever was made in another generation belongs to the parent;
+//!   4.14), which costs one load; anything made in another generation belongs to the parent;
 //! - files that hold locks are closed in the child ([`ParentOnly`]) by a `pthread_atfork` handler: otherwise a parent's
 //!   locks would outlive it for as long as its children live.
 

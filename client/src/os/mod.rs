@@ -1,5 +1,5 @@
-//! What the operating system and the rest of the program do to this library: [`fork`] copies it into a child process,
-//! and descriptors are closed under it ([`own_file`]).
+//! Defences against the operating system and the rest of the program: [`fork`] copies this library into a child
+//! process, and other code closes its descriptors ([`own_file`]).
 
 pub(crate) mod fork;
 pub(crate) mod own_file;

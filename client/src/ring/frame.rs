@@ -9,7 +9,7 @@ use crate::layout::{FRAME_ALIGN, FrameHeader, HEADER_SIZE, state};
 use crate::stats::Counter;
 use crate::sync::Ordering;
 
-/// What the checksum of a committed frame was computed from.
+/// The input of a committed frame's checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
 pub(crate) enum Checksummed {

@@ -1,7 +1,7 @@
 //! The ring: the protocol by which processes that may stall or die at any instruction share memory without locks and
 //! without wrong bytes.
 //!
-//! Read [`crate::layout`] first for what lies where, then this, then [`pin`], [`allocate`], [`frame`],
+//! Read [`crate::layout`] first, for the bytes, then this, then [`pin`], [`allocate`], [`frame`],
 //! [`participants`]. The code is generic over [`RingMemory`]: it runs in a mapped segment, and in `models` under loom.
 //!
 //! # Words
@@ -34,7 +34,7 @@
 //! - **read**, **view**: pin; the header must name this offset; state is one of the two (Acquire); length and checksum
 //!   are those promised. Copy and hash, or hand out the slice together with the pin.
 //! - **enroll**, **withdraw**, **reap** ([`participants`]): set and clear a slot's bit in `enrolled`, always while
-//!   holding the slot's lock; who reaps takes the dead one's lock first, so no newcomer can be in the slot.
+//!   holding the slot's lock; whoever reaps takes the dead one's lock first, so no newcomer can be in the slot.
 //!
 //! # Why two never touch the same bytes, one of them writing
 //!
@@ -82,15 +82,16 @@
 //!
 //! # Promises
 //!
-//! To programs that use this crate: what is above. **What remains when a program scribbles on the segment** (it may: it
-//! can write to it): nobody else reads or writes out of bounds, since every length and position that is read is checked
-//! against or taken modulo the sizes known from opening; nobody crashes or hangs. But frames may be lost, traffic may
-//! stop, and bytes may change under a view, which is then a data race: [`View::verify`](crate::View::verify), or
-//! reading with a copy, compares with the checksum that the writer sent. Programs that do not trust each other should
-//! not share a ring. Who truncates the file makes the others' accesses fail with SIGBUS; the file's mode says who can.
+//! To programs that use this crate: all of the above. **What remains when a program scribbles on the segment** (it may:
+//! it can write to it): nobody else reads or writes out of bounds, since every length and position that is read is
+//! checked against or taken modulo the sizes known from opening; nobody crashes or hangs. But frames may be lost,
+//! traffic may stop, and bytes may change under a view, which is then a data race:
+//! [`View::verify`](crate::View::verify), or reading with a copy, compares with the checksum that the writer sent.
+//! Programs that do not trust each other should not share a ring. Truncating the file makes the others' accesses fail
+//! with SIGBUS; the file's mode says who can.
 //!
 //! A program that closes file descriptors which it does not own (a daemon's `closefrom`) releases its slot's lock and
-//! may be taken for dead. It notices (`incarnation`) at its next operation and joins anew, but views that it held
+//! may be taken for dead. It notices (`incarnation`) at its next operation and joins again, but views that it held
 //! across that moment are unprotected.
 //!
 //! # Evidence
@@ -109,7 +110,7 @@ pub(crate) mod pin;
 use crate::layout::{FrameHeader, Slot};
 use crate::sync::AtomicU64;
 
-/// What the protocol needs of memory. A mapped segment has it, and so has the heap that the loom models run on.
+/// The memory that the protocol needs: a mapped segment, or the heap that the loom models run on.
 pub(crate) trait RingMemory {
     /// Size of the largest frame in bytes.
     fn size(&self) -> u64;

@@ -1,5 +1,5 @@
-//! The identity of a segment: the words at its beginning that say what it is. Written once, checked before anything in
-//! the segment is used.
+//! The identity of a segment: the words at its beginning, written once, and checked before anything else in the segment
+//! is used.
 
 use std::fs::File;
 use std::io;

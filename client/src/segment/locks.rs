@@ -1,4 +1,4 @@
-//! Locks on bytes of the segment's file: who owns the ring, who holds which slot.
+//! Locks on bytes of the segment's file: who owns the ring, and which slots have a living participant.
 //!
 //! OFD locks (`F_OFD_SETLK`, Linux 3.15) belong to an open file description, so the kernel releases them when its last
 //! descriptor is closed, however the process ends. Two things would keep a description alive longer than its process: a

@@ -37,7 +37,7 @@ pub(crate) struct Mapping {
     capacity: usize,
 }
 
-// SAFETY: a Mapping is an address range, the same for all threads; what is in it is touched only through atomics or by
+// SAFETY: a Mapping is an address range, the same for all threads; its contents are touched only through atomics or by
 // the ring's protocol.
 unsafe impl Send for Mapping {}
 // SAFETY: as for Send; `&Mapping` gives only addresses.

@@ -1,6 +1,7 @@
 //! [`Segment`]: the file in shared memory that a ring lives in.
 //!
-//! - [`crate::layout`] says where everything lies in it, [`geometry`] how large it is, [`identity`] what it is;
+//! - [`crate::layout`] says where everything lies in it, [`geometry`] how large it is; [`identity`] tells it from other
+//!   files;
 //! - [`create`] creates, adopts and removes it: the owner's side;
 //! - [`Segment::open`] opens it, checking it first: everybody's side;
 //! - [`mapping`] maps it and [`prefault`] touches its pages ahead; [`locks`] say who owns it and who takes part;

@@ -1,4 +1,4 @@
-//! What the tests share: rings in temporary folders, payloads that can be checked, chance with a seed, helper processes.
+//! Shared by the tests: rings in temporary folders, verifiable payloads, seeded randomness, helper processes.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::error::Error as StdError;
@@ -118,7 +118,7 @@ fn mix(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Chance that can be repeated.
+/// Repeatable randomness.
 pub(crate) struct Random(u64);
 
 impl Random {

@@ -1,10 +1,10 @@
-//! Copying and XXH3-64 in one pass through the registers: what all vector kernels have in common.
+//! Copying and XXH3-64 in one pass through the registers: the code that all vector kernels share.
 //!
 //! `memcpy`, then hash, reads the data twice; and an ordinary store makes the processor read the line that it is about
-//! to overwrite. A non-temporal store does not, which is worth it for what is larger than the caches anyway.
+//! to overwrite. A non-temporal store does not, which pays off for data larger than the caches anyway.
 //!
 //! A kernel is a [`Vector`], and functions with its `#[target_feature]` that call [`copy`] and [`hash`]. All here is
-//! `#[inline(always)]`, and so compiled anew inside each of those functions, for its instruction set. Closures would
+//! `#[inline(always)]`, and so compiled again inside each of those functions, for its instruction set. Closures would
 //! not be: they are functions without one.
 #![expect(clippy::inline_always, reason = "see above")]
 
@@ -111,10 +111,10 @@ impl<V: Vector, const N: usize> Stripe<V, N> {
     }
 }
 
-/// Copies `len` bytes from `from` to `to` and returns the XXH3-64 of what was copied. With `STREAM`, by non-temporal
+/// Copies `len` bytes from `from` to `to` and returns the XXH3-64 of the copy. With `STREAM`, by non-temporal
 /// stores, all of which are visible to others before any later store.
 ///
-/// Each byte of the source is loaded once, and so what arrives is what was hashed, whoever else writes to the source.
+/// Each byte of the source is loaded once, so the copy is what was hashed, even if others write to the source.
 ///
 /// # Safety
 ///
@@ -148,7 +148,7 @@ pub(super) unsafe fn hash<V: Vector, const N: usize>(from: *const u8, len: usize
     unsafe { run::<V, N, InPlace>(from, from.cast_mut(), len) }
 }
 
-/// What happens to a stripe besides being hashed.
+/// What to do with a stripe besides hashing it.
 trait Transfer {
     /// How far ahead the source is fetched, in bytes, or 0.
     fn ahead<V: Vector>() -> usize;

@@ -30,9 +30,9 @@ impl Kernel {
         self.name
     }
 
-    /// Copies `len` bytes from `from` to `to` in one pass over memory and returns the XXH3-64 of what arrived: what
-    /// lies at `to` then is what was hashed, whoever else writes to `from`. With `stream`, past the caches if `to` is
-    /// aligned enough for that; in any case before whatever the caller stores later.
+    /// Copies `len` bytes from `from` to `to` in one pass over memory and returns the XXH3-64 of the copy: the bytes at
+    /// `to` are the hashed ones, even if others write to `from`. With `stream`, past the caches if `to` is sufficiently
+    /// aligned; in any case before all later stores of the caller.
     ///
     /// # Safety
     ///

@@ -1,4 +1,4 @@
-//! [`Model`]: a ring on the heap, and what a participant does with it.
+//! [`Model`]: a ring on the heap, and the operations of a participant.
 
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicBool, Ordering};
@@ -71,7 +71,7 @@ impl RingMemory for Heap {
     }
 }
 
-/// A ring, its locks, and what a participant does with them.
+/// A ring, its locks, and the operations of a participant.
 pub(super) struct Model {
     pub(super) ring: Ring<Heap>,
     pub(super) locks: Locks,

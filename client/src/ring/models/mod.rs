@@ -268,7 +268,7 @@ fn two_threads_of_one_participant_never_share_a_pin() {
     });
 }
 
-/// The models' own alarm: who reads without a pin reads bytes that are being overwritten, and loom says so.
+/// Tests the models themselves: reading without a pin reads bytes that are being overwritten, and loom reports it.
 #[test]
 #[should_panic(expected = "Causality violation")]
 fn reading_without_a_pin_is_caught() {
@@ -278,7 +278,7 @@ fn reading_without_a_pin_is_caught() {
         let frame = model.publish(claims[0]).expect("room");
         let reader = thread::spawn({
             let model = Arc::clone(&model);
-            // SAFETY: none; that is what loom is to find.
+            // SAFETY: none; loom must find that.
             move || model.cell(frame.offset).with(|cell| unsafe { *cell })
         });
         let _ = model.publish(claims[0]);
