@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::error::segment::SegmentError;
 use crate::key::Key;
 use crate::membership::Membership;
-use crate::segment::create::{self, Owned};
+use crate::segment::create::{self, OwnedSegment};
 use crate::segment::default_dir;
 use crate::segment::locks::FileLock;
 use crate::segment::prefault::Prefault;
@@ -130,7 +130,7 @@ impl FrameBufferServer {
     pub fn start(&mut self) -> Result<(), SegmentError> {
         if self.running.is_none() {
             let ServerOptions { size, key: _, dir, mode, keep, prefault } = &self.options;
-            let Owned { segment, lock, adopted } = create::create(dir, &self.key, *size, *mode, *keep)?;
+            let OwnedSegment { segment, lock, adopted } = create::create(dir, &self.key, *size, *mode, *keep)?;
             let membership = Membership::join(segment, *prefault, true).inspect_err(|_| {
                 if !adopted {
                     // The error that follows says why; one from the clean-up would hide it.

@@ -20,7 +20,7 @@ use nix::libc;
 pub(crate) struct OwnFile {
     file: ManuallyDrop<File>,
     identity: Option<Identity>,
-    /// Its index in [`OPEN`] and the `owner` stored there. `None` if the table was full.
+    /// Its index in [`OPEN`] and the `tag` stored there. `None` if the table was full.
     entry: Option<(usize, u64)>,
 }
 
@@ -38,7 +38,7 @@ impl OwnFile {
 
     /// The file, if the program has not closed it.
     pub(crate) fn get(&self) -> Option<&File> {
-        let unclaimed = self.entry.is_none_or(|(index, owner)| OPEN[index].owner.load(Ordering::Acquire) == owner);
+        let unclaimed = self.entry.is_none_or(|(index, tag)| OPEN[index].tag.load(Ordering::Acquire) == tag);
         (unclaimed && self.identity == identity(self.file.as_raw_fd())).then_some(&*self.file)
     }
 
@@ -52,8 +52,8 @@ impl OwnFile {
 impl Drop for OwnFile {
     fn drop(&mut self) {
         let is_ours = self.get().is_some();
-        if let Some((index, owner)) = self.entry {
-            let _ = OPEN[index].owner.compare_exchange(owner, FREE, Ordering::AcqRel, Ordering::Relaxed);
+        if let Some((index, tag)) = self.entry {
+            let _ = OPEN[index].tag.compare_exchange(tag, FREE, Ordering::AcqRel, Ordering::Relaxed);
         }
         if is_ours {
             // SAFETY: dropped here and nowhere else.
@@ -74,20 +74,20 @@ static OPEN: [Entry; 1024] = [const { Entry::new() }; 1024];
 
 struct Entry {
     /// The descriptor in the lower half, a unique number in the upper; or one of the values below.
-    owner: AtomicU64,
+    tag: AtomicU64,
     device: AtomicU64,
     inode: AtomicU64,
     parent_only: AtomicBool,
 }
 
-/// `owner` of an entry that is free, or being filled: no descriptor is that large.
+/// `tag` of an entry that is free, or being filled: no descriptor is that large.
 const FREE: u64 = u64::MAX;
 const BEING_FILLED: u64 = u64::MAX - 1;
 
 impl Entry {
     const fn new() -> Self {
         Self {
-            owner: AtomicU64::new(FREE),
+            tag: AtomicU64::new(FREE),
             device: AtomicU64::new(0),
             inode: AtomicU64::new(0),
             parent_only: AtomicBool::new(false),
@@ -99,33 +99,33 @@ fn register(fd: RawFd, (device, inode): Identity, parent_only: bool) -> Option<(
     static NEXT: AtomicU32 = AtomicU32::new(0);
     for entry in &OPEN {
         // The previous user of this number has lost it without knowing.
-        let owner = entry.owner.load(Ordering::Acquire);
-        if owner < BEING_FILLED && descriptor(owner) == fd {
-            let _ = entry.owner.compare_exchange(owner, FREE, Ordering::AcqRel, Ordering::Relaxed);
+        let tag = entry.tag.load(Ordering::Acquire);
+        if tag < BEING_FILLED && descriptor(tag) == fd {
+            let _ = entry.tag.compare_exchange(tag, FREE, Ordering::AcqRel, Ordering::Relaxed);
         }
     }
-    let owner = u64::from(NEXT.fetch_add(1, Ordering::Relaxed)) << 32 | u64::from(fd.cast_unsigned());
+    let tag = u64::from(NEXT.fetch_add(1, Ordering::Relaxed)) << 32 | u64::from(fd.cast_unsigned());
     let claim =
-        |entry: &Entry| entry.owner.compare_exchange(FREE, BEING_FILLED, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        |entry: &Entry| entry.tag.compare_exchange(FREE, BEING_FILLED, Ordering::AcqRel, Ordering::Relaxed).is_ok();
     let index = OPEN.iter().position(claim)?;
     let entry = &OPEN[index];
     entry.device.store(device, Ordering::Relaxed);
     entry.inode.store(inode, Ordering::Relaxed);
     entry.parent_only.store(parent_only, Ordering::Relaxed);
     // Release, pairs with the Acquire of whoever reads the rest of the entry.
-    entry.owner.store(owner, Ordering::Release);
-    Some((index, owner))
+    entry.tag.store(tag, Ordering::Release);
+    Some((index, tag))
 }
 
 /// Closes, in a forked child, the files that belong to its parent. Async-signal-safe.
 pub(crate) fn close_files_of_parent() {
     for entry in &OPEN {
-        let owner = entry.owner.load(Ordering::Acquire);
-        if owner >= BEING_FILLED || !entry.parent_only.load(Ordering::Relaxed) {
+        let tag = entry.tag.load(Ordering::Acquire);
+        if tag >= BEING_FILLED || !entry.parent_only.load(Ordering::Relaxed) {
             continue;
         }
-        entry.owner.store(FREE, Ordering::Relaxed);
-        let fd = descriptor(owner);
+        entry.tag.store(FREE, Ordering::Relaxed);
+        let fd = descriptor(tag);
         if identity(fd) == Some((entry.device.load(Ordering::Relaxed), entry.inode.load(Ordering::Relaxed))) {
             // SAFETY: the descriptor belongs to an OwnFile, which will not touch it in this process.
             unsafe { libc::close(fd) };
@@ -133,8 +133,8 @@ pub(crate) fn close_files_of_parent() {
     }
 }
 
-fn descriptor(owner: u64) -> RawFd {
-    (owner as u32).cast_signed()
+fn descriptor(tag: u64) -> RawFd {
+    (tag as u32).cast_signed()
 }
 
 fn identity(fd: RawFd) -> Option<Identity> {

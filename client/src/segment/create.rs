@@ -29,7 +29,7 @@ use crate::os::own_file::reopen;
 const ATTEMPTS: usize = 16;
 
 /// A segment and the lock that makes this process its owner.
-pub(crate) struct Owned {
+pub(crate) struct OwnedSegment {
     pub(crate) segment: Segment,
     pub(crate) lock: FileLock,
     /// Whether the segment already existed.
@@ -38,7 +38,7 @@ pub(crate) struct Owned {
 
 /// Creates the segment with this key and becomes its owner. With `keep`, a segment left by a dead owner is adopted;
 /// otherwise it is replaced.
-pub(crate) fn create(dir: &Path, key: &Key, size: u64, mode: u32, keep: bool) -> Result<Owned, SegmentError> {
+pub(crate) fn create(dir: &Path, key: &Key, size: u64, mode: u32, keep: bool) -> Result<OwnedSegment, SegmentError> {
     let geometry = geometry(size)?;
     for _ in 0..ATTEMPTS {
         if let Some(lock) = take_over(dir, key)? {
@@ -69,18 +69,18 @@ fn take_over(dir: &Path, key: &Key) -> Result<Option<FileLock>, SegmentError> {
     Ok(has_name(dir, key, &lock)?.then_some(lock))
 }
 
-fn adopt(lock: FileLock, size: u64) -> Result<Owned, SegmentError> {
+fn adopt(lock: FileLock, size: u64) -> Result<OwnedSegment, SegmentError> {
     let file = lock.file().ok_or(SegmentError::AlreadyOwned)?;
     let found = identity::check(file)?.size;
     if found != size {
         return Err(SegmentError::SizeDiffers { found, asked: size });
     }
     let file = reopen(file).map_err(SegmentError::io("open the segment anew through /proc"))?;
-    Ok(Owned { segment: Segment::from_file(file, true)?, lock, adopted: true })
+    Ok(OwnedSegment { segment: Segment::from_file(file, true)?, lock, adopted: true })
 }
 
 /// Creates a new segment. `None` if the name is taken.
-fn create_new(dir: &Path, key: &Key, geometry: Geometry, mode: u32) -> Result<Option<Owned>, SegmentError> {
+fn create_new(dir: &Path, key: &Key, geometry: Geometry, mode: u32) -> Result<Option<OwnedSegment>, SegmentError> {
     let folder = File::open(dir).map_err(SegmentError::io("open the shared memory folder"))?;
     memory::check(&folder, geometry.size, geometry.file_length())?;
     let (nameless, _provisional_name) =
@@ -94,7 +94,7 @@ fn create_new(dir: &Path, key: &Key, geometry: Geometry, mode: u32) -> Result<Op
     let lock = FileLock::take(nameless, OWNER_BYTE).map_err(SegmentError::io("lock the segment"))?;
     let lock = lock.ok_or(SegmentError::AlreadyOwned)?;
     match linkat(AT_FDCWD, Path::new(&source), AT_FDCWD, &path(dir, key), AtFlags::AT_SYMLINK_FOLLOW) {
-        Ok(()) => Ok(Some(Owned { segment: Segment::from_file(segment, true)?, lock, adopted: false })),
+        Ok(()) => Ok(Some(OwnedSegment { segment: Segment::from_file(segment, true)?, lock, adopted: false })),
         Err(Errno::EEXIST) => Ok(None),
         Err(errno) => Err(SegmentError::Io { action: "name the segment", source: errno.into() }),
     }
