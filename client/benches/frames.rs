@@ -1,7 +1,8 @@
-//! What moving a frame costs, against `memcpy` of the same bytes between the same places.
+//! The cost of moving a frame, compared with `memcpy` of the same bytes between the same places.
 //!
-//! `cargo bench -p framebuffer` prints criterion's figures, then a table of ratios measured side by side: for each size the
-//! operations take turns, and what is compared is the median of each. At last, what two participants cost each other.
+//! `cargo bench -p framebuffer` prints criterion's figures, then a table of ratios measured side by side: for each
+//! size, the operations take turns and their medians are compared. Finally, it prints how much two participants slow
+//! each other down.
 
 use std::cell::RefCell;
 use std::hint::black_box;
@@ -55,8 +56,8 @@ fn absolute(criterion: &mut Criterion, client: &FrameBufferClient) {
     group.finish();
 }
 
-/// Two participants at once, against one alone: what they share slows them down. Viewing and reading write only to lines of
-/// the participant's own; publishing moves the head, which is everybody's.
+/// Two participants at once, compared with one alone: shared cache lines slow them down. Viewing and reading write only
+/// to lines of the participant's own; publishing moves the head, which is everybody's.
 fn sharing(clients: [&FrameBufferClient; 2]) {
     let data = vec![0xA5; 4 << 10];
     let frame = clients[0].publish(&data).expect("room");
@@ -152,8 +153,8 @@ fn row(client: &FrameBufferClient, size: usize, name: &str, turns: usize) {
     let [copy_in, publish, copy_out, read_into, read_frame, view, commit, allocate] =
         samples.each_mut().map(|samples| median(samples));
     println!(
-        "{name:18} {copy_in:7.2} us {publish:9.2} us {:4.2}x {copy_out:12.2} us  {read_into:9.2} us {:4.2}x {read_frame:9.2} us \
-         {:4.2}x {view:7.3} us {commit:13.2} us {allocate:7.3} us",
+        "{name:18} {copy_in:7.2} us {publish:9.2} us {:4.2}x {copy_out:12.2} us  {read_into:9.2} us {:4.2}x \
+         {read_frame:9.2} us {:4.2}x {view:7.3} us {commit:13.2} us {allocate:7.3} us",
         copy_in / publish,
         copy_out / read_into,
         copy_out / read_frame,

@@ -1,12 +1,12 @@
 //! Runs one operation of the hot path for `cargo xtask test instructions`, which counts its instructions in valgrind.
 //!
-//! Only what [`measured`] calls is counted: the ring is made, and everything done once, before that.
+//! Only the calls of [`measured`] are counted: the ring is created, and everything done once, before that.
 
 use std::hint::black_box;
 
 use framebuffer::{FrameBufferClient, FrameBufferServer, Key, Prefault};
 
-/// The operation runs so many times: what differs from one time to the next, the ring's end for instance, averages out.
+/// Runs of the operation, so that differences from one run to the next, such as at the ring's end, average out.
 const TIMES: usize = 50;
 const RING: u64 = 16 << 20;
 const PARTICIPANTS: usize = 8;
@@ -66,7 +66,7 @@ fn run(mut operation: impl FnMut()) {
     println!("{TIMES}");
 }
 
-/// What valgrind counts, found by its name.
+/// The function that valgrind counts, found by its name.
 #[inline(never)]
 // SAFETY: nothing else is called that.
 #[unsafe(no_mangle)]

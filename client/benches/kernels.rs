@@ -2,10 +2,10 @@
 //!
 //! `cargo bench -p framebuffer --features _kernels --bench kernels`
 //!
-//! Ways take turns; what is compared is the median of each. *in*: from one private buffer to the next place in a region of 512 MiB,
-//! as a writer does. *hot*: from there to one private buffer, as a reader does that uses its buffer again. *cold*: to the
-//! next place in another region. *twice*: in, then hot, and then the buffer is read once by plain code: what one frame costs
-//! writer and reader together, on one core.
+//! The methods take turns, and their medians are compared. *in*: from one private buffer to the next place in a region
+//! of 512 MiB, as a writer does. *hot*: from there to one private buffer, as a reader does that uses its buffer again.
+//! *cold*: to the next place in another region. *twice*: in, then hot, and then the buffer is read once by plain code:
+//! the cost of one frame to writer and reader together, on one core.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -111,7 +111,7 @@ const TABLES: [(&str, Measure); 4] = [
     }),
     ("hot", |way, data, buffer, ring, _| {
         let from = ring.next(data.len());
-        // What came before may have been streamed to it.
+        // The previous data may have been streamed to it.
         buffer.fill(1);
         time(|| (way.copy)(from.as_ptr(), buffer.as_mut_ptr(), data.len()))
     }),

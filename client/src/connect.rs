@@ -9,10 +9,10 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::client::FrameBufferClient;
+use crate::error::segment::SegmentError;
 use crate::http::{Endpoint, Response};
 use crate::key::{InvalidKey, Key};
 use crate::segment::default_dir;
-use crate::segment::error::SegmentError;
 
 /// How long a sidecar may take to start.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);

@@ -1,12 +1,12 @@
-//! [`Frame`]: what a writer tells a reader.
+//! [`Frame`]: the description of a frame, which a writer sends to a reader.
 
 use serde::{Deserialize, Serialize};
 
-use crate::Checksum;
+use crate::checksum::Checksum;
 
-/// The description of a committed frame: all that a reader needs besides the ring's key.
+/// The description of a committed frame: all a reader needs besides the ring's key.
 ///
-/// Send it by whatever messaging there is already. In JSON:
+/// Send it over any messaging system. In JSON:
 ///
 /// ```
 /// let frame: framebuffer::Frame =
@@ -16,10 +16,11 @@ use crate::Checksum;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Frame {
-    /// Stream offset of the first byte. Offsets grow for as long as the ring lives and are never used twice.
+    /// Stream offset of the first byte. Offsets grow throughout the life of the ring and are never reused.
     pub offset: u64,
     /// Length in bytes.
     pub size: u64,
-    /// Checksum of those bytes; or of which frame it is, after [`Loan::commit_unhashed`](crate::Loan::commit_unhashed).
+    /// Checksum of these bytes, or of the frame's identity after
+    /// [`Loan::commit_unhashed`](crate::Loan::commit_unhashed).
     pub checksum: Checksum,
 }

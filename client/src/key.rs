@@ -5,14 +5,14 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-/// The name of a ring: whoever knows it can open the segment `framebuffer-<key>` (if its file mode allows).
+/// The name of a ring: whoever knows it can open the segment `framebuffer-<key>`, if its file mode allows.
 ///
-/// 1 to [`Key::MAX_LEN`] characters out of `A-Z a-z 0-9 . _ -`, so that a key can never lead out of its folder.
-/// It is treated as a secret: `Debug` hides it, and no error or log of this crate contains one.
+/// 1 to [`Key::MAX_LEN`] characters from `A-Z a-z 0-9 . _ -`, so a key never leads out of its folder.
+/// A key is a secret: `Debug` hides it, and no error or log of this crate contains one.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Key(String);
 
-/// A string that cannot be a [`Key`]. The string itself is not in the message: it may be a mistyped secret.
+/// Why a string is not a [`Key`]. The message does not contain the string: it may be a mistyped secret.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum InvalidKey {
     /// The empty string.
@@ -29,20 +29,21 @@ pub enum InvalidKey {
     Character {
         /// The character.
         character: char,
-        /// Where it stands, counted in bytes from 0.
+        /// Its position in bytes, counted from 0.
         position: usize,
     },
 }
 
 impl Key {
-    /// The longest key, in bytes: file names end at 255.
+    /// Length of the longest key, in bytes. (File names have at most 255.)
     pub const MAX_LEN: usize = 200;
 
-    /// Checks `key` and makes it a `Key`.
+    /// Validates `key`.
     ///
     /// # Errors
     ///
-    /// [`InvalidKey`] if it is empty, longer than [`Key::MAX_LEN`] or has another character than `A-Z a-z 0-9 . _ -`.
+    /// [`InvalidKey`] if it is empty, longer than [`Key::MAX_LEN`] or contains a character other than `A-Z a-z 0-9 . _
+    /// -`.
     pub fn new(key: impl Into<String>) -> Result<Self, InvalidKey> {
         let key = key.into();
         if key.is_empty() {
@@ -62,12 +63,12 @@ impl Key {
     ///
     /// # Errors
     ///
-    /// If the kernel gives no random bytes.
+    /// If the kernel provides no random bytes.
     pub fn random() -> std::io::Result<Self> {
         Ok(Self(format!("{:032x}", u128::from_ne_bytes(random_bytes()?))))
     }
 
-    /// The key itself, for handing it on.
+    /// The key as a string, to pass it on.
     pub fn as_str(&self) -> &str {
         &self.0
     }

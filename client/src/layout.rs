@@ -1,7 +1,9 @@
 //! The segment's layout: every byte of the file `framebuffer-<key>`, version [`VERSION`].
 //!
-//! All words are 64-bit little-endian atomics at their natural alignment; what several processes write often has cache
-//! lines of its own. Reserved bytes are zero.
+//! This is the only place that says where something lies; all other code, tests and fuzz targets take it from here.
+//!
+//! All words are 64-bit little-endian atomics at their natural alignment; words that several processes write often have
+//! cache lines of their own. Reserved bytes are zero.
 //!
 //! ```text
 //! byte 0                                                           CONTROL BLOCK, 4096 bytes
@@ -18,10 +20,10 @@
 //!  +-------------------------------------------------------------------+
 //! byte 4096                                        PARTICIPANT SLOTS, 256 times 1344 bytes
 //!  +----------------+----------------+---------------------------------+
-//!  | 0 active pins  | 8 incarnation  | 16 pins, 64 times (start, end)  |  written by its holder, read
-//!  |   (a bit each) |                |    1040 reserved                |  by every allocation
+//!  | 0 active pins  | 8 incarnation  | 16 pins, 64 times (start, end)  |  written by its participant,
+//!  |   (a bit each) |                |    1040 reserved                |  read by every allocation
 //!  +----------------+----------------+---------------------------------+
-//!  | 1088 counters, 16 words | 1216 reserved                           |  written by its holder
+//!  | 1088 counters, 16 words | 1216 reserved                           |  written by its participant
 //!  +-------------------------------------------------------------------+
 //! byte 348160, or 2 MiB in rings of 64 MiB and more                   DATA RING, capacity bytes
 //!  +-------------------------------------------------------------------+
@@ -36,117 +38,157 @@
 //!  +----------------+----------------+---------------------------------+
 //! ```
 //!
-//! Bytes of the file also serve as names for locks (`F_OFD_SETLK`): byte 0 for the owner, the first byte of each slot
-//! for the slot's participant.
+//! Bytes of the file also name locks (`F_OFD_SETLK`): byte 0 the owner's, the first byte of each slot that of the
+//! slot's participant.
 //!
-//! A slot is an odd number of cache lines long, so that the first lines of all slots, which every allocation looks at,
-//! spread over all sets of the cache. Its first line carries the first three pins: rarely are more in use.
+//! A slot is an odd number of cache lines long, so that the first lines of all slots, which every allocation reads,
+//! spread over all sets of the cache. The first line carries the first three pins: more are rarely in use.
+
+#![cfg_attr(not(feature = "_layout"), allow(unreachable_pub))]
 
 use crate::sync::AtomicU64;
 
 /// "FRAMEBUF" in ASCII, as a little-endian number.
-pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"FRAMEBUF");
+pub const MAGIC: u64 = u64::from_le_bytes(*b"FRAMEBUF");
 /// Version of this layout. Segments of another version are refused.
-pub(crate) const VERSION: u64 = 1;
+pub const VERSION: u64 = 1;
 
+/// The byte of the file whose lock makes its holder the owner.
+pub const OWNER_BYTE: u64 = 0;
 /// Offset of the participant slots in the file.
-pub(crate) const SLOTS_OFFSET: u64 = 4096;
+pub const SLOTS_OFFSET: u64 = 4096;
 /// Bytes of a participant slot: 21 cache lines.
-pub(crate) const SLOT_SIZE: u64 = 1344;
+pub const SLOT_SIZE: u64 = 1344;
 /// Offset of the data ring in the file, when it has no huge pages to align to.
 #[cfg(not(loom))]
-pub(crate) const RING_OFFSET: u64 = framebuffer_contract::segment::CONTROL_LENGTH;
+pub const RING_OFFSET: u64 = framebuffer_contract::segment::CONTROL_LENGTH;
 
 /// Frames start at multiples of this: a cache line.
-pub(crate) const FRAME_ALIGN: u64 = 64;
+pub const FRAME_ALIGN: u64 = 64;
 /// Bytes of a frame header.
-pub(crate) const HEADER_SIZE: u64 = 64;
+pub const HEADER_SIZE: u64 = 64;
 
 /// Participant slots in a segment.
-pub(crate) const PARTICIPANTS: usize = if cfg!(loom) { 3 } else { 256 };
+pub const PARTICIPANTS: usize = if cfg!(loom) { 3 } else { 256 };
 /// Pins in a slot, one for each bit of its `active` word.
-pub(crate) const PINS: usize = if cfg!(loom) { 2 } else { 64 };
+pub const PINS: usize = if cfg!(loom) { 2 } else { 64 };
 /// Words of the bitmap `enrolled`.
-pub(crate) const ENROLLED_WORDS: usize = PARTICIPANTS.div_ceil(64);
+pub const ENROLLED_WORDS: usize = PARTICIPANTS.div_ceil(64);
 /// Words for counters in a slot.
-pub(crate) const COUNTERS: usize = 16;
+pub const COUNTERS: usize = 16;
 
-/// `start` of a pin that holds nothing.
-pub(crate) const FREE: u64 = u64::MAX;
+/// Offset in the file of slot number `index`, and the byte whose lock makes its holder the slot's participant.
+#[inline]
+pub const fn slot_offset(index: usize) -> u64 {
+    SLOTS_OFFSET + index as u64 * SLOT_SIZE
+}
 
-/// Values of a frame's state word. It only ever goes up.
-pub(crate) mod state {
+/// `start` of a pin that is not in use.
+pub const FREE: u64 = u64::MAX;
+
+/// Values of a frame's state word, which only ever increases.
+pub mod state {
     /// Allocated, not yet written.
-    pub(crate) const RESERVED: u64 = 1;
-    /// Its one writer is at work, or gave up or died.
-    pub(crate) const WRITING: u64 = 2;
-    /// Written: immutable from here on. The checksum is that of the bytes.
-    pub(crate) const COMMITTED: u64 = 3;
-    /// Written, but nobody has hashed it: immutable, and the checksum says only which frame it is.
-    pub(crate) const COMMITTED_UNHASHED: u64 = 4;
+    pub const RESERVED: u64 = 1;
+    /// Its one writer is writing, or gave up or died.
+    pub const WRITING: u64 = 2;
+    /// Written and immutable. The checksum is that of the bytes.
+    pub const COMMITTED: u64 = 3;
+    /// Written but not hashed: immutable, and the checksum only identifies the frame.
+    pub const COMMITTED_UNHASHED: u64 = 4;
 }
 
 /// The control block.
 #[repr(C, align(4096))]
 #[cfg(not(loom))]
-pub(crate) struct Control {
-    pub(crate) magic: AtomicU64,
-    pub(crate) version: AtomicU64,
-    pub(crate) size: AtomicU64,
-    pub(crate) capacity: AtomicU64,
-    pub(crate) ring_offset: AtomicU64,
-    pub(crate) created: AtomicU64,
-    pub(crate) id: [AtomicU64; 2],
-    pub(crate) participants: AtomicU64,
-    /// Bytes of the ring that its owner has got huge pages for. Just told, never relied on.
-    pub(crate) huge: AtomicU64,
+pub struct Control {
+    /// [`MAGIC`], written last.
+    pub magic: AtomicU64,
+    /// [`VERSION`].
+    pub version: AtomicU64,
+    /// Payload that the ring keeps, in bytes.
+    pub size: AtomicU64,
+    /// Bytes of the data ring.
+    pub capacity: AtomicU64,
+    /// Offset of the data ring in the file.
+    pub ring_offset: AtomicU64,
+    /// When the segment was created, in nanoseconds since 1970 (`CLOCK_REALTIME`).
+    pub created: AtomicU64,
+    /// 128 random bits.
+    pub id: [AtomicU64; 2],
+    /// [`PARTICIPANTS`].
+    pub participants: AtomicU64,
+    /// Bytes of the ring that its owner has got huge pages for. Informative only.
+    pub huge: AtomicU64,
     _reserved: [u64; 6],
-    pub(crate) head: AtomicU64,
+    /// Stream position up to which the ring is allocated.
+    pub head: AtomicU64,
     _own_lines: [u64; 15],
-    pub(crate) enrolled: [AtomicU64; ENROLLED_WORDS],
+    /// A bit for each participant slot in use.
+    pub enrolled: [AtomicU64; ENROLLED_WORDS],
 }
 
-/// A range of stream positions that must not be overwritten, or `start == FREE`.
+/// The words of a pin: a range of stream positions that must not be overwritten, or `start == FREE`.
 #[repr(C)]
-pub(crate) struct Pin {
-    pub(crate) start: AtomicU64,
-    pub(crate) end: AtomicU64,
+pub struct PinWords {
+    /// First position of the range.
+    pub start: AtomicU64,
+    /// End of the range, exclusive.
+    pub end: AtomicU64,
 }
 
-/// What one participant publishes.
+/// A participant slot.
 #[repr(C, align(64))]
-pub(crate) struct Slot {
-    /// A bit for each pin that is claimed.
-    pub(crate) active: AtomicU64,
-    /// Grows whenever the slot gets or loses a holder.
-    pub(crate) incarnation: AtomicU64,
-    pub(crate) pins: [Pin; PINS],
-    pub(crate) counters: Counters,
+pub struct Slot {
+    /// A bit for each pin that is taken.
+    pub active: AtomicU64,
+    /// Grows whenever the slot gets or loses a participant.
+    pub incarnation: AtomicU64,
+    /// The pins.
+    pub pins: [PinWords; PINS],
+    /// The counters.
+    pub counters: CounterWords,
 }
 
 /// The counters of a slot. They are no part of the protocol, so loom need not see them.
 #[repr(C, align(64))]
 #[derive(Default)]
-pub(crate) struct Counters {
-    pub(crate) words: [std::sync::atomic::AtomicU64; COUNTERS],
+pub struct CounterWords {
+    /// A word for each counter.
+    pub words: [std::sync::atomic::AtomicU64; COUNTERS],
     _reserved: [u64; 16],
 }
 
-/// What stands in front of each payload.
+/// The header in front of each payload.
 #[repr(C, align(64))]
-pub(crate) struct FrameHeader {
+#[derive(Default)]
+pub struct FrameHeader {
     /// Stream offset of the payload: a header that names another offset belongs to another frame.
-    pub(crate) offset: AtomicU64,
+    pub offset: AtomicU64,
     /// Bytes allocated for the payload.
-    pub(crate) allocated: AtomicU64,
+    pub allocated: AtomicU64,
     /// Bytes committed.
-    pub(crate) length: AtomicU64,
+    pub length: AtomicU64,
     /// One of [`state`].
-    pub(crate) state: AtomicU64,
-    /// XXH3-64 of the payload as a number; of its identity if nobody has hashed it.
-    pub(crate) checksum: AtomicU64,
+    pub state: AtomicU64,
+    /// XXH3-64 of the payload as a number; of the frame's identity if the payload was not hashed.
+    pub checksum: AtomicU64,
     /// When it was committed, in nanoseconds since 1970 (`CLOCK_REALTIME`).
-    pub(crate) committed: AtomicU64,
+    pub committed: AtomicU64,
+}
+
+impl Slot {
+    /// A slot without a participant.
+    #[cfg(loom)]
+    pub fn vacant() -> Self {
+        let pin = |_| PinWords { start: AtomicU64::new(FREE), end: AtomicU64::new(0) };
+        Self {
+            active: AtomicU64::new(0),
+            incarnation: AtomicU64::new(0),
+            pins: std::array::from_fn(pin),
+            counters: CounterWords::default(),
+        }
+    }
 }
 
 /// The byte map above, checked by the compiler.

@@ -1,10 +1,10 @@
-//! FrameBuffer moves video frames, tensors and other large messages between the processes of a machine, or the containers
-//! of a Kubernetes pod, at memory speed.
+//! FrameBuffer moves video frames, tensors and other large messages between the processes of a machine, or the
+//! containers of a Kubernetes pod, at memory speed.
 //!
-//! One process owns a ring in shared memory: a [`FrameBufferServer`], in a program of yours or in the `framebuffer-sidecar`.
-//! Others open it with a [`FrameBufferClient`]. A writer puts a frame into the ring and sends its description, a [`Frame`] of
-//! three numbers, to the reader, by whatever messaging there is. The reader fetches the bytes; if the ring has moved on
-//! meanwhile, it gets a [`FrameBufferTimeout`], never wrong bytes.
+//! One process owns a ring in shared memory: a [`FrameBufferServer`], in your program or in the `framebuffer-sidecar`.
+//! Others open the ring with a [`FrameBufferClient`]. A writer puts a frame into the ring and sends its description, a
+//! [`Frame`] of three numbers, to the reader over any messaging system. The reader fetches the bytes; if the ring has
+//! moved on meanwhile, it gets a [`FrameBufferTimeout`], never wrong bytes.
 //!
 //! ```
 //! use framebuffer::{Frame, FrameBufferClient, FrameBufferServer};
@@ -21,29 +21,28 @@
 //! // The reader.
 //! let reader = FrameBufferClient::open(server.get_key())?;
 //! let frame: Frame = serde_json::from_str(&message)?;
-//! let bytes = reader.read_frame(&frame)?; // a copy, compared with its checksum
-//! let view = reader.view(&frame)?; // or the frame in place, which writers go around as long as it lives
+//! let bytes = reader.read_frame(&frame)?; // a copy, verified against its checksum
+//! let view = reader.view(&frame)?; // or the frame in place: writers go around it while it lives
 //! assert_eq!(bytes, *view);
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! # Which way to move bytes
+//! # Choosing a method
 //!
 //! | | copies | for |
 //! |---|---|---|
-//! | [`publish`](FrameBufferClient::publish) | 1 | data that lies in a buffer |
+//! | [`publish`](FrameBufferClient::publish) | 1 | data that is already in a buffer |
 //! | [`loan`](FrameBufferClient::loan), [`commit`](Loan::commit) | 0 | data that can be produced in place: decoded, rendered, received |
-//! | [`allocate`](FrameBufferClient::allocate), [`write`](FrameBufferClient::write) | 1 | allocation here, writing there |
-//! | [`read_frame`](FrameBufferClient::read_frame), [`read_into`](FrameBufferClient::read_into) | 1 | keeping the bytes for longer |
+//! | [`allocate`](FrameBufferClient::allocate), [`write`](FrameBufferClient::write) | 1 | allocating here and writing elsewhere |
+//! | [`read_frame`](FrameBufferClient::read_frame), [`read_into`](FrameBufferClient::read_into) | 1 | keeping the bytes |
 //! | [`view`](FrameBufferClient::view) | 0 | computing on the bytes now |
 //!
 //! # Memory
 //!
-//! A ring of `size` bytes keeps the last `size` bytes of frames, at least. It takes 1/256 more (64 KiB at least) for headers,
-//! and 340 KiB to 2 MiB for its control block ([`segment_length`]), all of it when the server starts: later there is no
-//! error for lack of memory.
-//! Frames are aligned to 64 bytes.
+//! A ring of `size` bytes keeps at least the last `size` bytes of frames. It takes 1/256 more (at least 64 KiB) for
+//! headers, and 340 KiB to 2 MiB for its control block ([`segment_length`]). All of it is allocated when the server
+//! starts: later there is no error for lack of memory. Frames are aligned to 64 bytes.
 //!
 //! Linux on 64-bit little-endian machines only. `/proc` must be mounted.
 //!
@@ -53,8 +52,9 @@
 //!
 //! # In this crate
 //!
-//! `layout` (what lies where), `ring` (the protocol), `segment` (the file), `membership` and `fork` (a process's part in
-//! it), `checksum` (all copying and hashing), then the public types.
+//! From the bottom up: `layout` (where everything lies), `checksum` (all copying and hashing), `os` (forks and closed
+//! descriptors), `ring` (the protocol), `segment` (the file), `membership` (a process's part in the ring), `transfer`
+//! (moving bytes), then the public types.
 #![cfg_attr(loom, allow(dead_code, unused_imports))]
 
 mod checksum;
@@ -63,35 +63,35 @@ mod client;
 #[cfg(all(feature = "connect", not(loom)))]
 mod connect;
 mod error;
-#[cfg(not(loom))]
-mod fork;
 mod frame;
 #[cfg(all(feature = "connect", not(loom)))]
 #[doc(hidden)]
 pub mod http;
 mod key;
+#[cfg(not(feature = "_layout"))]
 mod layout;
+#[cfg(feature = "_layout")]
+#[doc(hidden)]
+pub mod layout;
 #[cfg(not(loom))]
 mod loan;
 #[cfg(not(loom))]
 mod membership;
 #[cfg(not(loom))]
-mod own_file;
+mod os;
 #[cfg(not(loom))]
 mod raw;
 mod ring;
 #[cfg(not(loom))]
 mod segment;
-#[cfg(loom)]
-#[path = "."]
-mod segment {
-    #[path = "segment/error.rs"]
-    pub(crate) mod error;
-}
 #[cfg(not(loom))]
 mod server;
+#[cfg(not(loom))]
+mod snapshot;
 mod stats;
 mod sync;
+#[cfg(not(loom))]
+mod transfer;
 #[cfg(not(loom))]
 mod view;
 
@@ -103,16 +103,18 @@ pub use checksum::{Checksum, InvalidChecksum};
 pub use client::{ClientOptions, FrameBufferClient};
 #[cfg(all(feature = "connect", not(loom)))]
 pub use connect::{Connect, ConnectError, connect, connect_env};
+pub use error::segment::SegmentError;
 pub use error::{Error, FrameBufferTimeout, TimeoutReason};
 pub use frame::Frame;
 pub use key::{InvalidKey, Key};
 #[cfg(not(loom))]
 pub use loan::Loan;
-pub use segment::error::SegmentError;
 #[cfg(not(loom))]
-pub use segment::{default_dir, prefault::Prefault, segment_length, stat};
+pub use segment::{default_dir, geometry::segment_length, prefault::Prefault};
 #[cfg(not(loom))]
 pub use server::{FrameBufferServer, ServerOptions};
+#[cfg(not(loom))]
+pub use snapshot::stat;
 pub use stats::{Counters, Stats};
 #[cfg(not(loom))]
 pub use view::View;

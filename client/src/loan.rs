@@ -1,17 +1,17 @@
-//! [`Loan`]: a frame that is being written in place.
+//! [`Loan`]: a frame written in place.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
 use crate::checksum::{Checksum, hash};
-use crate::client::nanoseconds_since_1970;
 use crate::error::Error;
 use crate::frame::Frame;
-use crate::membership::{Hold, Membership};
-use crate::ring::Checksummed;
+use crate::membership::{Membership, PinGuard};
+use crate::ring::frame::Checksummed;
+use crate::transfer::nanoseconds_since_1970;
 
-/// A frame of the ring lent for writing: `&mut [u8]` straight into shared memory, aligned to 64 bytes. Nobody else sees
-/// its bytes before [`commit`](Loan::commit). Dropped without it, the frame counts as never written.
+/// A frame of the ring on loan for writing: `&mut [u8]` directly into shared memory, aligned to 64 bytes. Nobody else
+/// sees its bytes before [`commit`](Loan::commit). If the loan is dropped instead, the frame counts as never written.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -27,38 +27,39 @@ use crate::ring::Checksummed;
 #[must_use = "a loan that is dropped without commit gives its frame back as never written"]
 pub struct Loan<'c> {
     membership: &'c Membership,
-    hold: Hold<'c>,
+    guard: PinGuard<'c>,
     offset: u64,
     size: u64,
 }
 
 impl<'c> Loan<'c> {
-    /// `hold` pins the frame, and the caller is its one writer.
-    pub(crate) fn new(membership: &'c Membership, hold: Hold<'c>, offset: u64, size: u64) -> Self {
-        Self { membership, hold, offset, size }
+    /// `guard` pins the frame, and the caller is its one writer.
+    pub(crate) fn new(membership: &'c Membership, guard: PinGuard<'c>, offset: u64, size: u64) -> Self {
+        Self { membership, guard, offset, size }
     }
 
-    /// Shortens the frame to its first `len` bytes, for data whose size is known only when it is there. Does nothing if it
-    /// is not longer than that.
+    /// Shortens the frame to its first `len` bytes, for data whose size is known only once it is produced. Does nothing
+    /// if the frame is no longer than that.
     pub fn truncate(&mut self, len: u64) {
         self.size = self.size.min(len);
     }
 
-    /// Makes the frame readable and returns its description, for the reader. Hashes the bytes where they are.
+    /// Makes the frame readable and returns its description, for the reader. Hashes the bytes in place.
     ///
     /// # Errors
     ///
-    /// [`Error::Forked`] in a child of the process that borrowed it.
+    /// [`Error::Forked`] in a forked child of the process that borrowed it.
     pub fn commit(self) -> Result<Frame, Error> {
         let checksum = hash(&self);
         self.commit_with(checksum, Checksummed::Bytes)
     }
 
-    /// Makes the frame readable without hashing it, in a time that does not depend on its size, and returns its description.
+    /// Makes the frame readable without hashing it, in a time that does not depend on its size, and returns its
+    /// description.
     ///
-    /// The checksum in it then vouches for which frame it is and no longer for its bytes: reading it is a
-    /// [`FrameBufferTimeout`](crate::FrameBufferTimeout) as ever when the ring has moved on, but nobody notices if a program
-    /// scribbles on the segment past this library. What is read is otherwise the same.
+    /// The checksum in the description then identifies the frame, but no longer covers its bytes: once the ring has
+    /// moved on, reading it is a [`FrameBufferTimeout`](crate::FrameBufferTimeout) as ever, but if a program scribbles
+    /// on the segment without this library, nobody notices. Otherwise reading is the same.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -78,16 +79,16 @@ impl<'c> Loan<'c> {
     ///
     /// As [`commit`](Self::commit).
     pub fn commit_unhashed(self) -> Result<Frame, Error> {
-        let checksum = self.membership.segment().identity(self.offset, self.size);
+        let checksum = self.membership.segment().frame_identity(self.offset, self.size);
         self.commit_with(checksum, Checksummed::Identity)
     }
 
-    fn commit_with(self, checksum: Checksum, stands_for: Checksummed) -> Result<Frame, Error> {
-        if self.hold.is_of_parent() {
+    fn commit_with(self, checksum: Checksum, checksummed: Checksummed) -> Result<Frame, Error> {
+        if self.guard.is_of_parent() {
             return Err(Error::Forked);
         }
         let frame = Frame { offset: self.offset, size: self.size, checksum };
-        self.membership.ring().commit(&frame, stands_for, nanoseconds_since_1970(), self.hold.slot());
+        self.membership.ring().commit(&frame, checksummed, nanoseconds_since_1970(), self.guard.slot());
         Ok(frame)
     }
 }
@@ -97,7 +98,8 @@ impl Deref for Loan<'_> {
 
     fn deref(&self) -> &[u8] {
         // SAFETY: `size` bytes are allocated and mapped there, and initialised, as all shared memory is. By the ring's
-        // invariant nobody else touches them while `hold` pins them and we are their one writer, which is until `commit`.
+        // invariant nobody else touches them while `guard` pins them and we are their one writer, which is until
+        // `commit`.
         unsafe { std::slice::from_raw_parts(self.membership.segment().payload(self.offset), self.size as usize) }
     }
 }

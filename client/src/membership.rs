@@ -1,47 +1,51 @@
-//! [`Membership`]: a process's part in a ring. It holds the segment, the slots that this process has taken, and finds a
-//! free pin for each operation.
+//! [`Membership`]: a process's part in a ring. It has the segment and the slots that this process has claimed, and
+//! finds a free pin for each operation.
 
+use std::fs::File;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Mutex, OnceLock};
 
 use crate::error::Error;
-use crate::fork;
+use crate::error::segment::SegmentError;
 use crate::layout::PARTICIPANTS;
-use crate::ring::{Pin, Ring, Seat};
+use crate::os::fork;
+use crate::ring::Ring;
+use crate::ring::allocate::InitialState;
+use crate::ring::participants::SlotClaim;
+use crate::ring::pin::Pin;
 use crate::segment::Segment;
-use crate::segment::error::SegmentError;
-use crate::segment::locks::{HeldLock, Probe};
+use crate::segment::locks::{FileLock, Probe};
 use crate::segment::prefault::{Prefault, Prefaulting};
 
 /// A ring that this process takes part in. Shared by all threads; its hot path takes no lock.
 pub(crate) struct Membership {
     ring: Ring<Segment>,
-    /// The seats of this process. A forked child replaces its parent's with its own.
-    seats: AtomicPtr<Seats>,
+    /// The slots of this process. A forked child replaces its parent's with its own.
+    slots: AtomicPtr<ClaimedSlots>,
     _prefaulting: Prefaulting,
 }
 
-/// The slots that one process holds.
-struct Seats {
+/// The slots that one process has claimed.
+struct ClaimedSlots {
     /// See [`fork::generation`].
     generation: u64,
-    taken: [OnceLock<TakenSeat>; PARTICIPANTS],
-    /// Held while a slot is taken.
-    taking: Mutex<()>,
+    claimed: [OnceLock<ClaimedSlot>; PARTICIPANTS],
+    /// Held while a slot is being claimed.
+    claiming: Mutex<()>,
     probe: Probe,
-    /// The seats before these, or null. Other threads, and views that are still open, may be using them: they live as long
-    /// as the membership.
-    replaced: *mut Seats,
+    /// The slots before these, or null. Other threads and open views may still use them: they live as long as the
+    /// membership.
+    replaced: *mut ClaimedSlots,
 }
 
-struct TakenSeat {
-    seat: Seat,
-    /// The lock that tells others that this participant lives. Boxed, because most places stay empty.
-    _lock: Box<HeldLock>,
+struct ClaimedSlot {
+    claim: SlotClaim,
+    /// The lock that tells others that this participant lives. Boxed, because most elements stay empty.
+    _lock: Box<FileLock>,
 }
 
 /// A pin for one operation.
-pub(crate) struct Hold<'m> {
+pub(crate) struct PinGuard<'m> {
     /// `None` only while it is dropped.
     pin: Option<Pin<'m, Segment>>,
     generation: u64,
@@ -52,8 +56,8 @@ impl Membership {
     pub(crate) fn join(segment: Segment, prefault: Prefault, is_owner: bool) -> Result<Self, SegmentError> {
         let prefaulting = Prefaulting::start(segment.mapping(), prefault, is_owner);
         let ring = Ring::new(segment);
-        let seats = Seats::take(&ring)?;
-        Ok(Self { ring, seats: AtomicPtr::new(Box::into_raw(seats)), _prefaulting: prefaulting })
+        let slots = ClaimedSlots::claim_first(&ring)?;
+        Ok(Self { ring, slots: AtomicPtr::new(Box::into_raw(slots)), _prefaulting: prefaulting })
     }
 
     #[inline]
@@ -66,57 +70,63 @@ impl Membership {
         self.ring.memory()
     }
 
-    /// Runs `operation` with a pin of this process, which it may keep. If the participant turns out to be taken for dead, it
-    /// joins anew and tries once more.
+    /// Runs `operation` with a pin of this process, which it may keep. If it turns out that the participant was taken
+    /// for dead, joins again and retries once.
     #[inline]
     pub(crate) fn with_pin<'m, T>(
         &'m self,
-        mut operation: impl FnMut(&'m Ring<Segment>, Hold<'m>, &Probe) -> Result<T, Error>,
+        mut operation: impl FnMut(&'m Ring<Segment>, PinGuard<'m>, &Probe) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let mut joined_anew = false;
+        let mut joined_again = false;
         loop {
-            let seats = self.seats()?;
-            let result = seats.claim(&self.ring).and_then(|pin| {
-                let hold = Hold { pin: Some(pin), generation: seats.generation };
-                operation(&self.ring, hold, &seats.probe)
+            let slots = self.slots()?;
+            let result = slots.take_pin(&self.ring).and_then(|pin| {
+                let guard = PinGuard { pin: Some(pin), generation: slots.generation };
+                operation(&self.ring, guard, &slots.probe)
             });
             match result {
-                Err(Error::Unseated) if !joined_anew => {
-                    self.replace_seats(self.seats.load(Ordering::Acquire))?;
-                    joined_anew = true;
+                Err(Error::ParticipantLost) if !joined_again => {
+                    self.replace_slots(self.slots.load(Ordering::Acquire))?;
+                    joined_again = true;
                 }
                 result => return result,
             }
         }
     }
 
-    /// Clears the slots of dead participants.
+    /// Allocates a frame to be written later, by whoever knows its offset.
+    pub(crate) fn allocate(&self, size: u64) -> Result<u64, Error> {
+        self.with_pin(|ring, guard, locks| ring.allocate(size, InitialState::Reserved, guard.pin(), locks))
+    }
+
+    /// Clears the slots of dead participants and returns their number.
     pub(crate) fn reap(&self) -> Result<usize, Error> {
-        self.with_pin(|ring, hold, probe| Ok(ring.reap_all(hold.slot(), probe)))
+        self.with_pin(|ring, guard, probe| Ok(ring.reap_all(guard.slot(), probe)))
     }
 
-    /// This process's seats: new ones after a fork.
+    /// This process's slots: new ones after a fork.
     #[inline]
-    fn seats(&self) -> Result<&Seats, SegmentError> {
-        let seats = self.seats.load(Ordering::Acquire);
-        // SAFETY: never null, and what was stored once is freed only when `self` is dropped: see `replace_seats`.
-        let current = unsafe { &*seats };
-        if current.generation == fork::generation() { Ok(current) } else { self.replace_seats(seats) }
+    fn slots(&self) -> Result<&ClaimedSlots, SegmentError> {
+        let slots = self.slots.load(Ordering::Acquire);
+        // SAFETY: never null, and freed only when `self` is dropped: see `replace_slots`.
+        let current = unsafe { &*slots };
+        if current.generation == fork::generation() { Ok(current) } else { self.replace_slots(slots) }
     }
 
-    /// Takes new seats in place of `old`, which belong to the parent process or were taken for dead.
-    fn replace_seats(&self, old: *mut Seats) -> Result<&Seats, SegmentError> {
-        let mut new = Seats::take(&self.ring)?;
+    /// Claims new slots in place of `old`, which belong to the parent process or whose participants were taken for
+    /// dead.
+    fn replace_slots(&self, old: *mut ClaimedSlots) -> Result<&ClaimedSlots, SegmentError> {
+        let mut new = ClaimedSlots::claim_first(&self.ring)?;
         new.replaced = old;
         let new = Box::into_raw(new);
-        match self.seats.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire) {
-            // SAFETY: as in `seats`.
+        match self.slots.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire) {
+            // SAFETY: as in `slots`.
             Ok(_) => Ok(unsafe { &*new }),
             Err(other) => {
                 // SAFETY: `new` was never shared: another thread was faster.
                 let new = unsafe { Box::from_raw(new) };
-                new.leave(&self.ring);
-                // SAFETY: as in `seats`.
+                new.withdraw(&self.ring);
+                // SAFETY: as in `slots`.
                 Ok(unsafe { &*other })
             }
         }
@@ -126,87 +136,91 @@ impl Membership {
 impl Drop for Membership {
     #[inline]
     fn drop(&mut self) {
-        let mut next = *self.seats.get_mut();
+        let mut next = *self.slots.get_mut();
         while !next.is_null() {
-            // SAFETY: made by `join` or `replace_seats` from a Box, each once in this list, and nobody else has `self` any more.
-            let seats = unsafe { Box::from_raw(next) };
-            next = seats.replaced;
-            // In a forked child those of its parent are only forgotten: it is the parent who leaves them.
-            if seats.generation == fork::generation() {
-                seats.leave(&self.ring);
+            // SAFETY: made by `join` or `replace_slots` from a Box, each once in this list, and nobody else has `self`
+            // any more.
+            let slots = unsafe { Box::from_raw(next) };
+            next = slots.replaced;
+            // A forked child only forgets its parent's slots: the parent withdraws from them.
+            if slots.generation == fork::generation() {
+                slots.withdraw(&self.ring);
             }
         }
     }
 }
 
-impl Seats {
-    /// Takes a first seat.
-    fn take(ring: &Ring<Segment>) -> Result<Box<Self>, SegmentError> {
-        let anew = || ring.memory().file().reopen().map_err(SegmentError::io("open the segment anew through /proc"));
-        let seats = Box::new(Self {
+impl ClaimedSlots {
+    /// Claims a first slot.
+    fn claim_first(ring: &Ring<Segment>) -> Result<Box<Self>, SegmentError> {
+        let slots = Box::new(Self {
             generation: fork::generation(),
-            taken: [const { OnceLock::new() }; PARTICIPANTS],
-            taking: Mutex::new(()),
-            probe: Probe::new(anew()?),
+            claimed: [const { OnceLock::new() }; PARTICIPANTS],
+            claiming: Mutex::new(()),
+            probe: Probe::new(reopen(ring)?),
             replaced: std::ptr::null_mut(),
         });
-        seats.take_another(0, ring)?;
-        Ok(seats)
+        slots.claim(0, ring)?;
+        Ok(slots)
     }
 
-    /// Claims a pin in one of the seats; takes another seat if all their pins are in use.
+    /// Takes a pin in one of the slots; claims another slot if all their pins are in use.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "a pin that is returned through memory costs more than all else here")]
-    fn claim<'r>(&self, ring: &'r Ring<Segment>) -> Result<Pin<'r, Segment>, Error> {
-        match self.taken[0].get() {
-            Some(first) if ring.is_seated(first.seat) => {
-                ring.claim(first.seat).map_or_else(|| self.claim_later(ring), Ok)
+    fn take_pin<'r>(&self, ring: &'r Ring<Segment>) -> Result<Pin<'r, Segment>, Error> {
+        match self.claimed[0].get() {
+            Some(first) if ring.has_slot(first.claim) => {
+                ring.take_pin(first.claim).map_or_else(|| self.take_pin_slowly(ring), Ok)
             }
-            _ => self.claim_later(ring),
+            _ => self.take_pin_slowly(ring),
         }
     }
 
-    /// As [`claim`](Self::claim), when it is not as simple as that.
+    /// As [`take_pin`](Self::take_pin), beyond the simple case.
     #[cold]
-    fn claim_later<'r>(&self, ring: &'r Ring<Segment>) -> Result<Pin<'r, Segment>, Error> {
-        for (number, place) in self.taken.iter().enumerate() {
-            let seat = match place.get() {
-                Some(taken) => taken.seat,
-                None => self.take_another(number, ring)?,
+    fn take_pin_slowly<'r>(&self, ring: &'r Ring<Segment>) -> Result<Pin<'r, Segment>, Error> {
+        for (number, slot) in self.claimed.iter().enumerate() {
+            let claim = match slot.get() {
+                Some(claimed) => claimed.claim,
+                None => self.claim(number, ring)?,
             };
             // Whoever has the slot now would keep the pin for as long as it lives, since we may not give it back.
-            if !ring.is_seated(seat) {
-                return Err(Error::Unseated);
+            if !ring.has_slot(claim) {
+                return Err(Error::ParticipantLost);
             }
-            if let Some(pin) = ring.claim(seat) {
+            if let Some(pin) = ring.take_pin(claim) {
                 return Ok(pin);
             }
         }
         Err(SegmentError::ParticipantsFull { limit: PARTICIPANTS }.into())
     }
 
-    /// Takes a free slot as this process's seat number `number`, unless another thread did meanwhile.
-    fn take_another(&self, number: usize, ring: &Ring<Segment>) -> Result<Seat, SegmentError> {
-        let _alone = self.taking.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(taken) = self.taken[number].get() {
-            return Ok(taken.seat);
+    /// Claims a free slot as this process's slot number `number`, unless another thread has done so meanwhile.
+    fn claim(&self, number: usize, ring: &Ring<Segment>) -> Result<SlotClaim, SegmentError> {
+        let _alone = self.claiming.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(claimed) = self.claimed[number].get() {
+            return Ok(claimed.claim);
         }
-        let file = ring.memory().file().reopen().map_err(SegmentError::io("open the segment anew through /proc"))?;
-        let taken = HeldLock::take_slot(file).map_err(SegmentError::io("lock a participant slot"))?;
-        let (slot, lock) = taken.ok_or(SegmentError::ParticipantsFull { limit: PARTICIPANTS })?;
-        let seat = ring.enroll(slot);
-        Ok(self.taken[number].get_or_init(|| TakenSeat { seat, _lock: Box::new(lock) }).seat)
+        let locked = FileLock::take_slot(reopen(ring)?).map_err(SegmentError::io("lock a participant slot"))?;
+        let (slot, lock) = locked.ok_or(SegmentError::ParticipantsFull { limit: PARTICIPANTS })?;
+        let claim = ring.enroll(slot);
+        Ok(self.claimed[number].get_or_init(|| ClaimedSlot { claim, _lock: Box::new(lock) }).claim)
     }
 
-    /// Gives all seats back.
-    fn leave(self, ring: &Ring<Segment>) {
-        for taken in self.taken.into_iter().filter_map(OnceLock::into_inner) {
-            ring.withdraw(taken.seat);
+    /// Gives all slots back.
+    fn withdraw(self, ring: &Ring<Segment>) {
+        for claimed in self.claimed.into_iter().filter_map(OnceLock::into_inner) {
+            ring.withdraw(claimed.claim);
         }
     }
 }
 
-impl<'m> Hold<'m> {
+/// A new file description of the ring's segment, for locks of its own.
+fn reopen(ring: &Ring<Segment>) -> Result<File, SegmentError> {
+    ring.memory().file().reopen().map_err(SegmentError::io("open the segment anew through /proc"))
+}
+
+impl<'m> PinGuard<'m> {
     /// The pin.
     #[inline]
     pub(crate) fn pin(&self) -> &Pin<'m, Segment> {
@@ -219,18 +233,18 @@ impl<'m> Hold<'m> {
         self.pin().place().0
     }
 
-    /// Whether this was made before a fork and we are the child.
+    /// Whether this was made before a fork, and this process is the child.
     #[inline]
     pub(crate) fn is_of_parent(&self) -> bool {
         self.generation != fork::generation()
     }
 }
 
-impl Drop for Hold<'_> {
+impl Drop for PinGuard<'_> {
     #[inline]
     fn drop(&mut self) {
         if self.is_of_parent() {
-            // The pin is the parent's: it is not ours to give back.
+            // The pin is the parent's, and not ours to give back.
             std::mem::forget(self.pin.take());
         }
     }

@@ -4,18 +4,18 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::error::Error;
+use crate::error::segment::SegmentError;
 use crate::key::Key;
 use crate::membership::Membership;
-use crate::ring::TO_BE_WRITTEN;
-use crate::segment::create::{self, Owned};
-use crate::segment::error::SegmentError;
-use crate::segment::locks::HeldLock;
+use crate::segment::create::{self, OwnedSegment};
+use crate::segment::default_dir;
+use crate::segment::locks::FileLock;
 use crate::segment::prefault::Prefault;
-use crate::segment::{default_dir, stats};
+use crate::snapshot;
 use crate::stats::Stats;
 
-/// Owns a ring: creates its segment in shared memory, hands out its key, allocates frames, and removes the segment when
-/// it is stopped or dropped.
+/// Owns a ring: creates its segment in shared memory, provides its key, allocates frames, and removes the segment when
+/// stopped or dropped.
 ///
 /// All methods that take `&self` may be called from many threads at once.
 ///
@@ -23,7 +23,7 @@ use crate::stats::Stats;
 /// use framebuffer::{FrameBufferClient, FrameBufferServer};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let server = FrameBufferServer::options(1 << 20).start()?; // a key of its own making
+/// let server = FrameBufferServer::options(1 << 20).start()?; // with a random key
 /// let client = FrameBufferClient::open(server.get_key())?;
 ///
 /// let offset = server.allocate(5)?;
@@ -40,11 +40,11 @@ pub struct FrameBufferServer {
 
 struct Running {
     membership: Membership,
-    lock: HeldLock,
+    lock: FileLock,
     adopted: bool,
 }
 
-/// How a [`FrameBufferServer`] is to be started. Made by [`FrameBufferServer::options`].
+/// Options to start a [`FrameBufferServer`], from [`FrameBufferServer::options`].
 #[derive(Debug, Clone)]
 #[must_use = "nothing happens before start"]
 pub struct ServerOptions {
@@ -63,27 +63,27 @@ impl ServerOptions {
         self
     }
 
-    /// The folder for the segment, a tmpfs. Default: [`default_dir`].
+    /// The folder for the segment, on a tmpfs. Default: [`default_dir`].
     pub fn dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.dir = dir.into();
         self
     }
 
-    /// Permission bits of the segment: who may open it. Default: `0o600`, the server's own user. The umask does not apply.
+    /// Permission bits of the segment: who may open it. Default: `0o600`, the server's user. The umask does not apply.
     pub fn mode(mut self, mode: u32) -> Self {
         self.mode = mode;
         self
     }
 
-    /// Whether the segment outlives the server: it is not removed at the end, and the next server with the same key and
-    /// size adopts it, with all frames and attached clients. Default: no; then a segment that a dead server left is
+    /// Whether the segment outlives the server. If so, it is not removed at the end, and the next server with the same
+    /// key and size adopts it, with all frames and attached clients. Default: no; a segment left by a dead server is
     /// replaced.
     pub fn keep(mut self, keep: bool) -> Self {
         self.keep = keep;
         self
     }
 
-    /// When the ring's memory is touched. Default: in the background.
+    /// When the ring's pages are touched. Default: in the background.
     pub fn prefault(mut self, prefault: Prefault) -> Self {
         self.prefault = prefault;
         self
@@ -93,9 +93,9 @@ impl ServerOptions {
     ///
     /// # Errors
     ///
-    /// [`SegmentError`]: a size of 0 or beyond the limit, more than there is memory for, a key that a live server owns, a
-    /// file of that name that is not a segment of this version, an adopted ring of another size, or what the system says.
-    /// Nothing is left behind, and nothing changed in a file that was refused.
+    /// [`SegmentError`]: the size is 0, beyond the limit or more than the available memory; a live server owns the key;
+    /// a file of that name is not a segment of this version; the ring to adopt has another size; or a system call
+    /// failed. Nothing is left behind, and a refused file is left unchanged.
     pub fn start(self) -> Result<FrameBufferServer, SegmentError> {
         let key = match &self.key {
             Some(key) => key.clone(),
@@ -108,7 +108,7 @@ impl ServerOptions {
 }
 
 impl FrameBufferServer {
-    /// Creates a ring that keeps `size` bytes of payload, and starts to own it.
+    /// Creates a ring that keeps `size` bytes of payload, and owns it.
     ///
     /// # Errors
     ///
@@ -117,7 +117,7 @@ impl FrameBufferServer {
         Self::options(size).key(Key::new(key)?).start()
     }
 
-    /// Options for a ring that keeps `size` bytes of payload.
+    /// Options to start a ring that keeps `size` bytes of payload.
     pub fn options(size: u64) -> ServerOptions {
         ServerOptions { size, key: None, dir: default_dir(), mode: 0o600, keep: false, prefault: Prefault::default() }
     }
@@ -130,10 +130,10 @@ impl FrameBufferServer {
     pub fn start(&mut self) -> Result<(), SegmentError> {
         if self.running.is_none() {
             let ServerOptions { size, key: _, dir, mode, keep, prefault } = &self.options;
-            let Owned { segment, lock, adopted } = create::create(dir, &self.key, *size, *mode, *keep)?;
+            let OwnedSegment { segment, lock, adopted } = create::create(dir, &self.key, *size, *mode, *keep)?;
             let membership = Membership::join(segment, *prefault, true).inspect_err(|_| {
                 if !adopted {
-                    // The error that follows says why; one of the clean-up would hide it.
+                    // The error that follows says why; one from the clean-up would hide it.
                     let _ = create::remove(dir, &self.key, &lock);
                 }
             })?;
@@ -142,8 +142,9 @@ impl FrameBufferServer {
         Ok(())
     }
 
-    /// Stops to own the ring, and removes its segment unless it is to be kept. Clients that have it open can go on using
-    /// it. Dropping the server does the same. Does nothing if it is stopped, and nothing to the segment in a forked child.
+    /// Gives up ownership of the ring and removes its segment, unless it is to be kept. Clients that have it open can
+    /// continue to use it. Dropping the server does the same. Does nothing if the server is stopped; in a forked child,
+    /// leaves the segment alone.
     ///
     /// # Errors
     ///
@@ -155,44 +156,44 @@ impl FrameBufferServer {
         }
     }
 
-    /// The ring's key: what a client needs to open it. Treat it as a secret.
+    /// The ring's key, which a client needs to open it. Treat it as a secret.
     pub fn get_key(&self) -> &str {
         self.key.as_str()
     }
 
-    /// Size of the ring, and of its largest frame, in bytes.
+    /// Size of the ring and of its largest frame, in bytes.
     pub fn size(&self) -> u64 {
         self.options.size
     }
 
-    /// Whether the ring was there before, left by another server that kept it.
+    /// Whether the ring already existed, left by another server that kept it.
     pub fn adopted(&self) -> bool {
         self.running.as_ref().is_some_and(|running| running.adopted)
     }
 
     /// Allocates a frame of `size` bytes and returns its stream offset, for [`write`](crate::FrameBufferClient::write).
     ///
-    /// Takes nanoseconds, never waits. The oldest frames give way, but none that somebody is using.
+    /// Takes nanoseconds and never waits. The oldest frames give way, except those in use.
     ///
     /// # Errors
     ///
-    /// [`Error::LargerThanRing`]; [`Error::Exhausted`] if views and operations under way hold so much of the ring that
-    /// nowhere in it is room; [`Error::Stopped`].
+    /// [`Error::LargerThanRing`]; [`Error::Exhausted`] if views, loans and operations in progress occupy so much of the
+    /// ring that there is no room in it; [`Error::Stopped`].
     pub fn allocate(&self, size: u64) -> Result<u64, Error> {
-        allocate(self.membership()?, size)
+        self.membership()?.allocate(size)
     }
 
-    /// What the ring says about itself.
+    /// Statistics of the ring.
     ///
     /// # Errors
     ///
     /// [`Error::Stopped`].
     pub fn stats(&self) -> Result<Stats, Error> {
-        Ok(stats(self.membership()?.ring()))
+        Ok(snapshot::stats(self.membership()?.ring()))
     }
 
-    /// Clears the slots of participants that have died, and returns how many there were. Allocations do so when a dead
-    /// participant is in their way; called once a second, this does it for all others.
+    /// Clears the slots of participants that have died and returns their number. Allocations do so when a dead
+    /// participant is in their way; called once a second, this clears the others.
     ///
     /// # Errors
     ///
@@ -204,11 +205,6 @@ impl FrameBufferServer {
     fn membership(&self) -> Result<&Membership, Error> {
         self.running.as_ref().map(|running| &running.membership).ok_or(Error::Stopped)
     }
-}
-
-/// Allocates a frame that is to be written later, by whoever knows its offset.
-pub(crate) fn allocate(membership: &Membership, size: u64) -> Result<u64, Error> {
-    membership.with_pin(|ring, hold, locks| ring.allocate(size, TO_BE_WRITTEN, hold.pin(), locks))
 }
 
 impl Drop for FrameBufferServer {

@@ -1,5 +1,5 @@
-//! Programs that close all their file descriptors, as daemons do, while they use a ring. Among them are the locks that say
-//! that they live: others may take them for dead then. Nothing may crash, nobody may get wrong bytes.
+//! Programs that close all their file descriptors, as daemons do, while they use a ring. Among them are the locks that
+//! say that they live: others may take them for dead then. Nothing may crash, nobody may get wrong bytes.
 
 mod common;
 
@@ -16,7 +16,7 @@ const SIZE: u64 = 64 << 10;
 
 /// Closes everything but the standard streams, as daemons do.
 fn close_all_descriptors() {
-    // SAFETY: what is closed here is not used as descriptors any more by the process, which is a test of just that.
+    // SAFETY: the process no longer uses the closed descriptors, which is just what this tests.
     assert_eq!(unsafe { nix::libc::close_range(3, u32::MAX, 0) }, 0);
 }
 
@@ -39,7 +39,8 @@ fn are_intact(files: &[File]) -> bool {
 
 /// A daemon and its ring, whose server lives in another process.
 fn daemon(ring: &TestRing, body: impl FnOnce(FrameBufferClient)) -> Pid {
-    // SAFETY: the tests of this file run in processes of their own, where no other thread holds a lock that the child needs.
+    // SAFETY: the tests of this file run in processes of their own, where no other thread holds a lock that the child
+    // needs.
     match unsafe { fork() }.expect("a child") {
         ForkResult::Parent { child } => child,
         ForkResult::Child => {
@@ -109,6 +110,7 @@ fn a_client_whose_descriptors_are_closed_works_until_it_is_taken_for_dead_and_th
 fn files_that_get_the_numbers_of_closed_descriptors_are_not_taken_for_the_segment() {
     alone("files_that_get_the_numbers_of_closed_descriptors_are_not_taken_for_the_segment", || {
         let ring = TestRing::new(SIZE);
+        let capacity = ring.capacity();
         let other = ring.client();
         let frame = other.publish(&payload(1, 5000)).expect("there is room");
         let view = other.view(&frame).expect("it is there");
@@ -118,7 +120,7 @@ fn files_that_get_the_numbers_of_closed_descriptors_are_not_taken_for_the_segmen
             let files = open_files(20);
             // A second participant in this process finds the first one dead.
             let second = client_in(&ring.dir);
-            move_on(&second, 3 * (128 << 10), 20_000);
+            move_on(&second, 3 * capacity, 20_000);
             for seed in 0..10 {
                 if let Err(why) = works_or_says_why(&client, seed) {
                     assert!(
@@ -146,6 +148,7 @@ fn files_that_get_the_numbers_of_closed_descriptors_are_not_taken_for_the_segmen
 fn who_asks_another_file_for_a_lock_takes_nobody_for_dead() {
     alone("who_asks_another_file_for_a_lock_takes_nobody_for_dead", || {
         let ring = TestRing::new(SIZE);
+        let capacity = ring.capacity();
         let other = ring.client();
         let frame = other.publish(&payload(1, 5000)).expect("there is room");
         let view = other.view(&frame).expect("it is there");
@@ -153,7 +156,7 @@ fn who_asks_another_file_for_a_lock_takes_nobody_for_dead() {
             close_all_descriptors();
             let files = open_files(20);
             // Meets the view of the other process, and wants to know whether that lives.
-            move_on(&client, 3 * (128 << 10), 20_000);
+            move_on(&client, 3 * capacity, 20_000);
             // And takes other slots, if it can.
             let frame = client.publish(&payload(2, 100)).expect("there is room");
             let views: Vec<_> = (0..200).map_while(|_| client.view(&frame).ok()).collect();
@@ -172,6 +175,7 @@ fn who_asks_another_file_for_a_lock_takes_nobody_for_dead() {
 fn a_second_client_that_gets_the_numbers_of_a_first_ones_descriptors_keeps_them() {
     alone("a_second_client_that_gets_the_numbers_of_a_first_ones_descriptors_keeps_them", || {
         let ring = TestRing::new(SIZE);
+        let capacity = ring.capacity();
         let child = daemon(&ring, |first| {
             close_all_descriptors();
             let second = client_in(&ring.dir);
@@ -184,7 +188,7 @@ fn a_second_client_that_gets_the_numbers_of_a_first_ones_descriptors_keeps_them(
             }
             assert!(is_payload(1, &view));
             drop(first);
-            move_on(&client_in(&ring.dir), 3 * (128 << 10), 20_000);
+            move_on(&client_in(&ring.dir), 3 * capacity, 20_000);
             assert!(is_payload(1, &view), "the second client's locks are gone");
             view.verify().expect("the view is whole");
         });

@@ -1,11 +1,12 @@
-//! `fork` without `exec`, as Python's multiprocessing and servers with workers do it: parent and child share the ring, and
-//! neither acts as the other.
+//! `fork` without `exec`, as Python's multiprocessing and servers with workers do it: parent and child share the ring,
+//! and neither acts as the other.
 
 mod common;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use common::{ALIGN, TestRing, alone, chain, client_in, is_payload, key, move_on, payload, segment_path, wait_until};
+use common::{TestRing, alone, chain, client_in, is_payload, key, move_on, payload, segment_path, wait_until};
+use framebuffer::layout::HEADER_SIZE;
 use framebuffer::{Error, Frame, FrameBufferClient, Prefault};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
@@ -15,7 +16,8 @@ const SIZE: u64 = 64 << 10;
 
 /// Forks. The child runs `body` and leaves without running destructors or the test harness.
 fn fork_child(body: impl FnOnce()) -> Pid {
-    // SAFETY: the tests of this file run in processes of their own, where no other thread holds a lock that the child needs.
+    // SAFETY: the tests of this file run in processes of their own, where no other thread holds a lock that the child
+    // needs.
     match unsafe { fork() }.expect("a child") {
         ForkResult::Parent { child } => child,
         ForkResult::Child => {
@@ -112,7 +114,7 @@ fn a_loan_made_before_the_fork_cannot_be_committed_by_the_child() {
     alone("a_loan_made_before_the_fork_cannot_be_committed_by_the_child", || {
         let ring = TestRing::new(SIZE);
         let client = ring.client();
-        let offset = ring.head() + ALIGN;
+        let offset = ring.head() + HEADER_SIZE;
         let mut loan = Some(client.loan(1000).expect("there is room"));
         ends_well(fork_child(|| {
             let error = loan.take().expect("a loan").commit().expect_err("it is the parent's");

@@ -1,7 +1,8 @@
-//! The hot path asks nobody for anything: after its first use, moving a frame allocates no memory and makes no system call.
+//! The hot path asks nobody for anything: after its first use, moving a frame allocates no memory and makes no system
+//! call.
 //!
-//! Page faults are neither, and neither are what an allocation does that finds a pin in its way: it asks the kernel whether
-//! the pin's holder lives.
+//! Page faults are neither, and neither are what an allocation does that finds a pin in its way: it asks the kernel
+//! whether the pin's holder lives.
 
 mod common;
 
@@ -58,7 +59,8 @@ fn one_round(client: &FrameBufferClient, data: &[u8], buffer: &mut [u8], mut bef
     loan.commit_unhashed().expect("it is ours");
 }
 
-/// Warms up with a round of each size, calls `warm`, and then runs the rounds. Returns the buffers, whose end is no part of it.
+/// Warms up with a round of each size, calls `warm`, and then runs the rounds. Returns the buffers, whose end is no
+/// part of it.
 fn rounds(client: &FrameBufferClient, warm: impl FnOnce(), mut before: impl FnMut(usize, usize)) -> [Vec<u8>; 2] {
     let data = payload(1, SIZES[5]);
     let mut buffer = vec![0; SIZES[5]];
@@ -79,7 +81,7 @@ fn wrapped_around(ring: &TestRing) {
     assert_eq!(stats.counters.frames_read, (ROUNDS + SIZES.len()) as u64);
 }
 
-/// Counts what each thread asks of the allocator.
+/// Counts each thread's requests to the allocator.
 struct Counting;
 
 #[global_allocator]
@@ -163,14 +165,14 @@ fn the_hot_path_makes_no_system_call() {
     });
 }
 
-/// What an operation is called, and on which size.
+/// The name of an operation, and the frame size.
 fn named(operation: Option<(usize, usize)>) -> String {
     operation
         .map_or("the warm-up".into(), |(operation, size)| format!("{} of {} bytes", OPERATIONS[operation], SIZES[size]))
 }
 
-/// Runs `body` in a forked child: from when it calls the first argument on, every system call that is not `allowed` ends the
-/// child. It says by the second what it is about to do. The error tells how the child ended if not well.
+/// Runs `body` in a forked child: from when it calls the first argument on, every system call that is not `allowed`
+/// ends the child. It says by the second what it is about to do. The error tells how the child ended if not well.
 fn sealed_child(allowed: &[libc::c_long], body: impl FnOnce(&dyn Fn(), &dyn Fn((usize, usize)))) -> Result<(), String> {
     let (reader, writer) = pipe().expect("a pipe");
     // SAFETY: called in a process of its own, where no other thread holds a lock that the child needs.

@@ -1,8 +1,9 @@
-//! Frames in place: loans and views, which hold a part of the ring for as long as they live.
+//! Frames in place: loans and views, which occupy a part of the ring for as long as they live.
 
 mod common;
 
-use common::{ALIGN, TestRing, chain, is_payload, length, move_on, payload, timeout};
+use common::{TestRing, chain, is_payload, length, move_on, payload, timeout};
+use framebuffer::layout::{FRAME_ALIGN, HEADER_SIZE, PINS};
 use framebuffer::{Checksum, Error, Frame, TimeoutReason};
 
 #[test]
@@ -34,7 +35,7 @@ fn a_view_is_never_overwritten_while_thousands_of_laps_pass_and_the_writer_never
 fn a_dropped_loan_is_never_readable() {
     let ring = TestRing::new(64 << 10);
     let client = ring.client();
-    let offset = ring.head() + ALIGN;
+    let offset = ring.head() + HEADER_SIZE;
     let mut loan = client.loan(100).expect("there is room");
     loan.copy_from_slice(&payload(1, 100));
     let frame = Frame { offset, size: 100, checksum: Checksum::of(&loan) };
@@ -52,7 +53,7 @@ fn a_loan_is_written_in_place_and_can_be_truncated() {
     for (size, len) in [(1000, 300), (1000, 0), (1000, 1000), (1000, 5000), (0, 0)] {
         let mut loan = client.loan(size).expect("there is room");
         assert_eq!(loan.len() as u64, size);
-        assert_eq!(loan.as_ptr() as u64 % ALIGN, 0, "aligned to a cache line");
+        assert_eq!(loan.as_ptr() as u64 % FRAME_ALIGN, 0, "aligned to a cache line");
         common::fill(size, &mut loan);
         loan.truncate(len);
         let frame = loan.commit().expect("it is ours");
@@ -106,7 +107,7 @@ fn a_ring_full_of_views_is_exhausted_and_loses_no_frame() {
     }
     assert_eq!(ring.server.stats().expect("stats").counters.exhausted, 20);
 
-    let gap = ring.capacity() - 3 * length(40_000) - ALIGN;
+    let gap = ring.capacity() - 3 * length(40_000) - HEADER_SIZE;
     client.publish(&payload(9, gap as usize)).expect("what fits into the gap still fits");
     client.publish(&vec![0; gap as usize + 1]).expect_err("what does not fit is refused");
     drop(views.remove(1));
@@ -115,14 +116,14 @@ fn a_ring_full_of_views_is_exhausted_and_loses_no_frame() {
 }
 
 #[test]
-fn more_than_64_views_at_once_take_another_slot() {
+fn more_views_at_once_than_a_slot_has_pins_take_another_slot() {
     let ring = TestRing::new(64 << 10);
     let client = ring.client();
     let frames: Vec<_> = (0..200).map(|seed| client.publish(&payload(seed, 100)).expect("there is room")).collect();
     let participants = || ring.server.stats().expect("stats").participants;
     let mut views = Vec::new();
     for (open, frame) in frames.iter().enumerate() {
-        assert_eq!(participants(), 2 + open.saturating_sub(1) / 64, "{open} views");
+        assert_eq!(participants(), 2 + open.saturating_sub(1) / PINS, "{open} views");
         views.push(client.view(frame).expect("there are slots"));
     }
     assert_eq!(ring.server.stats().expect("stats").pins, 200);

@@ -8,9 +8,10 @@ use std::os::unix::fs::MetadataExt;
 use std::process::{Child, Stdio};
 
 use common::{
-    ALIGN, KEY, SIZE, chain, client_in, folder, is_empty, is_payload, kept_segment, key, options, payload,
-    segment_path, this_test_binary,
+    KEY, SIZE, chain, client_in, folder, is_empty, is_payload, kept_segment, key, options, payload, segment_path,
+    this_test_binary,
 };
+use framebuffer::layout::HEADER_SIZE;
 use framebuffer::{FrameBufferServer, SegmentError};
 use tempfile::TempDir;
 
@@ -168,6 +169,6 @@ fn many_servers_that_start_at_once_have_one_winner() {
         });
         assert_eq!(winners.len(), 1, "round {round}");
         let frame = client_in(&dir).publish(&[1; 10]).expect("there is room");
-        assert!(frame.offset >= ALIGN);
+        assert!(frame.offset >= HEADER_SIZE);
     }
 }

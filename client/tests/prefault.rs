@@ -6,12 +6,12 @@ use std::fs;
 
 use common::{is_payload, payload};
 use framebuffer::{FrameBufferClient, FrameBufferServer, Key, Prefault};
+use framebuffer_contract::segment::HUGE_PAGE;
 use nix::sys::resource::{UsageWho, getrusage};
 use tempfile::TempDir;
 
 /// The smallest ring that is aligned to huge pages.
 const SIZE: u64 = 64 << 20;
-const HUGE_PAGE: u64 = 2 << 20;
 
 fn folder() -> TempDir {
     tempfile::tempdir_in("/dev/shm").expect("a folder in shared memory")
@@ -32,7 +32,8 @@ fn page_faults() -> i64 {
     getrusage(UsageWho::RUSAGE_THREAD).expect("getrusage").minor_page_faults()
 }
 
-/// How much of the ring this process has mapped by huge pages, in bytes, as the kernel says: each of its two mappings counts.
+/// How much of the ring this process has mapped by huge pages, in bytes, as the kernel says: each of its two mappings
+/// counts.
 fn mapped_huge() -> u64 {
     let smaps = fs::read_to_string("/proc/self/smaps").expect("smaps");
     let of_ring = smaps.split("VmFlags").filter(|mapping| mapping.contains("framebuffer-prefaulted"));

@@ -1,11 +1,12 @@
 //! Real processes on one small ring, that are killed, stopped and restarted at random.
 //!
-//! Writers send the descriptions of their frames to readers over Unix datagram sockets. The contents of each frame follow
-//! from a number that is sent along, so a reader knows every byte that it must find, whatever the checksum says.
+//! Writers send the descriptions of their frames to readers over Unix datagram sockets. The contents of each frame
+//! follow from a number that is sent along, so a reader knows every byte that it must find, whatever the checksum says.
 
 mod common;
 
 use std::fs;
+use std::mem::offset_of;
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::ExitStatusExt;
@@ -17,12 +18,14 @@ use common::{
     Random, TestRing, chain, fill, is_payload, key, move_on, payload, segment_path, this_test_binary, timeout,
     wait_until,
 };
+use framebuffer::layout::{Control, ENROLLED_WORDS, PARTICIPANTS, Slot, slot_offset};
 use framebuffer::{Checksum, Error, Frame, FrameBufferClient, FrameBufferServer, Prefault, TimeoutReason, View};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-/// 320 KiB of ring: two pins of 8 KiB for each of twelve processes, and gaps as large between them, leave room for another.
+/// 320 KiB of ring: two pins of 8 KiB for each of twelve processes, and gaps as large between them, leave room for
+/// another.
 const SIZE: u64 = 256 << 10;
 const LARGEST_FRAME: u64 = 8 << 10;
 const WRITERS: usize = 6;
@@ -53,7 +56,7 @@ impl Participant {
         kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("it is our child");
     }
 
-    /// Kills it. Panics if it has ended by itself: that is what a helper does that finds something wrong.
+    /// Kills it. Panics if it has ended by itself: a helper that finds something wrong does so.
     fn kill(mut self) {
         self.signal(Signal::SIGKILL);
         let status = self.child.wait().expect("it is our child");
@@ -204,7 +207,7 @@ fn processes_that_are_killed_and_stopped_at_random_harm_nobody() {
     assert!(is_payload(seed, &client.read_frame(&frame).expect("it is there")));
 }
 
-/// Stops the process in the middle of whatever it does, lets the ring move on, and lets the process go on.
+/// Stops the process at an arbitrary point, lets the ring move on, and continues the process.
 fn stop_for_some_laps(ring: &TestRing, participant: &Participant) {
     participant.signal(Signal::SIGSTOP);
     let until = ring.head() + 3 * ring.capacity();
@@ -216,7 +219,7 @@ fn stop_for_some_laps(ring: &TestRing, participant: &Participant) {
     participant.signal(Signal::SIGCONT);
 }
 
-/// Looks into the file: no slot but the server's is enrolled, and no pin of any slot is claimed.
+/// Looks into the file: no slot but the server's is enrolled, and no pin of any slot is taken.
 fn assert_no_traces(ring: &TestRing) {
     let file = fs::File::open(segment_path(&ring.dir)).expect("the segment");
     let word = |at: u64| {
@@ -224,8 +227,10 @@ fn assert_no_traces(ring: &TestRing) {
         file.read_exact_at(&mut bytes, at).expect("the segment is longer");
         u64::from_le_bytes(bytes)
     };
-    assert_eq!((0..4).map(|number| word(256 + number * 8).count_ones()).sum::<u32>(), 1, "slots enrolled");
-    assert!((0..256).all(|slot| word(4096 + slot * 1344) == 0), "pins are claimed");
+    let enrolled = |number: usize| word((offset_of!(Control, enrolled) + number * size_of::<u64>()) as u64);
+    assert_eq!((0..ENROLLED_WORDS).map(|number| enrolled(number).count_ones()).sum::<u32>(), 1, "slots enrolled");
+    let active = |slot| word(slot_offset(slot) + offset_of!(Slot, active) as u64);
+    assert!((0..PARTICIPANTS).all(|slot| active(slot) == 0), "pins are taken");
 }
 
 /// Does one thing after the other, as told over a socket.

@@ -1,16 +1,17 @@
 //! Random operations on a small ring, compared with a naive model: a list of frames and the ranges that are held.
 //!
-//! The model knows nothing of slots, fences or hops. It looks for room 64 bytes at a time, and for each frame it knows the
-//! stream position from which on it must be gone.
+//! The model knows nothing of slots, fences or hops. It looks for room one alignment unit at a time, and for each frame
+//! it knows the stream position from which on it must be gone.
 
 mod common;
 
-use common::{ALIGN, TestRing, chain, fill, is_payload, length, payload, timeout};
+use common::{TestRing, chain, fill, is_payload, length, payload, timeout};
+use framebuffer::layout::{FRAME_ALIGN, HEADER_SIZE};
 use framebuffer::{Error, Frame, FrameBufferClient, Loan, TimeoutReason, View};
 use proptest::prelude::*;
 
-/// The largest frame: with what is added for headers and alignment the ring has 96 KiB, and a frame of this size takes a
-/// third of it.
+/// The largest frame: with what is added for headers and alignment the ring has 96 KiB, and a frame of this size takes
+/// a third of it.
 const SIZE: u64 = 32 << 10;
 const CLIENTS: usize = 3;
 
@@ -23,7 +24,7 @@ enum Operation {
     AllocateByServer {
         size: u64,
     },
-    /// Writes so many percent of what was allocated; more than 100 is too much.
+    /// Writes this percentage of the allocated bytes; more than 100 is too much.
     Write {
         client: usize,
         frame: usize,
@@ -90,7 +91,7 @@ fn operation() -> impl Strategy<Value = Operation> {
 /// A frame as the model knows it.
 #[derive(Debug, Clone, Copy)]
 struct Known {
-    /// What is promised to readers. Before the frame is written: what will never be found.
+    /// The promise to readers. Before the frame is written, one that is never kept.
     frame: Frame,
     allocated: u64,
     seed: u64,
@@ -116,17 +117,19 @@ struct Model {
 impl Model {
     /// Where a frame of `size` bytes must come to lie, if anywhere.
     fn room(&self, size: u64) -> Option<u64> {
-        let cells = |start: u64, end: u64| (start..end).step_by(64).map(|at| at % self.capacity / 64);
-        let mut taken = vec![false; (self.capacity / 64) as usize];
+        let cells = |start: u64, end: u64| {
+            (start..end).step_by(FRAME_ALIGN as usize).map(|at| at % self.capacity / FRAME_ALIGN)
+        };
+        let mut taken = vec![false; (self.capacity / FRAME_ALIGN) as usize];
         for &(start, end) in &self.held {
             cells(start, end).for_each(|cell| taken[cell as usize] = true);
         }
-        let mut starts = (self.head..self.head + self.capacity).step_by(64);
+        let mut starts = (self.head..self.head + self.capacity).step_by(FRAME_ALIGN as usize);
         starts.find(|&start| !cells(start, start + length(size)).any(|cell| taken[cell as usize]))
     }
 
     fn is_gone(&self, frame: &Frame) -> Option<TimeoutReason> {
-        let start = frame.offset - ALIGN;
+        let start = frame.offset - HEADER_SIZE;
         let behind = self.head.checked_sub(start + self.capacity).filter(|&behind| behind > 0)?;
         // Counted lap by lap.
         let laps = (start + self.capacity..self.head).step_by(self.capacity as usize).count() as u64;
@@ -140,7 +143,7 @@ impl Model {
 }
 
 fn range(frame: &Frame) -> (u64, u64) {
-    (frame.offset - ALIGN, frame.offset - ALIGN + length(frame.size))
+    (frame.offset - HEADER_SIZE, frame.offset - HEADER_SIZE + length(frame.size))
 }
 
 /// The ring and its model, step by step.
@@ -173,7 +176,7 @@ impl Run<'_> {
                 }
             }
             Operation::OpenLoan { client, size } => {
-                let expected = self.model.room(size).filter(|_| size <= SIZE).map_or(0, |start| start + ALIGN);
+                let expected = self.model.room(size).filter(|_| size <= SIZE).map_or(0, |start| start + HEADER_SIZE);
                 let lent = self.clients[client].loan(size).map(|loan| (expected, loan));
                 if let Some((at, mut loan)) = self.allocated(lent, size, State::Lent) {
                     fill(self.seed, &mut loan);
@@ -218,7 +221,7 @@ impl Run<'_> {
         }
         match (self.model.room(size), found) {
             (Some(start), Ok((offset, with))) => {
-                assert_eq!(offset, start + ALIGN, "the first place with room");
+                assert_eq!(offset, start + HEADER_SIZE, "the first place with room");
                 self.model.head = start + length(size);
                 let frame = Frame { offset, size, checksum: framebuffer::Checksum::from_u64(self.seed) };
                 self.model.frames.push(Known { frame, allocated: size, seed: self.seed, state });

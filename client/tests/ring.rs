@@ -1,15 +1,16 @@
-//! One process and its ring: what is readable for how long, what gives way, what is refused.
+//! One process and its ring: how long frames stay readable, which give way, and which requests are refused.
 
 mod common;
 
 use std::sync::mpsc;
 
-use common::{ALIGN, TestRing, chain, client_in, is_payload, key, length, move_on, payload, timeout};
+use common::{TestRing, chain, client_in, is_payload, key, length, move_on, payload, timeout};
+use framebuffer::layout::{FRAME_ALIGN, HEADER_SIZE, PINS};
 use framebuffer::{Checksum, Error, Frame, FrameBufferServer, Prefault, SegmentError, TimeoutReason};
 
 #[test]
-fn a_frame_as_large_as_the_ring_works_wherever_it_comes_to_lie() {
-    for size in [1, 63, 64, 65, 4096, 1_000_000, 70 << 20] {
+fn a_frame_as_large_as_the_ring_works_wherever_it_lies() {
+    for size in [1, FRAME_ALIGN - 1, FRAME_ALIGN, FRAME_ALIGN + 1, 4096, 1_000_000, 70 << 20] {
         let ring = TestRing::new(size);
         let client = ring.client();
         for round in 0..3 {
@@ -51,9 +52,9 @@ fn ten_frames_of_a_tenth_are_readable_at_once_and_the_eleventh_overwrites_the_fi
         }
         frames.push(client.publish(&data[10]).expect("there is room"));
 
-        let head = frames[10].offset - ALIGN + length(tenth);
+        let head = frames[10].offset - HEADER_SIZE + length(tenth);
         let reason = timeout(client.read_frame(&frames[0]), &frames[0]);
-        let behind = head - ring.capacity() - (frames[0].offset - ALIGN);
+        let behind = head - ring.capacity() - (frames[0].offset - HEADER_SIZE);
         assert_eq!(reason, TimeoutReason::Overwritten { behind, laps: 1 });
         assert_eq!(reason.label(), "overwritten");
         for (frame, data) in frames.iter().zip(&data).skip(1) {
@@ -69,10 +70,10 @@ fn an_overwritten_frame_says_how_many_laps_ago_it_was() {
     let frame = client.publish(&[1; 100]).expect("there is room");
     for lap in 1..20 {
         // One frame fewer than what fits a lap is not yet behind by another lap.
-        while ring.head() <= frame.offset - ALIGN + lap * ring.capacity() {
+        while ring.head() <= frame.offset - HEADER_SIZE + lap * ring.capacity() {
             client.publish(&[2; 4032]).expect("there is room");
         }
-        let behind = ring.head() - ring.capacity() - (frame.offset - ALIGN);
+        let behind = ring.head() - ring.capacity() - (frame.offset - HEADER_SIZE);
         assert_eq!(timeout(client.view(&frame), &frame), TimeoutReason::Overwritten { behind, laps: lap });
     }
 }
@@ -152,9 +153,11 @@ fn an_offset_that_was_never_allocated_is_refused() {
     let client = ring.client();
     let frame = client.publish(&payload(1, 1000)).expect("there is room");
     let head = ring.head();
-    let inside = frame.offset + 128;
+    let inside = frame.offset + 2 * FRAME_ALIGN;
+    let beyond = head + FRAME_ALIGN;
+    let last = u64::MAX - (FRAME_ALIGN - 1);
     for offset in
-        [0, 1, 63, frame.offset + 1, frame.offset - 1, inside, head, head + 64, head + 65, 1 << 40, u64::MAX - 63]
+        [0, 1, HEADER_SIZE - 1, frame.offset + 1, frame.offset - 1, inside, head, beyond, beyond + 1, 1 << 40, last]
     {
         let wrong = Frame { offset, ..frame };
         for error in [
@@ -196,8 +199,8 @@ fn more_than_the_ring_holds_is_refused() {
     let ring = TestRing::new(10_000);
     let client = ring.client();
     let head = ring.head();
-    let frame = |size| Frame { offset: 64, size, checksum: Checksum::of(&[]) };
-    for size in [10_001, 70_000, 1 << 40, u64::MAX - 64, u64::MAX] {
+    let frame = |size| Frame { offset: HEADER_SIZE, size, checksum: Checksum::of(&[]) };
+    for size in [10_001, 70_000, 1 << 40, u64::MAX - HEADER_SIZE, u64::MAX] {
         let mut errors = vec![
             client.allocate(size).map(|_| ()),
             ring.server.allocate(size).map(|_| ()),
@@ -224,7 +227,7 @@ fn out_of_slots_is_an_error_that_says_how_many_there_are() {
     let client = ring.client();
     let frame = client.publish(&[1; 100]).expect("there is room");
     let limit = ring.server.stats().expect("stats").max_participants;
-    let mut views: Vec<_> = (0..64 * (limit - 1)).map(|_| client.view(&frame).expect("there are slots")).collect();
+    let mut views: Vec<_> = (0..PINS * (limit - 1)).map(|_| client.view(&frame).expect("there are slots")).collect();
     let joined = framebuffer::FrameBufferClient::options(key()).dir(ring.dir.path()).open();
     let error = joined.expect_err("no slot is left");
     assert!(matches!(error, SegmentError::ParticipantsFull { limit: l } if l == limit), "{}", chain(&error));
@@ -281,7 +284,7 @@ fn a_frame_of_no_bytes_is_a_frame() {
     let ring = TestRing::new(64 << 10);
     let client = ring.client();
     let frames: Vec<_> = (0..3000).map(|_| client.publish(&[]).expect("there is room")).collect();
-    let kept = (ring.capacity() / ALIGN) as usize;
+    let kept = (ring.capacity() / length(0)) as usize;
     let (gone, kept) = frames.split_at(frames.len() - kept);
     for frame in gone {
         assert!(matches!(timeout(client.read_frame(frame), frame), TimeoutReason::Overwritten { .. }));
@@ -304,7 +307,7 @@ fn a_stopped_client_says_so_and_can_start_again() {
     for error in [
         client.publish(&[1]).map(|_| ()).expect_err("stopped"),
         client.allocate(1).map(|_| ()).expect_err("stopped"),
-        client.write(64, &[1]).map(|_| ()).expect_err("stopped"),
+        client.write(HEADER_SIZE, &[1]).map(|_| ()).expect_err("stopped"),
         client.read_frame(&frame).map(|_| ()).expect_err("stopped"),
         client.read_into(&frame, &mut [0; 100]).expect_err("stopped"),
         client.view(&frame).map(|_| ()).expect_err("stopped"),

@@ -1,20 +1,18 @@
-//! Somebody scribbles on the segment past this library. That may stop the traffic, but makes nobody crash, hang, or touch
-//! memory that is not the ring's. What `fuzz/fuzz_targets/control_block.rs` has found stays here.
+//! A program scribbles on the segment without this library. That may stop the traffic, but makes nobody crash, hang, or
+//! touch memory outside the ring. The findings of `fuzz/fuzz_targets/control_block.rs` are kept here.
 
 mod common;
 
 use std::fs::{File, OpenOptions};
+use std::mem::offset_of;
 use std::os::unix::fs::FileExt;
 
-use common::{ALIGN, TestRing, chain, payload, segment_path};
+use common::{TestRing, chain, payload, segment_path};
+use framebuffer::layout::{
+    Control, ENROLLED_WORDS, FRAME_ALIGN, FrameHeader, HEADER_SIZE, PARTICIPANTS, PINS, PinWords, RING_OFFSET, Slot,
+    slot_offset,
+};
 use framebuffer::{Error, Frame};
-
-/// Offsets in the segment: `src/layout.rs`.
-const HEAD: u64 = 128;
-const ENROLLED: u64 = 256;
-const SLOTS: u64 = 4096;
-const SLOT_SIZE: u64 = 1344;
-const RING: u64 = 348_160;
 
 const SIZE: u64 = 64 << 10;
 
@@ -27,9 +25,21 @@ fn scribble(file: &File, at: u64, value: u64) {
     file.write_all_at(&value.to_le_bytes(), at).expect("it can be written");
 }
 
-/// The place of a word of the frame's header.
-fn header(frame_offset: u64, word: u64) -> u64 {
-    RING + frame_offset - ALIGN + word * 8
+/// Where a field of the frame's header is in the file.
+fn header(frame_offset: u64, field: usize) -> u64 {
+    RING_OFFSET + frame_offset - HEADER_SIZE + field as u64
+}
+
+/// Where a field of a slot is in the file.
+fn slot(index: usize, field: usize) -> u64 {
+    slot_offset(index) + field as u64
+}
+
+/// Makes a pin of a slot the range from `start` to `end`.
+fn scribble_pin(file: &File, index: usize, pin: usize, start: u64, end: u64) {
+    let words = slot(index, offset_of!(Slot, pins) + pin * size_of::<PinWords>());
+    scribble(file, words + offset_of!(PinWords, start) as u64, start);
+    scribble(file, words + offset_of!(PinWords, end) as u64, end);
 }
 
 #[test]
@@ -37,7 +47,7 @@ fn a_header_that_claims_more_than_the_ring_does_not_let_a_write_leave_it() {
     let ring = TestRing::new(SIZE);
     let client = ring.client();
     let offset = client.allocate(100).expect("there is room");
-    scribble(&segment(&ring), header(offset, 1), u64::MAX);
+    scribble(&segment(&ring), header(offset, offset_of!(FrameHeader, allocated)), u64::MAX);
     for len in [SIZE as usize + 1, 1 << 20, 16 << 20] {
         let error = client.write(offset, &vec![1; len]).expect_err("longer than the ring");
         assert!(matches!(error, Error::TooLarge { allocated: SIZE, .. }), "{}", chain(&error));
@@ -50,7 +60,7 @@ fn a_header_that_claims_more_than_the_ring_does_not_let_a_read_leave_it() {
     let client = ring.client();
     let frame = client.publish(&payload(1, 100)).expect("there is room");
     for size in [SIZE + 1, 1 << 30, u64::MAX] {
-        scribble(&segment(&ring), header(frame.offset, 2), size);
+        scribble(&segment(&ring), header(frame.offset, offset_of!(FrameHeader, length)), size);
         let promised = Frame { size, ..frame };
         let error = client.view(&promised).map(|_| ()).expect_err("longer than the ring");
         assert!(matches!(error, Error::LargerThanRing { limit: SIZE, .. }), "{}", chain(&error));
@@ -58,7 +68,7 @@ fn a_header_that_claims_more_than_the_ring_does_not_let_a_read_leave_it() {
         client.read_frame(&frame).expect_err("not what the header says");
     }
     // What the header claims and is mapped can be read, but is not taken for the frame.
-    scribble(&segment(&ring), header(frame.offset, 2), SIZE);
+    scribble(&segment(&ring), header(frame.offset, offset_of!(FrameHeader, length)), SIZE);
     client.read_frame(&Frame { size: SIZE, ..frame }).expect_err("the checksum says otherwise");
     client
         .view(&Frame { size: SIZE, ..frame })
@@ -73,20 +83,15 @@ fn pins_from_nowhere_neither_hang_an_allocation_nor_stay() {
     let client = ring.client();
     client.publish(&payload(1, 50_000)).expect("there is room");
     let file = segment(&ring);
-    for word in 0..4 {
-        scribble(&file, ENROLLED + word * 8, u64::MAX);
+    for word in 0..ENROLLED_WORDS {
+        scribble(&file, (offset_of!(Control, enrolled) + word * size_of::<u64>()) as u64, u64::MAX);
     }
-    for slot in 2..256 {
-        scribble(&file, SLOTS + slot * SLOT_SIZE, u64::MAX);
-        for pin in 0..64 {
+    for index in 2..PARTICIPANTS {
+        scribble(&file, slot(index, offset_of!(Slot, active)), u64::MAX);
+        for pin in 0..PINS {
             // All over the ring, genuine, empty, backwards, endless and unaligned ones.
-            let start = slot * 64 + pin;
-            scribble(&file, SLOTS + slot * SLOT_SIZE + 16 + pin * 16, start);
-            scribble(
-                &file,
-                SLOTS + slot * SLOT_SIZE + 24 + pin * 16,
-                [start + 64, start, 0, u64::MAX][pin as usize % 4],
-            );
+            let start = index as u64 * FRAME_ALIGN + pin as u64;
+            scribble_pin(&file, index, pin, start, [start + FRAME_ALIGN, start, 0, u64::MAX][pin % 4]);
         }
     }
     for seed in 0..100 {
@@ -106,12 +111,11 @@ fn pins_in_the_slot_of_a_living_participant_exhaust_the_ring_at_worst() {
         client.publish(&payload(1, 10_000)).expect("there is room");
     }
     let file = segment(&ring);
-    // The server has the first slot. Its other pins cover the ring, 64 bytes too unaligned to be a frame's.
-    scribble(&file, SLOTS, u64::MAX << 1);
-    for pin in 1..64 {
-        let start = ring.capacity() + pin * 1984 + 1;
-        scribble(&file, SLOTS + 16 + pin * 16, start);
-        scribble(&file, SLOTS + 24 + pin * 16, start + 1900);
+    // The server has the first slot. Its other pins cover the ring, and are too unaligned to be a frame's.
+    scribble(&file, slot(0, offset_of!(Slot, active)), u64::MAX << 1);
+    for pin in 1..PINS {
+        let start = ring.capacity() + pin as u64 * 1984 + 1;
+        scribble_pin(&file, 0, pin, start, start + 1900);
     }
     let error = client.publish(&payload(1, 10_000)).expect_err("the whole ring is held");
     assert!(matches!(error, Error::Exhausted { .. }), "{}", chain(&error));
@@ -125,8 +129,8 @@ fn a_participant_whose_slot_was_scribbled_on_joins_anew() {
     let frame = client.publish(&payload(1, 1000)).expect("there is room");
     for value in [0, 7, u64::MAX] {
         // The client has the second slot at first, a later one after each of these.
-        for slot in 1..4 {
-            scribble(&segment(&ring), SLOTS + slot * SLOT_SIZE + 8, value);
+        for index in 1..4 {
+            scribble(&segment(&ring), slot(index, offset_of!(Slot, incarnation)), value);
         }
         assert_eq!(client.read_frame(&frame).expect("it is there"), payload(1, 1000));
         client.publish(&payload(2, 100)).expect("there is room");
@@ -138,8 +142,8 @@ fn a_head_that_jumps_makes_no_bytes_wrong() {
     let ring = TestRing::new(SIZE);
     let client = ring.client();
     let frames: Vec<_> = (0..5).map(|seed| client.publish(&payload(seed, 10_000)).expect("there is room")).collect();
-    for head in [0, 64, 1 << 40, (1 << 63) - 64, 1 << 63, u64::MAX, 12_345] {
-        scribble(&segment(&ring), HEAD, head);
+    for head in [0, FRAME_ALIGN, 1 << 40, (1 << 63) - FRAME_ALIGN, 1 << 63, u64::MAX, 12_345] {
+        scribble(&segment(&ring), offset_of!(Control, head) as u64, head);
         for (seed, frame) in frames.iter().enumerate() {
             if let Ok(data) = client.read_frame(frame) {
                 assert_eq!(data, payload(seed as u64, 10_000));

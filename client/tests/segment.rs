@@ -1,21 +1,20 @@
-//! Segments as files: what is created, opened and refused, and with which rights.
+//! Segments as files: which are created, opened and refused, and with which permissions.
 
 mod common;
 
 use std::fs;
+use std::mem::offset_of;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 
 use common::{
     SIZE, alone, chain, client_in, folder, is_empty, is_payload, kept_segment, key, options, payload, segment_path,
 };
+use framebuffer::layout::{Control, FRAME_ALIGN, HEADER_SIZE, RING_OFFSET, SLOTS_OFFSET, VERSION};
 use framebuffer::{Error, Frame, FrameBufferClient, FrameBufferServer, Prefault, SegmentError};
+use framebuffer_contract::segment::SIZE_LIMIT;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{Uid, setuid};
 use tempfile::TempDir;
-
-/// Offset of the head in the segment, and of the ring: `src/layout.rs`.
-const HEAD: u64 = 128;
-const RING: u64 = 348_160;
 
 fn open(dir: &TempDir) -> Result<FrameBufferClient, SegmentError> {
     FrameBufferClient::options(key()).dir(dir.path()).prefault(Prefault::Off).open()
@@ -27,11 +26,11 @@ fn a_ring_of_no_bytes_or_of_too_many_is_refused() {
     let start = |size| FrameBufferServer::options(size).dir(dir.path()).start().expect_err("not a size");
     assert!(matches!(start(0), SegmentError::ZeroSize));
     assert!(chain(&start(0)).contains("0 bytes"));
-    for size in [(1 << 45) + 1, 1 << 60, u64::MAX] {
+    for size in [SIZE_LIMIT + 1, 1 << 60, u64::MAX] {
         let error = start(size);
-        let named = matches!(error, SegmentError::SizeLimit { size: s, limit } if s == size && limit == 1 << 45);
+        let named = matches!(error, SegmentError::SizeLimit { size: s, limit } if s == size && limit == SIZE_LIMIT);
         assert!(named, "{}", chain(&error));
-        assert!(chain(&error).contains(&size.to_string()) && chain(&error).contains("35184372088832"));
+        assert!(chain(&error).contains(&size.to_string()) && chain(&error).contains(&SIZE_LIMIT.to_string()));
     }
     assert!(is_empty(&dir));
 }
@@ -39,7 +38,7 @@ fn a_ring_of_no_bytes_or_of_too_many_is_refused() {
 #[test]
 fn a_ring_larger_than_the_memory_is_refused_at_the_start_and_leaves_nothing_behind() {
     let dir = folder();
-    let size = 1 << 45;
+    let size = SIZE_LIMIT;
     let error = FrameBufferServer::options(size).dir(dir.path()).start().expect_err("nobody has that much");
     let SegmentError::NoMemory { size: asked, needed, available, .. } = error else { panic!("{}", chain(&error)) };
     assert!(asked == size && needed > size && available < needed);
@@ -116,7 +115,9 @@ fn everybody_refuses(dir: &TempDir, what: &str, is_expected: impl Fn(&SegmentErr
 
 #[test]
 fn files_that_are_too_short_are_refused_and_not_touched() {
-    for len in [0, 1, 8, 71, 72, 4096, RING as usize, RING as usize + 63] {
+    let identity = offset_of!(Control, participants) + size_of::<u64>();
+    let [slots, ring, shortest] = [SLOTS_OFFSET, RING_OFFSET, RING_OFFSET + HEADER_SIZE].map(|len| len as usize);
+    for len in [0, 1, size_of::<u64>(), identity - 1, identity, slots, ring, shortest - 1] {
         let (dir, _) = kept_segment();
         let segment = fs::read(segment_path(&dir)).expect("the segment");
         fs::write(segment_path(&dir), &segment[..len]).expect("it can be written");
@@ -155,19 +156,27 @@ fn foreign_files_are_refused_and_not_touched() {
 #[test]
 fn damaged_fields_are_refused_one_by_one_and_not_touched() {
     type Expected = fn(&SegmentError) -> bool;
-    let fields: [(u64, &str, Expected); 6] = [
-        (0, "magic", |error| matches!(error, SegmentError::Magic { .. })),
-        (8, "version", |error| matches!(error, SegmentError::Version { supported: 1, .. })),
-        (16, "size", |error| matches!(error, SegmentError::Damaged { .. })),
-        (24, "capacity", |error| matches!(error, SegmentError::Damaged { what: "capacity", .. })),
-        (32, "ring offset", |error| matches!(error, SegmentError::Damaged { what: "ring offset", .. })),
-        (64, "participants", |error| matches!(error, SegmentError::Damaged { what: "number of participants", .. })),
+    let fields: [(usize, &str, Expected); 6] = [
+        (offset_of!(Control, magic), "magic", |error| matches!(error, SegmentError::Magic { .. })),
+        (offset_of!(Control, version), "version", |error| {
+            matches!(error, SegmentError::Version { supported: VERSION, .. })
+        }),
+        (offset_of!(Control, size), "size", |error| matches!(error, SegmentError::Damaged { .. })),
+        (offset_of!(Control, capacity), "capacity", |error| {
+            matches!(error, SegmentError::Damaged { what: "capacity", .. })
+        }),
+        (offset_of!(Control, ring_offset), "ring offset", |error| {
+            matches!(error, SegmentError::Damaged { what: "ring offset", .. })
+        }),
+        (offset_of!(Control, participants), "participants", |error| {
+            matches!(error, SegmentError::Damaged { what: "number of participants", .. })
+        }),
     ];
     for (at, what, is_expected) in fields {
         for value in [0, 2, 1 << 20, 1 << 63, u64::MAX] {
             let (dir, _) = kept_segment();
             let file = fs::OpenOptions::new().write(true).open(segment_path(&dir)).expect("the segment");
-            file.write_all_at(&value.to_le_bytes(), at).expect("it can be written");
+            file.write_all_at(&value.to_le_bytes(), at as u64).expect("it can be written");
             everybody_refuses(&dir, &format!("{what} {value}"), is_expected);
         }
     }
@@ -180,8 +189,8 @@ fn a_damaged_head_stops_the_traffic_with_an_error() {
     let client = client_in(&dir);
     let frame = client.publish(&payload(1, 1000)).expect("there is room");
     let file = fs::OpenOptions::new().write(true).open(segment_path(&dir)).expect("the segment");
-    for head in [1, 65, 1 << 63 | 64, u64::MAX, u64::MAX - 63] {
-        file.write_all_at(&head.to_le_bytes(), HEAD).expect("it can be written");
+    for head in [1, FRAME_ALIGN + 1, 1 << 63 | FRAME_ALIGN, u64::MAX, u64::MAX - (FRAME_ALIGN - 1)] {
+        file.write_all_at(&head.to_le_bytes(), offset_of!(Control, head) as u64).expect("it can be written");
         let error = server.allocate(100).expect_err("the head is damaged");
         let named = matches!(error, Error::Corrupt { what: "head", value } if value == head);
         assert!(named, "{}", chain(&error));

@@ -6,25 +6,26 @@
 //!   cargo +nightly test -p framebuffer --test threads --target x86_64-unknown-linux-gnu -- --test-threads=1
 //! ```
 //!
-//! One test at a time, and threads joined one by one: what the standard library does to wait is not seen.
+//! One test at a time, and threads joined one by one: ThreadSanitizer does not see how the standard library waits.
 //!
-//! ThreadSanitizer knows bytes by their addresses. Threads that share a client share a mapping, so it sees them meet; threads
-//! with clients of their own meet only in the contents. And a frame that crosses the ring's end is at other addresses
-//! there than the frames that follow: so in the tests of one mapping all frames take equal parts of the ring, and none
-//! crosses.
+//! ThreadSanitizer knows bytes by their addresses. Threads that share a client share a mapping, so it sees them meet;
+//! threads with clients of their own meet only in the contents. And a frame that crosses the ring's end is at other
+//! addresses there than the frames that follow: so in the tests of one mapping all frames take equal parts of the ring,
+//! and none crosses.
 
 mod common;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, TryLockError};
 
-use common::{Random, TestRing, chain, fill, is_payload, payload};
+use common::{Random, TestRing, chain, fill, is_payload, length, payload};
+use framebuffer::layout::HEADER_SIZE;
 use framebuffer::{Error, Frame, FrameBufferClient, TimeoutReason};
 
 const SIZE: u64 = 64 << 10;
-/// With its header a 16th of the ring: at most 7 ranges are held at once, which leaves room for as many again that come and go
-/// while an allocation looks.
-const PART: u64 = (8 << 10) - 64;
+/// With its header a 16th of the ring: at most 7 ranges are held at once, which leaves room for as many again that come
+/// and go while an allocation looks.
+const PART: u64 = (8 << 10) - HEADER_SIZE;
 
 /// How much of everything: less where it is watched.
 const ROUNDS: u64 = if cfg!(debug_assertions) { 1500 } else { 20_000 };
@@ -80,7 +81,7 @@ impl Sizes {
     }
 }
 
-/// What one thread found.
+/// The findings of one thread.
 #[derive(Default, Debug)]
 struct Tally {
     written: u64,
@@ -103,7 +104,7 @@ fn expect_overwritten<T>(result: Result<T, Error>, tally: &mut Tally) -> Option<
     }
 }
 
-/// Publishes, lends and writes what was allocated.
+/// Publishes, lends, and writes allocated frames.
 fn write(client: &FrameBufferClient, board: &Board, sizes: Sizes, random: &mut Random) -> Tally {
     let mut tally = Tally::default();
     for _ in 0..ROUNDS {
@@ -199,7 +200,7 @@ fn all_at_once<'c>(ring: &TestRing, sizes: Sizes, client_of: impl Fn(usize) -> &
 #[test]
 fn threads_that_share_a_client_and_its_mapping_do_not_race() {
     let ring = TestRing::new(SIZE);
-    assert_eq!(ring.capacity() % (PART + 64), 0, "no frame crosses the ring's end");
+    assert_eq!(ring.capacity() % length(PART), 0, "no frame crosses the ring's end");
     let client = ring.client();
     all_at_once(&ring, Sizes::Equal, |_| &client);
 }

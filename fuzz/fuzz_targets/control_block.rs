@@ -1,32 +1,34 @@
-//! Scribbles on a living segment (control block, participant slots, frame headers) while clients and its server work on
-//! it. They may fail, and read nonsense; they must not panic, hang or touch memory that is not theirs.
+//! Scribbles on a living segment (control block, participant slots, frame headers) while clients and its server use it.
+//! They may fail, and read nonsense; they must not panic, hang or touch memory that is not theirs.
 //!
 //! `TMPDIR=/dev/shm cargo +nightly fuzz run control_block -- -max_total_time=300 -timeout=10 -len_control=0`
 #![no_main]
 
 use std::fs::{File, OpenOptions};
 use std::hint::black_box;
+use std::mem::offset_of;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 
 use arbitrary::Arbitrary;
+use framebuffer::layout::{
+    Control, ENROLLED_WORDS, FRAME_ALIGN, FrameHeader, HEADER_SIZE, PARTICIPANTS, RING_OFFSET, SLOT_SIZE, slot_offset,
+};
 use framebuffer::{Checksum, ClientOptions, Frame, FrameBufferClient, FrameBufferServer, Key, Loan, Prefault, View};
 use libfuzzer_sys::fuzz_target;
 
-/// The layout, as `client/src/layout.rs` documents it.
-mod layout {
-    pub const HEAD: u64 = 128;
-    pub const ENROLLED: u64 = 256;
-    pub const SLOTS: u64 = 4096;
-    pub const SLOT_SIZE: u64 = 1344;
-    pub const RING: u64 = 348_160;
-}
-
 const SIZE: u64 = 16 << 10;
+/// Bytes of a word.
+const WORD: u64 = size_of::<u64>() as u64;
+/// Where the head is in the file.
+const HEAD: u64 = offset_of!(Control, head) as u64;
+/// Words of the identity, and of a frame's header, that are in use.
+const IDENTITY_WORDS: u64 = offset_of!(Control, participants) as u64 / WORD + 1;
+const HEADER_WORDS: u64 = offset_of!(FrameHeader, committed) as u64 / WORD + 1;
 const CLIENTS: usize = 3;
 /// Operations of one run.
 const OPERATIONS: usize = 200;
-/// More than twice the ring: what is written past an allocation would leave the mapping.
+/// More than twice the ring, so that a write past an allocation would leave the mapping.
 static DATA: [u8; 8 << 20] = [0xA5; 8 << 20];
 
 #[derive(Arbitrary, Debug)]
@@ -95,34 +97,38 @@ impl Scene {
         match value {
             Value::Raw(value) => value,
             Value::Small(value) => value.into(),
-            Value::NearHead(by) => self.word(layout::HEAD).wrapping_add_signed(i64::from(by) * 64),
-            Value::NearFrame(frame, by) => self.frame(frame).offset.wrapping_add_signed(i64::from(by) * 64),
+            Value::NearHead(by) => self.word(HEAD).wrapping_add_signed(i64::from(by) * FRAME_ALIGN as i64),
+            Value::NearFrame(frame, by) => {
+                self.frame(frame).offset.wrapping_add_signed(i64::from(by) * FRAME_ALIGN as i64)
+            }
             Value::Maximum(less) => u64::MAX - u64::from(less),
             Value::Bit(bit) => 1 << (bit % 64),
         }
     }
 
     fn frame(&self, number: u8) -> Frame {
-        let none = Frame { offset: 64, size: 0, checksum: Checksum::from_u64(0) };
+        let none = Frame { offset: HEADER_SIZE, size: 0, checksum: Checksum::from_u64(0) };
         self.frames.get(usize::from(number) % self.frames.len().max(1)).copied().unwrap_or(none)
     }
 
     fn scribble(&self, place: &Place, value: Value) {
         let length = self.file.metadata().map_or(0, |file| file.len());
-        let slot = |slot: u64, word: u8| layout::SLOTS + slot * layout::SLOT_SIZE + u64::from(word) % 168 * 8;
+        let slot = |slot: usize, word: u8| slot_offset(slot) + u64::from(word) % (SLOT_SIZE / WORD) * WORD;
         let at = match *place {
-            Place::Identity(word) => u64::from(word % 9) * 8,
-            Place::Head => layout::HEAD,
-            Place::Enrolled(word) => layout::ENROLLED + u64::from(word % 4) * 8,
-            Place::Slot(number, word) => slot(u64::from(number % 8), word),
-            Place::AnySlot(number, word) => slot(number.into(), word),
-            Place::Header(frame, word) => {
-                let capacity = length - layout::RING;
-                layout::RING + self.frame(frame).offset.wrapping_sub(64) % capacity + u64::from(word % 6) * 8
+            Place::Identity(word) => u64::from(word) % IDENTITY_WORDS * WORD,
+            Place::Head => HEAD,
+            Place::Enrolled(word) => {
+                offset_of!(Control, enrolled) as u64 + u64::from(word) % ENROLLED_WORDS as u64 * WORD
             }
-            Place::Anywhere(at) => u64::from(at) % (length / 8) * 8,
+            Place::Slot(number, word) => slot(usize::from(number % 8), word),
+            Place::AnySlot(number, word) => slot(usize::from(number) % PARTICIPANTS, word),
+            Place::Header(frame, word) => {
+                let start = self.frame(frame).offset.wrapping_sub(HEADER_SIZE) % (length - RING_OFFSET);
+                RING_OFFSET + start + u64::from(word) % HEADER_WORDS * WORD
+            }
+            Place::Anywhere(at) => u64::from(at) % (length / WORD) * WORD,
         };
-        if at + 8 <= length {
+        if at + WORD <= length {
             self.file.write_all_at(&self.value(value).to_le_bytes(), at).expect("the segment is writable");
         }
     }

@@ -1,5 +1,5 @@
-//! Sends arbitrary bodies to the sidecar's API. Whatever comes is answered: with offsets, or with a problem document that
-//! does not give the key away.
+//! Sends arbitrary bodies to the sidecar's API. Whatever comes is answered: with offsets, or with a problem document
+//! that does not give the key away.
 //!
 //! `cargo +nightly fuzz run http_bodies -- -max_total_time=60`
 #![no_main]
@@ -40,7 +40,7 @@ enum ContentType<'a> {
     Whatever(&'a [u8]),
 }
 
-/// A sidecar's router over a ring of its own, and what runs it.
+/// A sidecar's router over a ring of its own, and the runtime for it.
 struct Sidecar {
     router: Router,
     runtime: Runtime,

@@ -14,7 +14,7 @@ use twox_hash::XxHash3_64;
 
 /// The longest input: several hundred blocks of XXH3, more than kernels look ahead.
 const LONGEST: usize = 300 << 10;
-/// What alignments are counted from, and how much around the destination must stay as it is.
+/// The base of alignments, and the bytes around the destination that must stay unchanged.
 const MARGIN: usize = 64;
 const UNTOUCHED: u8 = 0xEE;
 
@@ -26,7 +26,7 @@ struct Input<'a> {
     data: &'a [u8],
 }
 
-/// A fuzzer's inputs are short: longer ones are made of what it gives.
+/// A fuzzer's inputs are short: longer ones are made by repeating them.
 #[derive(Arbitrary, Debug, Clone, Copy)]
 enum Length {
     AsGiven,
@@ -43,7 +43,8 @@ impl Input<'_> {
         }
     }
 
-    /// Fills `to` with the data over and over, another each time: else stripes could be taken for one another unnoticed.
+    /// Fills `to` with the data over and over, another each time: else stripes could be taken for one another
+    /// unnoticed.
     fn fill(&self, to: &mut [u8]) {
         let given = if self.data.is_empty() { &[0] } else { self.data };
         for (time, chunk) in to.chunks_mut(given.len()).enumerate() {
@@ -84,8 +85,8 @@ fn copy(kernel: &Kernel, from: &[u8], to: &mut [u8], stream: bool) -> u64 {
     unsafe { kernel.copy(from.as_ptr(), to.as_mut_ptr(), from.len(), stream) }
 }
 
-/// A buffer that begins with a cache line and ends with its last byte: AddressSanitizer sees a read past that, which it does not
-/// if a `Vec` with a capacity to choose an alignment in is around it.
+/// A buffer that begins with a cache line and ends with its last byte: AddressSanitizer sees a read past that, which it
+/// does not if a `Vec` with a capacity to choose an alignment in is around it.
 struct Room {
     bytes: NonNull<u8>,
     layout: Layout,

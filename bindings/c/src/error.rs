@@ -124,7 +124,7 @@ fn of_frame(error: &Error) -> Status {
         Error::BufferLength { .. } => Status::BufferTooSmall,
         Error::Forked => Status::Forked,
         Error::Corrupt { .. } => Status::Corrupt,
-        Error::Unseated => Status::Unseated,
+        Error::ParticipantLost => Status::Unseated,
         Error::Join(error) => of_segment(error),
         // `Stopped`, which no handle here ever is, and what may be added.
         _ => Status::Internal,

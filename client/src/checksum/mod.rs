@@ -2,7 +2,7 @@
 //!
 //! The checksum is XXH3-64 with seed 0 (<https://github.com/Cyan4973/xxHash>, `doc/xxhash_spec.md`), so Python's
 //! `xxhash.xxh3_64_digest` and `xxhsum -H3` compute the same. Every byte that enters or leaves the ring passes through
-//! [`hash`], [`copy_in`] or [`copy_out`], which run on the processor's best of the [`kernels`].
+//! [`hash`], [`copy_in`] or [`copy_out`], which run the best of the [`kernels`] for the processor.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,10 +13,10 @@ use thiserror::Error;
 pub mod kernels;
 mod streaming;
 
-use kernels::kernel;
+use kernels::chosen;
 pub(crate) use streaming::Streaming;
 
-/// The XXH3-64 checksum (seed 0) of a frame: 8 bytes in canonical, that is big-endian, order.
+/// The XXH3-64 checksum (seed 0) of a frame: 8 bytes in canonical (big-endian) order.
 ///
 /// Text formats (JSON, YAML) carry it as 16 hexadecimal digits, binary formats as 8 bytes.
 ///
@@ -38,22 +38,22 @@ pub struct InvalidChecksum(String);
 
 /// The checksum of `data`.
 pub(crate) fn hash(data: &[u8]) -> Checksum {
-    Checksum::from_u64(kernel().hash(data))
+    Checksum::from_u64(chosen().hash(data))
 }
 
-/// Copies `len` bytes from `from` to `to`, in the ring, and returns the checksum of what arrived, in one pass over memory.
+/// Copies `len` bytes from `from` to `to`, in the ring, and returns the checksum of the copy, in one pass over memory.
 ///
 /// # Safety
 ///
-/// `from` is valid for reads and `to` for writes of `len` bytes, which do not overlap; nobody else touches those at `to`
-/// meanwhile.
+/// `from` is valid for reads and `to` for writes of `len` bytes, which do not overlap; nobody else touches those at
+/// `to` meanwhile.
 pub(crate) unsafe fn copy_in(from: *const u8, to: *mut u8, len: usize, streaming: Streaming) -> Checksum {
     // SAFETY: the caller vouches for it.
-    Checksum::from_u64(unsafe { kernel().copy(from, to, len, len >= streaming.write_from) })
+    Checksum::from_u64(unsafe { chosen().copy(from, to, len, len >= streaming.write_from) })
 }
 
-/// Copies `len` bytes from `from`, in the ring, to `to`, and returns the checksum of what arrived, in one pass over memory:
-/// what the caller then holds is what was hashed, whatever others do to the ring.
+/// Copies `len` bytes from `from`, in the ring, to `to`, and returns the checksum of the copy, in one pass over memory:
+/// the caller's bytes are the hashed ones, whatever others do to the ring.
 ///
 /// # Safety
 ///
@@ -61,7 +61,7 @@ pub(crate) unsafe fn copy_in(from: *const u8, to: *mut u8, len: usize, streaming
 /// while this runs. `to` may be uninitialised; it is initialised afterwards.
 pub(crate) unsafe fn copy_out(from: *const u8, to: *mut u8, len: usize, streaming: Streaming) -> Checksum {
     // SAFETY: the caller vouches for it.
-    Checksum::from_u64(unsafe { kernel().copy(from, to, len, len >= streaming.read_from) })
+    Checksum::from_u64(unsafe { chosen().copy(from, to, len, len >= streaming.read_from) })
 }
 
 impl Checksum {
@@ -75,17 +75,17 @@ impl Checksum {
         self.0
     }
 
-    /// The checksum that has these 8 bytes in canonical order.
+    /// The checksum with these 8 bytes in canonical order.
     pub const fn from_bytes(bytes: [u8; 8]) -> Self {
         Self(bytes)
     }
 
-    /// The checksum as the number that XXH3-64 defines.
+    /// The checksum as a number, as XXH3-64 defines it.
     pub const fn to_u64(self) -> u64 {
         u64::from_be_bytes(self.0)
     }
 
-    /// The checksum for a number as XXH3-64 defines it.
+    /// The checksum with this number, as XXH3-64 defines it.
     pub const fn from_u64(value: u64) -> Self {
         Self(value.to_be_bytes())
     }
@@ -109,7 +109,7 @@ impl FromStr for Checksum {
     fn from_str(text: &str) -> Result<Self, InvalidChecksum> {
         let digits = text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
         let value = if digits { u64::from_str_radix(text, 16).ok() } else { None };
-        // A wrong text may be anything, of any length: the message keeps its beginning.
+        // The text may be of any length: the message keeps only its beginning.
         value.map(Self::from_u64).ok_or_else(|| InvalidChecksum(text.chars().take(40).collect()))
     }
 }

@@ -1,29 +1,32 @@
 //! When to store past the caches.
 //!
-//! A store to a line that is in no cache reads it from memory first. A non-temporal store does not, but leaves the bytes in
-//! memory, from where their next reader must fetch them. What is better depends on where the destination is now:
+//! A store to a line that is in no cache first reads it from memory. A non-temporal store does not, but leaves the
+//! bytes in memory, from where their next reader must fetch them. Which is better depends on where the destination is
+//! now:
 //!
-//! - *Writing into a ring.* A ring much smaller than the last cache stays in it, and the reader finds the frame there. In a
-//!   larger one, the next place was written a lap ago and has left the caches, however small the frame is. Measured one way, from
-//!   one core to another (AMD Zen 4, 32 MiB of L3, 2026-11-24, time to a frame read out, ordinary against streamed): ring of 8 MiB: 4 KiB 1.0 against 1.2 us, 256 KiB 14 against 26, 1 MiB 52 against 89. Ring of 32 MiB: 3.4
-//!   against 1.9 us, 37 against 28, 114 against 97. Ring of 512 MiB: 3.4 against 2.0 us, 38 against 30, 127 against 112. Rings
-//!   of 12 to 24 MiB were now better off with one, now with the other. (Both settings forced, in turns, by a program that is not
-//!   kept here; `cargo xtask bench -- --ring MIB` shows what comes of it.)
-//! - *Reading out of a ring* into the caller's buffer. That is usually in a cache if it fits there, and the caller goes on to
-//!   look at it. From 1 MiB on streaming is at least as fast even with that (512 MiB ring, copied out and summed up: 261 us
-//!   ordinary, 256 streamed), and far faster into a buffer that is cold; below, and out of a ring in the cache, it is slower.
+//! - *Writing into a ring.* A ring much smaller than the last cache stays in it, and the reader finds the frame there.
+//!   In a larger one, the destination was written a lap ago and has left the caches, however small the frame is.
+//!   Measured one way, from one core to another (AMD Zen 4, 32 MiB of L3, 2026-11-24, time to a frame read out,
+//!   ordinary against streamed): ring of 8 MiB: 4 KiB 1.0 against 1.2 us, 256 KiB 14 against 26, 1 MiB 52 against 89.
+//!   Ring of 32 MiB: 3.4 against 1.9 us, 37 against 28, 114 against 97. Ring of 512 MiB: 3.4 against 2.0 us, 38 against
+//!   30, 127 against 112. Rings of 12 to 24 MiB were sometimes better off with one, sometimes with the other. (A
+//!   program that is not kept here forced both settings in turn; `cargo xtask bench -- --ring MIB` shows the result.)
+//! - *Reading out of a ring* into the caller's buffer. That is usually in a cache if it fits there, and the caller goes
+//!   on to look at it. From 1 MiB on streaming is at least as fast even with that (512 MiB ring, copied out and summed
+//!   up: 261 us ordinary, 256 streamed), and far faster into a buffer that is cold; below, and out of a ring in the
+//!   cache, it is slower.
 
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// From this size on, in bytes, frames are read past the caches: what the L2 cache of a current server core holds.
+/// Frames of at least this size, in bytes, are read past the caches: the L2 cache of a current server core.
 const READ_FROM: usize = 1 << 20;
 
-/// The size of the last cache, in bytes, where the system does not tell.
+/// The size of the last cache, in bytes, where the system does not report it.
 const ASSUMED_CACHE: u64 = 32 << 20;
 
-/// From which size on, in bytes, frames of a certain ring are stored past the caches.
+/// The frame sizes, in bytes, from which a ring's frames are stored past the caches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Streaming {
     /// On their way in.
@@ -35,7 +38,7 @@ pub(crate) struct Streaming {
 impl Streaming {
     /// For a ring of `capacity` bytes on this machine.
     pub(crate) fn for_ring(capacity: u64) -> Self {
-        // 0 before the first call. Threads that come at once find the same.
+        // 0 before the first call. Concurrent first calls find the same.
         static CACHE: AtomicU64 = AtomicU64::new(0);
         let cache = match CACHE.load(Ordering::Relaxed) {
             0 => last_cache(Path::new(CACHES)).unwrap_or(ASSUMED_CACHE),
@@ -45,7 +48,7 @@ impl Streaming {
         Self::with_cache(capacity, cache)
     }
 
-    /// The ring shares the cache with all else that runs on the machine, so it is taken to be half as large.
+    /// The ring shares the cache with everything else on the machine, so half of it is assumed to be available.
     fn with_cache(capacity: u64, cache: u64) -> Self {
         if capacity > cache / 2 {
             Self { write_from: 0, read_from: READ_FROM }

@@ -1,28 +1,36 @@
-//! Allocation: moving the head on, past whatever somebody holds.
+//! Allocation: moving the head on, past every range that is in use.
 
-use super::participants::Holder;
+use super::participants::{SlotLocks, SlotState};
 use super::pin::{Pin, Range};
-use super::{Ring, RingMemory, SlotLocks};
+use super::{Ring, RingMemory};
 use crate::error::Error;
 use crate::layout::{FRAME_ALIGN, HEADER_SIZE, PARTICIPANTS, PINS, state};
 use crate::stats::Counter;
 use crate::sync::{Ordering, fence};
 
-/// Stream positions beyond this are not reached in any ring's life (at 100 GB/s in 2.9 years): a head there is damage.
+/// No ring reaches stream positions beyond this (at 100 GB/s it takes 2.9 years): a head there is damage.
 const MAX_POSITION: u64 = 1 << 63;
 
-/// Each pin can be in the way once, each slot be cleared once. More than that is somebody scribbling on the slots.
+/// Each pin can be in the way once, and each slot be cleared once. More than that is a program scribbling on the slots.
 const MOST_OBSTACLES: usize = PARTICIPANTS * (PINS + 1);
 
+/// The state that an allocation begins in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+pub(crate) enum InitialState {
+    /// To be written later, under another pin.
+    Reserved = state::RESERVED,
+    /// The caller goes on to write the frame under the pin of the allocation.
+    Writing = state::WRITING,
+}
+
 impl<M: RingMemory> Ring<M> {
-    /// Allocates a frame of `size` bytes and returns its payload's stream offset. `pin` holds the frame afterwards.
-    ///
-    /// The header says [`state::RESERVED`], or `WRITING` if the caller goes on to write the frame under this pin.
+    /// Allocates a frame of `size` bytes and returns its payload's stream offset. `pin` protects the frame afterwards.
     #[inline]
     pub(crate) fn allocate(
         &self,
         size: u64,
-        initial_state: u64,
+        initial_state: InitialState,
         pin: &Pin<'_, M>,
         locks: &impl SlotLocks,
     ) -> Result<u64, Error> {
@@ -36,7 +44,7 @@ impl<M: RingMemory> Ring<M> {
         let header = self.memory.header(range.start);
         header.allocated.store(size, Ordering::Relaxed);
         header.length.store(0, Ordering::Relaxed);
-        header.state.store(initial_state, Ordering::Relaxed);
+        header.state.store(initial_state as u64, Ordering::Relaxed);
         // Release, pairs with the Acquire of `lookup`: whoever finds its offset here finds the rest of the header.
         header.offset.store(offset, Ordering::Release);
         self.count(slot, Counter::Allocations, 1);
@@ -44,30 +52,31 @@ impl<M: RingMemory> Ring<M> {
         Ok(offset)
     }
 
-    /// Moves the head over a range for a frame of `size` bytes that nobody else touches while `pin` holds it.
+    /// Moves the head over a range for a frame of `size` bytes that nobody else touches while `pin` protects it.
     #[inline]
     fn reserve(&self, size: u64, pin: &Pin<'_, M>, locks: &impl SlotLocks) -> Result<Range, Error> {
         let length = self.frame_length(size)?;
         let mut abandoned = 0;
         loop {
-            // Acquire, pairs with the Release below: whose head we see, their pins we see.
+            // Acquire, pairs with the Release below: if we see somebody's head, we see their pin.
             let head = self.memory.head().load(Ordering::Acquire);
             let range = self.find_room(head, length, size, pin, locks)?;
-            pin.publish(range);
-            // Release: whoever moves the head on from here sees our pin. Failure costs a retry: somebody else allocated.
+            pin.announce(range);
+            // Release: whoever moves the head on from here sees our pin. It fails if somebody else allocated: retry.
             if self.memory.head().compare_exchange(head, range.end, Ordering::AcqRel, Ordering::Relaxed).is_err() {
                 continue;
             }
-            // SYNC POINT "pin and head", see `Pin::publish`: pins published before this are seen from here on, and who
-            // publishes later sees our head.
+            // SYNC POINT "pin and head", see `Pin::announce`: pins announced before this are seen from here on, and
+            // whoever announces one later sees our head.
             fence(Ordering::SeqCst);
-            if !pin.is_seated() {
-                return Err(Error::Unseated);
+            if !pin.has_slot() {
+                return Err(Error::ParticipantLost);
             }
             if self.obstacle(range, head, pin.place()).is_none() {
                 return Ok(range);
             }
-            // Somebody pinned these bytes between the look and the move. They are lost to the stream: go on behind them.
+            // Somebody pinned these bytes between the search and the move. They are lost to the stream: go on behind
+            // them.
             abandoned += length;
             if abandoned > self.memory.capacity() {
                 return Err(self.exhausted(size));
@@ -78,7 +87,7 @@ impl<M: RingMemory> Ring<M> {
 
     /// The first range of `length` bytes at or after `head` that no pin is in the way of, at most a lap away.
     ///
-    /// Looking before the head moves means that a ring that is full of pins loses no frame by the attempt.
+    /// Searching before the head moves means that the attempt loses no frame when the ring is full of pins.
     #[inline]
     fn find_room(
         &self,
@@ -98,22 +107,22 @@ impl<M: RingMemory> Ring<M> {
                 break;
             }
             let range = Range { start, end: start + length };
-            let Some((slot, held)) = self.obstacle(range, head, pin.place()) else {
+            let Some((slot, pinned)) = self.obstacle(range, head, pin.place()) else {
                 return Ok(range);
             };
             match self.reap(slot, locks) {
-                Holder::Alive => {
-                    start += distance_past(held, start, capacity).next_multiple_of(FRAME_ALIGN);
+                SlotState::Alive => {
+                    start += distance_past(pinned, start, capacity).next_multiple_of(FRAME_ALIGN);
                     self.count(pin.place().0, Counter::Hops, 1);
                 }
-                Holder::Gone => {}
-                Holder::Dead => self.count(pin.place().0, Counter::Reaped, 1),
+                SlotState::Gone => {}
+                SlotState::Dead => self.count(pin.place().0, Counter::Reaped, 1),
             }
         }
         Err(self.exhausted(size))
     }
 
-    /// Nowhere is room for `size` bytes. The caller's own pin is not what is in the way.
+    /// There is no room for `size` bytes. The caller's own pin is not in the way.
     fn exhausted(&self, size: u64) -> Error {
         Error::Exhausted { size, pins: self.pins().saturating_sub(1) }
     }
@@ -129,13 +138,8 @@ impl<M: RingMemory> Ring<M> {
     }
 }
 
-/// How far it is from `start` to where the bytes of `held` end, in the ring. A lap if that is where `start` is.
-fn distance_past(held: Range, start: u64, capacity: u64) -> u64 {
-    let distance = (held.end % capacity + capacity - start % capacity) % capacity;
+/// Bytes of the ring from `start` to the end of `pinned`; a lap if it ends at `start`.
+fn distance_past(pinned: Range, start: u64, capacity: u64) -> u64 {
+    let distance = (pinned.end % capacity + capacity - start % capacity) % capacity;
     if distance == 0 { capacity } else { distance }
 }
-
-/// The states that an allocation may begin in; named here so that callers need not know the layout.
-pub(crate) const TO_BE_WRITTEN: u64 = state::RESERVED;
-/// See [`TO_BE_WRITTEN`].
-pub(crate) const BEING_WRITTEN: u64 = state::WRITING;

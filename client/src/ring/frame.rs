@@ -1,20 +1,21 @@
-//! Frames: their headers' life from reserved over writing to committed, and finding them again.
+//! Frames: the life of a header, from reserved through writing to committed, and finding it again.
 
 use super::pin::{Pin, Range};
 use super::{Ring, RingMemory};
+use crate::checksum::Checksum;
 use crate::error::{Error, FrameBufferTimeout, TimeoutReason};
+use crate::frame::Frame;
 use crate::layout::{FRAME_ALIGN, FrameHeader, HEADER_SIZE, state};
 use crate::stats::Counter;
 use crate::sync::Ordering;
-use crate::{Checksum, Frame};
 
-/// What the checksum of a committed frame was made of.
+/// The input of a committed frame's checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
 pub(crate) enum Checksummed {
     /// The bytes of the frame.
     Bytes = state::COMMITTED,
-    /// Which frame it is: nobody has hashed its bytes.
+    /// The frame's identity: its bytes were not hashed.
     Identity = state::COMMITTED_UNHASHED,
 }
 
@@ -23,32 +24,32 @@ impl<M: RingMemory> Ring<M> {
     #[inline]
     pub(crate) fn begin_write(&self, offset: u64, len: u64, pin: &Pin<'_, M>) -> Result<(), Error> {
         let header = self.lookup(offset, len, pin)?;
-        // Whatever the header claims: no frame is larger than the ring, and nothing behind that is mapped.
+        // Whatever the header says: no frame is larger than the ring, and nothing beyond that is mapped.
         let allocated = header.allocated.load(Ordering::Relaxed).min(self.memory.size());
         if len > allocated {
             return Err(Error::TooLarge { len, allocated });
         }
-        // Only who makes this step may write the payload. Orders nothing: the bytes are ours by the pin.
+        // Only the one who makes this step may write the payload. Orders nothing: the pin makes the bytes ours.
         match header.state.compare_exchange(state::RESERVED, state::WRITING, Ordering::Relaxed, Ordering::Relaxed) {
             Ok(_) => Ok(()),
             Err(_) => Err(Error::AlreadyWritten { offset }),
         }
     }
 
-    /// Commits the frame that the caller is the writer of: from here on it can be read, and not changed.
+    /// Commits the frame, whose writer is the caller: from here on it can be read, and no longer changed.
     #[inline]
-    pub(crate) fn commit(&self, frame: &Frame, stands_for: Checksummed, nanoseconds_since_1970: u64, slot: usize) {
+    pub(crate) fn commit(&self, frame: &Frame, checksummed: Checksummed, nanoseconds_since_1970: u64, slot: usize) {
         let header = self.memory.header(frame.offset - HEADER_SIZE);
         header.length.store(frame.size, Ordering::Relaxed);
         header.checksum.store(frame.checksum.to_u64(), Ordering::Relaxed);
         header.committed.store(nanoseconds_since_1970, Ordering::Relaxed);
         // SYNC POINT "commit": pairs with the Acquire of `begin_read`. Payload and header are complete before this.
-        header.state.store(stands_for as u64, Ordering::Release);
+        header.state.store(checksummed as u64, Ordering::Release);
         self.count(slot, Counter::FramesWritten, 1);
         self.count(slot, Counter::BytesWritten, frame.size);
     }
 
-    /// Pins the committed frame that was promised. Its payload may be read for as long as `pin` lives.
+    /// Pins the promised frame, which must be committed. Its payload may be read for as long as `pin` lives.
     #[inline]
     pub(crate) fn begin_read(&self, promised: &Frame, pin: &Pin<'_, M>) -> Result<Checksummed, Error> {
         let found = self.check_promise(promised, pin);
@@ -68,7 +69,7 @@ impl<M: RingMemory> Ring<M> {
         let timeout = |reason| Err(FrameBufferTimeout { offset, reason }.into());
         let header = self.lookup(offset, size, pin)?;
         // SYNC POINT "commit", see `commit`.
-        let stands_for = match header.state.load(Ordering::Acquire) {
+        let checksummed = match header.state.load(Ordering::Acquire) {
             state::COMMITTED => Checksummed::Bytes,
             state::COMMITTED_UNHASHED => Checksummed::Identity,
             _ => return timeout(TimeoutReason::NotWritten),
@@ -81,10 +82,10 @@ impl<M: RingMemory> Ring<M> {
         if found != checksum {
             return timeout(TimeoutReason::ChecksumMismatch { promised: checksum, found });
         }
-        Ok(stands_for)
+        Ok(checksummed)
     }
 
-    /// Pins `len` bytes at `offset` (fewer if that is beyond the head) and finds their header.
+    /// Pins `len` bytes at `offset` (fewer if they reach beyond the head) and finds their header.
     #[inline]
     fn lookup(&self, offset: u64, len: u64, pin: &Pin<'_, M>) -> Result<&FrameHeader, Error> {
         let head = self.memory.head().load(Ordering::Acquire);
@@ -94,9 +95,9 @@ impl<M: RingMemory> Ring<M> {
         }
         let start = offset - HEADER_SIZE;
         let end = offset.saturating_add(len).checked_next_multiple_of(FRAME_ALIGN).map_or(head, |end| end.min(head));
-        let head = pin.hold(Range { start, end });
-        if !pin.is_seated() {
-            return Err(Error::Unseated);
+        let head = pin.protect(Range { start, end });
+        if !pin.has_slot() {
+            return Err(Error::ParticipantLost);
         }
         let kept_until = start.saturating_add(self.memory.capacity());
         if kept_until < head {

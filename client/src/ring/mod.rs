@@ -1,116 +1,116 @@
-//! The ring: how processes that may stall or die at any instruction share memory without locks and without wrong bytes.
+//! The ring: the protocol by which processes that may stall or die at any instruction share memory without locks and
+//! without wrong bytes.
 //!
-//! Read [`crate::layout`] first for what lies where, then this, then [`pin`], [`allocate`], [`frame`], [`participants`].
-//! The code is generic over [`RingMemory`]: it runs in a mapped segment, and in `models` under loom.
+//! Read [`crate::layout`] first, for the bytes, then this, then [`pin`], [`allocate`], [`frame`],
+//! [`participants`]. The code is generic over [`RingMemory`]: it runs in a mapped segment, and in `models` under loom.
 //!
 //! # Words
 //!
-//! The *stream* is everything ever allocated, one frame after the other; a *position* or *offset* counts its bytes from 0
-//! and never repeats. Position `p` lies at byte `p % capacity` of the ring, so a *lap* later another frame lies there. The
-//! *head* is the position up to which the stream is allocated. A *participant* is a process (or a part of one) with a
-//! *slot* in the segment; it holds a lock on the slot for as long as it lives. A *pin* is a range of positions in a slot:
-//! bytes that somebody is using.
+//! The *stream* is everything ever allocated, one frame after the other; a *position* or *offset* counts its bytes from
+//! 0 and never repeats. Position `p` lies at byte `p % capacity` of the ring, so a *lap* later another frame lies
+//! there. The *head* is the position up to which the stream is allocated. A *participant* is a process (or a part of
+//! one) with a *slot* in the segment; it holds a lock on the slot for as long as it lives. A *pin* is a range of
+//! positions in a slot: bytes that somebody is using.
 //!
 //! # Invariant
 //!
 //! > The bytes of a frame, header included, are touched only while the toucher has a pin on them and has seen, after
-//! > publishing the pin, that the ring has not moved past them: `start + capacity >= head`.
+//! > announcing the pin, that the ring has not moved past them: `start + capacity >= head`.
 //!
-//! Headers consist of atomics, so looking at one that turns out to be another's is harmless. Payload is plain memory, and
-//! every `&[u8]` and `&mut [u8]` of this crate into it rests on this invariant.
+//! Headers consist of atomics, so looking at one that turns out to be another's is harmless. Payload is plain memory,
+//! and every `&[u8]` and `&mut [u8]` of this crate into it rests on this invariant.
 //!
 //! # Operations
 //!
-//! - **pin** ([`pin::Pin::hold`]): claim a free pin of my slot, store its range, `fence(SeqCst)`, load `head`. Behind it:
-//!   release the pin, the frame is gone. **Unpin**: store `FREE`, clear the bit, both Release.
-//! - **allocate** ([`Ring::allocate`]): look for a range at or after `head` that no pin is in the way of. Publish it as my
-//!   pin. Move `head` to its end by compare-and-swap; if somebody else moved it, begin again. `fence(SeqCst)`. Look at all
-//!   pins once more: if one has come in the way, leave the range to it and begin again behind it. Otherwise the range is
-//!   mine: write the header. A pin whose participant is dead is cleared when it is met.
-//! - **write**: pin; the header must name this offset; state `RESERVED -> WRITING` by compare-and-swap, so a frame has one
-//!   writer; copy; length and checksum; state `COMMITTED` (Release), or `COMMITTED_UNHASHED`. It never changes again. *publish* and *loan* allocate
-//!   in state `WRITING` and keep the pin of the allocation.
-//! - **read**, **view**: pin; the header must name this offset; state is one of the two (Acquire); length and checksum are those
-//!   promised. Copy and hash, or hand out the slice together with the pin.
-//! - **enroll**, **withdraw**, **reap** ([`participants`]): set and clear a slot's bit in `enrolled`, always while holding the
-//!   slot's lock; who reaps takes the dead one's lock first, so no newcomer can be in the slot.
+//! - **pin** ([`pin::Pin::protect`]): take a free pin of my slot, store its range, `fence(SeqCst)`, load `head`. Behind
+//!   it: release the pin, the frame is gone. **Unpin**: store `FREE`, clear the bit, both Release.
+//! - **allocate** ([`Ring::allocate`]): look for a range at or after `head` that no pin is in the way of. Announce it
+//!   as my pin. Move `head` to its end by compare-and-swap; if somebody else moved it, begin again. `fence(SeqCst)`.
+//!   Look at all pins once more: if one has come in the way, leave the range to it and begin again behind it. Otherwise
+//!   the range is mine: write the header. A pin whose participant is dead is cleared when it is met.
+//! - **write**: pin; the header must name this offset; state `RESERVED -> WRITING` by compare-and-swap, so a frame has
+//!   one writer; copy; length and checksum; state `COMMITTED` (Release), or `COMMITTED_UNHASHED`. It never changes
+//!   again. *publish* and *loan* allocate in state `WRITING` and keep the pin of the allocation.
+//! - **read**, **view**: pin; the header must name this offset; state is one of the two (Acquire); length and checksum
+//!   are those promised. Copy and hash, or hand out the slice together with the pin.
+//! - **enroll**, **withdraw**, **reap** ([`participants`]): set and clear a slot's bit in `enrolled`, always while
+//!   holding the slot's lock; whoever reaps takes the dead one's lock first, so no newcomer can be in the slot.
 //!
 //! # Why two never touch the same bytes, one of them writing
 //!
-//! Take an allocation A that moves the head from `h` to `e`, and anybody P with a valid pin on an older frame that lies on
-//! the same bytes. P's frame ends at `h` or before (it was allocated), and overlapping means `e > start + capacity`.
+//! Take an allocation A that moves the head from `h` to `e`, and anybody P with a valid pin on an older frame that lies
+//! on the same bytes. P's frame ends at `h` or before (it was allocated), and overlapping means `e > start + capacity`.
 //!
 //! P runs *store pin, fence, load head*; A runs *move head, fence, load pins*. (SYNC POINT "pin and head".) Two SeqCst
 //! fences have an order:
 //! - P's first: A sees the pin, in its second look, and leaves the bytes alone;
 //! - A's first: P sees a head of at least `e`, which is past `start + capacity`, and does not touch them.
 //!
-//! *Two allocations* never share stream positions: each moved the head. If they share bytes, one is a lap ahead. The earlier
-//! published its pin before it moved the head (Release), the later has seen that head or a later one (Acquire), so it sees
-//! the pin if it is still held: the earlier counts as P. So an allocation that is stalled after it moved the head, for
-//! however many laps, still owns its bytes when it wakes, and writes its header where nobody else is.
+//! *Two allocations* never share stream positions: each moved the head. If they share bytes, one is a lap ahead. The
+//! earlier announced its pin before it moved the head (Release), the later has seen that head or a later one (Acquire),
+//! so it sees the pin if it is still in use: the earlier counts as P. So an allocation that is stalled after it moved
+//! the head, for however many laps, still owns its bytes when it wakes, and writes its header where nobody else is.
 //!
-//! *Half a pin.* A pin is two words, and another may see one old and one new. That is seen only while P stores it, before
-//! P's fence. If A misses the pin because of it, A has read before P's fence, so A's fence is the first, and P gives up. If
-//! A sees something where nothing is, A goes around it, which costs room and nothing else. The words of a pin in use do
-//! not change.
+//! *Half a pin.* A pin is two words, and another may see one old and one new. That is seen only while P stores it,
+//! before P's fence. If A misses the pin because of it, A has read before P's fence, so A's fence is the first, and P
+//! gives up. If A sees something where nothing is, A goes around it, which costs room and nothing else. The words of a
+//! pin in use do not change.
 //!
-//! *Pins beyond the head.* A range that is in use ends at the head of its time, so at `h` at most. A pin that ends later
-//! belongs to an allocation that has yet to move the head, and will fail since A did; or it is a torn one. A ignores it.
+//! *Pins beyond the head.* A range that is in use ends at the head of its time, so at `h` at most. A pin that ends
+//! later belongs to an allocation that has yet to move the head, and will fail since A did; or it is a torn one. A
+//! ignores it.
 //!
 //! *Give and take of bytes.* Everything P did with the bytes happens before the pin's release (Release); A finds it
-//! released (Acquire) before it writes. A new holder of the same pin claims it by Acquire, so whoever sees the new holder's
+//! released (Acquire) before it writes. A new user of the same pin takes it by Acquire, so whoever sees the new user's
 //! words also sees that the old one is done.
 //!
 //! # Why nothing stops it
 //!
 //! - *Stall.* Nobody ever waits for another. A compare-and-swap fails only because another allocation succeeded. A pin
-//!   held for long makes the ring smaller by its range; with no room in a whole lap, allocation says so (`Exhausted`), and
-//!   since it looks before it moves the head, no frame is lost by the attempt.
-//! - *Death.* A process that dies holds its pins until somebody takes its lock, which the kernel has released: whoever meets
-//!   one of its pins, or the server once a second. A frame whose writer died is never committed. Head and headers need no
-//!   repair: each step leaves them valid.
+//!   held for long makes the ring smaller by its range; with no room in a whole lap, allocation says so (`Exhausted`),
+//!   and since it looks before it moves the head, no frame is lost by the attempt.
+//! - *Death.* A process that dies holds its pins until somebody takes its lock, which the kernel has released: whoever
+//!   meets one of its pins, or the server once a second. A frame whose writer died is never committed. Head and headers
+//!   need no repair: each step leaves them valid.
 //! - *Death while reaping*: the reaper's lock is released too, and the slot is reaped again.
 //!
 //! # Where this differs from the textbook
 //!
-//! Hazard pointers protect objects, here they protect byte ranges of a ring; a seqlock would let readers race with a writer
-//! and throw the result away, which a `&[u8]` does not allow. Leases by time would kill the slow; heartbeats, the stopped.
+//! Hazard pointers protect objects, here they protect byte ranges of a ring; a seqlock would let readers race with a
+//! writer and throw the result away, which a `&[u8]` does not allow. Leases by time would kill the slow; heartbeats,
+//! the stopped.
 //!
 //! # Promises
 //!
-//! To programs that use this crate: what is above. **What remains when a program scribbles on the segment** (it may: it can
-//! write to it): nobody else reads or writes out of bounds, since every length and position that is read is checked against
-//! or taken modulo the sizes known from opening; nobody crashes or hangs. But frames may be lost, traffic may stop, and
-//! bytes may change under a view, which is then a data race: [`View::verify`](crate::View::verify), or reading with a
-//! copy, compares with the checksum that the writer sent. Programs that do not trust each other should not share a ring.
-//! Who truncates the file makes the others' accesses fail with SIGBUS; the file's mode says who can.
+//! To programs that use this crate: all of the above. **What remains when a program scribbles on the segment** (it may:
+//! it can write to it): nobody else reads or writes out of bounds, since every length and position that is read is
+//! checked against or taken modulo the sizes known from opening; nobody crashes or hangs. But frames may be lost,
+//! traffic may stop, and bytes may change under a view, which is then a data race:
+//! [`View::verify`](crate::View::verify), or reading with a copy, compares with the checksum that the writer sent.
+//! Programs that do not trust each other should not share a ring. Truncating the file makes the others' accesses fail
+//! with SIGBUS; the file's mode says who can.
 //!
 //! A program that closes file descriptors which it does not own (a daemon's `closefrom`) releases its slot's lock and
-//! may be taken for dead. It notices (`incarnation`) at its next operation and joins anew, but views that it held across
-//! that moment are unprotected.
+//! may be taken for dead. It notices (`incarnation`) at its next operation and joins again, but views that it held
+//! across that moment are unprotected.
 //!
 //! # Evidence
 //!
-//! `models` runs this code under loom; property tests compare it with a naive model; processes that are killed and stopped at random, ThreadSanitizer, AddressSanitizer and a
-//! fuzzer that scribbles on the control block run against the whole.
+//! `models` runs this code under loom; property tests compare it with a naive model; processes that are killed and
+//! stopped at random, ThreadSanitizer, AddressSanitizer and a fuzzer that scribbles on the control block run against
+//! the whole.
 
-mod allocate;
-mod frame;
+pub(crate) mod allocate;
+pub(crate) mod frame;
 #[cfg(all(test, loom))]
 mod models;
-mod participants;
-mod pin;
-
-pub(crate) use allocate::{BEING_WRITTEN, TO_BE_WRITTEN};
-pub(crate) use frame::Checksummed;
-pub(crate) use participants::{Seat, SlotLocks};
-pub(crate) use pin::Pin;
+pub(crate) mod participants;
+pub(crate) mod pin;
 
 use crate::layout::{FrameHeader, Slot};
 use crate::sync::AtomicU64;
 
-/// What the protocol needs of memory. A mapped segment has it, and so has the heap that the loom models run on.
+/// The memory that the protocol needs: a mapped segment, or the heap that the loom models run on.
 pub(crate) trait RingMemory {
     /// Size of the largest frame in bytes.
     fn size(&self) -> u64;

@@ -1,66 +1,65 @@
 //! Participants: taking a slot, giving it back, and clearing the slots of the dead.
 
-use super::pin::bits;
 use super::{Ring, RingMemory};
 use crate::layout::{ENROLLED_WORDS, FREE, PARTICIPANTS};
 use crate::stats::Counter;
 use crate::sync::Ordering;
 
-/// A participant's right to a slot, from [`Ring::enroll`] to [`Ring::withdraw`] or its death.
+/// A participant's claim to a slot, from [`Ring::enroll`] to [`Ring::withdraw`] or its death.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Seat {
+pub(crate) struct SlotClaim {
     pub(crate) slot: usize,
     pub(crate) incarnation: u64,
 }
 
-/// What has become of a slot's participant.
+/// The state in which [`Ring::reap`] finds a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Holder {
-    /// It lives, or it cannot be known.
+pub(crate) enum SlotState {
+    /// Its participant lives, or whether it does is unknown.
     Alive,
-    /// It has given the slot back, or somebody else has cleared it.
+    /// Its participant has withdrawn, or somebody else has cleared the slot.
     Gone,
-    /// It was dead, and the slot is clear now.
+    /// Its participant was dead, and the slot is now clear.
     Dead,
 }
 
-/// Who lives: a slot's holder has the slot's lock for as long as it does.
+/// Tells who lives: a participant holds the lock of its slot for as long as it lives.
 pub(crate) trait SlotLocks {
-    /// Runs `action` while holding the lock of `slot`. Does not if somebody else holds the lock, or it cannot be known.
+    /// Runs `action` while holding the lock of `slot`; not if somebody else holds it, or that is unknown.
     fn with_lock(&self, slot: usize, action: impl FnOnce());
 }
 
 impl<M: RingMemory> Ring<M> {
     /// Makes the caller, who holds the lock of `slot`, its participant.
-    pub(crate) fn enroll(&self, slot: usize) -> Seat {
+    pub(crate) fn enroll(&self, slot: usize) -> SlotClaim {
         let incarnation = self.clear(slot);
-        // Release, pairs with the Acquire of `enrolled`. That an allocation sees this bit when it must see a pin of this
-        // slot follows from the fences, as for the pin itself.
+        // Release, pairs with the Acquire of `enrolled`. That an allocation sees this bit when it must see a pin of
+        // this slot follows from the fences, as for the pin itself.
         self.memory.enrolled(slot / 64).fetch_or(1 << (slot % 64), Ordering::AcqRel);
-        Seat { slot, incarnation }
+        SlotClaim { slot, incarnation }
     }
 
-    /// Gives back a slot. The caller still holds its lock, and none of its pins is in use.
-    pub(crate) fn withdraw(&self, seat: Seat) {
-        if self.memory.slot(seat.slot).incarnation.load(Ordering::Relaxed) == seat.incarnation {
-            self.vacate(seat.slot);
+    /// Gives a slot back. The caller still holds its lock, and none of its pins is in use.
+    pub(crate) fn withdraw(&self, claim: SlotClaim) {
+        if self.memory.slot(claim.slot).incarnation.load(Ordering::Relaxed) == claim.incarnation {
+            self.vacate(claim.slot);
         }
     }
 
-    /// Whether the slot is still that participant's: not so if it was taken for dead.
+    /// Whether the participant still has its slot. Not if it was taken for dead.
     #[inline]
-    pub(crate) fn is_seated(&self, seat: Seat) -> bool {
-        self.memory.slot(seat.slot).incarnation.load(Ordering::Acquire) == seat.incarnation
+    pub(crate) fn has_slot(&self, claim: SlotClaim) -> bool {
+        self.memory.slot(claim.slot).incarnation.load(Ordering::Acquire) == claim.incarnation
     }
 
-    /// Clears the slot if its participant is dead, and says what has become of it.
+    /// Clears the slot if its participant is dead, and returns the state it was found in.
     ///
-    /// The slot's lock is held meanwhile, so a new participant cannot enrol there and lose its pins to this.
-    pub(crate) fn reap(&self, slot: usize, locks: &impl SlotLocks) -> Holder {
-        let mut found = Holder::Alive;
+    /// The slot's lock is held meanwhile, so no new participant can enroll there and lose its pins.
+    pub(crate) fn reap(&self, slot: usize, locks: &impl SlotLocks) -> SlotState {
+        let mut found = SlotState::Alive;
         locks.with_lock(slot, || {
             let is_enrolled = self.memory.enrolled(slot / 64).load(Ordering::Acquire) & 1 << (slot % 64) != 0;
-            found = if is_enrolled { Holder::Dead } else { Holder::Gone };
+            found = if is_enrolled { SlotState::Dead } else { SlotState::Gone };
             if is_enrolled {
                 self.vacate(slot);
             }
@@ -68,10 +67,10 @@ impl<M: RingMemory> Ring<M> {
         found
     }
 
-    /// Clears the slots of all dead participants and returns how many there were. `counted_in` is the caller's slot.
+    /// Clears the slots of all dead participants and returns their number. `counted_in` is the caller's slot.
     #[cfg_attr(loom, allow(dead_code))]
     pub(crate) fn reap_all(&self, counted_in: usize, locks: &impl SlotLocks) -> usize {
-        let reaped = self.enrolled().filter(|&slot| self.reap(slot, locks) == Holder::Dead).count();
+        let reaped = self.enrolled().filter(|&slot| self.reap(slot, locks) == SlotState::Dead).count();
         self.count(counted_in, Counter::Reaped, reaped as u64);
         reaped
     }
@@ -93,12 +92,12 @@ impl<M: RingMemory> Ring<M> {
     }
 
     fn vacate(&self, slot: usize) {
-        // First nobody looks at the pins, then they go: so they go all at once.
+        // First no allocation looks at the pins any more, then they are freed: so they vanish all at once.
         self.memory.enrolled(slot / 64).fetch_and(!(1 << (slot % 64)), Ordering::AcqRel);
         self.clear(slot);
     }
 
-    /// Frees all pins of a slot whose lock the caller holds, and begins a new incarnation.
+    /// Frees all pins of a slot, whose lock the caller holds, and begins a new incarnation.
     fn clear(&self, slot: usize) -> u64 {
         let slot = self.memory.slot(slot);
         let incarnation = slot.incarnation.fetch_add(1, Ordering::AcqRel).wrapping_add(1);
@@ -107,5 +106,26 @@ impl<M: RingMemory> Ring<M> {
         }
         slot.active.store(0, Ordering::Release);
         incarnation
+    }
+}
+
+/// The numbers of the bits that are set.
+pub(super) fn bits(mut word: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let bit = word.trailing_zeros();
+        word &= word.wrapping_sub(1);
+        (bit < 64).then_some(bit as usize)
+    })
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_lists_the_bits_that_are_set() {
+        assert_eq!(bits(0).count(), 0);
+        assert_eq!(bits(1 << 63 | 0b101).collect::<Vec<_>>(), [0, 2, 63]);
+        assert_eq!(bits(u64::MAX).count(), 64);
     }
 }

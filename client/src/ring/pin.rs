@@ -1,7 +1,8 @@
-//! Pins: how a participant says "these bytes are in use", and how an allocation finds out.
+//! Pins: how a participant says "these bytes are in use", and how an allocation learns of it.
 
-use super::{Ring, RingMemory, Seat};
-use crate::layout::{self, FREE, PINS, Slot};
+use super::participants::{SlotClaim, bits};
+use super::{Ring, RingMemory};
+use crate::layout::{FREE, PINS, PinWords, Slot};
 use crate::sync::{Ordering, fence};
 
 /// Stream positions `[start, end)` of a frame, header included.
@@ -11,61 +12,61 @@ pub(crate) struct Range {
     pub(crate) end: u64,
 }
 
-/// A claimed pin. It holds nothing until [`Pin::hold`]; dropping it gives it back.
+/// A pin that was taken. It protects nothing until [`Pin::protect`]; dropping it gives it back.
 pub(crate) struct Pin<'r, M: RingMemory> {
     ring: &'r Ring<M>,
     slot: &'r Slot,
-    seat: Seat,
+    claim: SlotClaim,
     index: usize,
 }
 
 impl<M: RingMemory> Ring<M> {
-    /// Claims a pin of the slot, or `None` if all are in use.
+    /// Takes a free pin of the slot. `None` if all are in use.
     #[inline]
-    pub(crate) fn claim(&self, seat: Seat) -> Option<Pin<'_, M>> {
-        let slot = self.memory.slot(seat.slot);
+    pub(crate) fn take_pin(&self, claim: SlotClaim) -> Option<Pin<'_, M>> {
+        let slot = self.memory.slot(claim.slot);
         let mut seen = slot.active.load(Ordering::Relaxed);
         loop {
             let index = seen.trailing_ones() as usize;
             if index >= PINS {
                 return None;
             }
-            // Acquire: what the pin's last holder did with its bytes happens before what its next holder does.
+            // Acquire: the pin's last user is done with its bytes before its next user begins.
             seen = slot.active.fetch_or(1 << index, Ordering::Acquire);
             if seen & (1 << index) == 0 {
-                return Some(Pin { ring: self, slot, seat, index });
+                return Some(Pin { ring: self, slot, claim, index });
             }
         }
     }
 
-    /// The first pin of another holder in the way of `candidate`, which is to be allocated by moving the head on from
-    /// `head`; with the slot that it is in.
+    /// The first pin, other than `own`, in the way of `candidate`, which is to be allocated by moving the head on from
+    /// `head`: the slot it is in, and its range.
     ///
-    /// A range that somebody may touch was allocated before, so it ends at `head` at the latest. Pins that end later are
-    /// those of allocations that have not moved the head yet and will fail to, or of readers that will find that they
+    /// A range that somebody may touch was allocated before, so it ends at `head` at the latest. Pins that end later
+    /// are those of allocations that have yet to move the head and will fail to, or of readers that will find that they
     /// were promised too much: nobody touches those bytes. The same is true of half a pin, seen while it changes: its
-    /// holder's fence then comes after the caller's, so the holder sees the caller's head and gives up.
+    /// user's fence then comes after the caller's, so the user sees the caller's head and gives up.
     #[inline]
     pub(super) fn obstacle(&self, candidate: Range, head: u64, own: (usize, usize)) -> Option<(usize, Range)> {
         let capacity = self.memory.capacity();
         for slot_index in self.enrolled() {
             let slot = self.memory.slot(slot_index);
-            // Acquire, pairs with the Release of `drop`: who finds the bit clear may overwrite what the pin held.
+            // Acquire, pairs with the Release of `drop`: whoever finds the bit clear may overwrite the pinned bytes.
             for pin_index in bits(slot.active.load(Ordering::Acquire)) {
                 if own == (slot_index, pin_index) || pin_index >= PINS {
                     continue;
                 }
-                let held = read(&slot.pins[pin_index]);
-                let genuine = held.start < held.end && held.end <= head && held.end - held.start <= capacity;
-                if genuine && overlap(candidate, held, capacity) {
-                    return Some((slot_index, held));
+                let pinned = read(&slot.pins[pin_index]);
+                let genuine = pinned.start < pinned.end && pinned.end <= head && pinned.end - pinned.start <= capacity;
+                if genuine && overlap(candidate, pinned, capacity) {
+                    return Some((slot_index, pinned));
                 }
             }
         }
         None
     }
 
-    /// How many pins are claimed now.
+    /// The number of pins in use.
     #[cfg_attr(loom, allow(dead_code))]
     pub(crate) fn pins(&self) -> usize {
         self.enrolled().map(|slot| self.memory.slot(slot).active.load(Ordering::Relaxed).count_ones() as usize).sum()
@@ -73,45 +74,46 @@ impl<M: RingMemory> Ring<M> {
 }
 
 impl<M: RingMemory> Pin<'_, M> {
-    /// Publishes `range` and returns the head as it is after that. The range is protected iff it is neither behind that
+    /// Announces `range` and returns the head as it is after that. The range is protected iff it is neither behind that
     /// head (`start + capacity < head`) nor beyond it.
     #[inline]
-    pub(super) fn hold(&self, range: Range) -> u64 {
-        self.publish(range);
+    pub(super) fn protect(&self, range: Range) -> u64 {
+        self.announce(range);
         self.ring.memory.head().load(Ordering::Acquire)
     }
 
-    /// Publishes `range` so that every allocation whose fence comes after this one's sees it.
+    /// Stores `range` so that every allocation whose fence comes after this one's sees it.
     #[inline]
-    pub(super) fn publish(&self, range: Range) {
+    pub(super) fn announce(&self, range: Range) {
         let pin = &self.slot.pins[self.index];
-        // Release both, pairs with the Acquire of `read`: whoever sees a word of this pin sees that its last holder is done.
+        // Release both, pairs with the Acquire of `read`: whoever sees a word of this pin sees that its last user is
+        // done.
         pin.end.store(range.end, Ordering::Release);
         pin.start.store(range.start, Ordering::Release);
-        // SYNC POINT "pin and head": pairs with the fence of `Ring::reserve` between moving the head and looking for pins.
-        // Of two fences one is first: either that allocation sees this pin, or we see its head.
+        // SYNC POINT "pin and head": pairs with the fence of `Ring::reserve` between moving the head and looking for
+        // pins. Of two fences one is first: either that allocation sees this pin, or we see its head.
         fence(Ordering::SeqCst);
     }
 
-    /// Whether the slot is still this participant's. Not so if somebody saw its lock released, for instance because
-    /// the program closed all its file descriptors: then nobody looks at this pin any more.
+    /// Whether the participant still has its slot. Not if somebody saw its lock released, for instance because the
+    /// program closed all its file descriptors: then nobody looks at this pin any more.
     #[inline]
-    pub(super) fn is_seated(&self) -> bool {
-        self.slot.incarnation.load(Ordering::Acquire) == self.seat.incarnation
+    pub(super) fn has_slot(&self) -> bool {
+        self.slot.incarnation.load(Ordering::Acquire) == self.claim.incarnation
     }
 
-    /// Where the pin is: its slot and its number there.
+    /// The pin's slot, and its number there.
     #[inline]
     pub(crate) fn place(&self) -> (usize, usize) {
-        (self.seat.slot, self.index)
+        (self.claim.slot, self.index)
     }
 }
 
 impl<M: RingMemory> Drop for Pin<'_, M> {
     #[inline]
     fn drop(&mut self) {
-        if self.is_seated() {
-            // Release, pairs with the Acquire of `obstacle` and `claim`: all that was done with the bytes is done.
+        if self.has_slot() {
+            // Release, pairs with the Acquire of `obstacle` and `take_pin`: we are done with the bytes.
             self.slot.pins[self.index].start.store(FREE, Ordering::Release);
             self.slot.active.fetch_and(!(1 << self.index), Ordering::Release);
         }
@@ -119,8 +121,8 @@ impl<M: RingMemory> Drop for Pin<'_, M> {
 }
 
 #[inline]
-fn read(pin: &layout::Pin) -> Range {
-    // Acquire both, pairs with the Release of `publish`. A free pin starts at FREE, which is after every end.
+fn read(pin: &PinWords) -> Range {
+    // Acquire both, pairs with the Release of `announce`. A free pin starts at FREE, which is after every end.
     let start = pin.start.load(Ordering::Acquire);
     Range { start, end: pin.end.load(Ordering::Acquire) }
 }
@@ -132,15 +134,6 @@ fn overlap(a: Range, b: Range, capacity: u64) -> bool {
     let from_a_to_b = (bt + capacity - at) % capacity;
     let from_b_to_a = (at + capacity - bt) % capacity;
     from_a_to_b < a.end - a.start || from_b_to_a < b.end - b.start
-}
-
-/// The numbers of the bits that are set.
-pub(super) fn bits(mut word: u64) -> impl Iterator<Item = usize> {
-    std::iter::from_fn(move || {
-        let bit = word.trailing_zeros();
-        word &= word.wrapping_sub(1);
-        (bit < 64).then_some(bit as usize)
-    })
 }
 
 #[cfg(all(test, not(loom)))]
@@ -160,12 +153,5 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn bits_lists_the_bits_that_are_set() {
-        assert_eq!(bits(0).count(), 0);
-        assert_eq!(bits(1 << 63 | 0b101).collect::<Vec<_>>(), [0, 2, 63]);
-        assert_eq!(bits(u64::MAX).count(), 64);
     }
 }

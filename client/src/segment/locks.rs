@@ -1,9 +1,9 @@
-//! Locks on bytes of the segment's file: who owns the ring, who holds which slot.
+//! Locks on bytes of the segment's file: who owns the ring, and which slots have a living participant.
 //!
-//! OFD locks (`F_OFD_SETLK`, Linux 3.15) belong to an open file description, so the kernel releases them when the last
-//! descriptor of it is closed, however the process ends. Two things would keep a description alive longer than its
-//! process: a mapping made from it, and a forked child that inherited it. So each lock has a file of its own, opened
-//! anew, that is never mapped; and [`crate::fork`] closes them in a forked child.
+//! OFD locks (`F_OFD_SETLK`, Linux 3.15) belong to an open file description, so the kernel releases them when its last
+//! descriptor is closed, however the process ends. Two things would keep a description alive longer than its process: a
+//! mapping made from it, and a forked child that inherited it. So each lock has a file description of its own that is
+//! never mapped; and [`fork`] closes it in a forked child.
 
 use std::fs::File;
 use std::io;
@@ -13,34 +13,27 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
-use crate::fork;
-use crate::layout::{PARTICIPANTS, SLOT_SIZE, SLOTS_OFFSET};
-use crate::ring::SlotLocks;
+use crate::layout::{PARTICIPANTS, slot_offset};
+use crate::os::fork;
+use crate::ring::participants::SlotLocks;
 
-/// The byte whose lock makes its holder the owner.
-pub(crate) const OWNER: u64 = 0;
-
-/// The byte whose lock makes its holder the participant of a slot.
-pub(crate) fn slot_byte(slot: usize) -> u64 {
-    SLOTS_OFFSET + slot as u64 * SLOT_SIZE
-}
-
-/// A lock held: until this is dropped, or the process ends, or (in a forked child) at once.
+/// A lock of this process on a byte of the file. It is released when this is dropped, when the process ends, and in a
+/// forked child immediately.
 #[derive(Debug)]
-pub(crate) struct HeldLock {
+pub(crate) struct FileLock {
     file: fork::ParentOnly,
 }
 
-impl HeldLock {
-    /// Takes the lock of `byte` through `file`, a file description that nobody else has. `None` if it is held elsewhere.
+impl FileLock {
+    /// Takes the lock of `byte` through `file`, whose file description nobody else has. `None` if it is held elsewhere.
     pub(crate) fn take(file: File, byte: u64) -> io::Result<Option<Self>> {
         Ok(try_lock(&file, byte, libc::F_WRLCK)?.then(|| Self { file: fork::ParentOnly::new(file) }))
     }
 
-    /// Takes the lock of the first slot that nobody holds, likewise.
+    /// Takes the lock of the first free slot, likewise.
     pub(crate) fn take_slot(file: File) -> io::Result<Option<(usize, Self)>> {
         for slot in 0..PARTICIPANTS {
-            if try_lock(&file, slot_byte(slot), libc::F_WRLCK)? {
+            if try_lock(&file, slot_offset(slot), libc::F_WRLCK)? {
                 return Ok(Some((slot, Self { file: fork::ParentOnly::new(file) })));
             }
         }
@@ -53,16 +46,16 @@ impl HeldLock {
     }
 }
 
-/// The locks of all slots, for asking who lives. Its file description is its own, so a lock of this process too counts
-/// as held.
+/// Tries the locks of slots to find out who lives. Its file description is its own, so it sees this process's locks
+/// too.
 #[derive(Debug)]
 pub(crate) struct Probe {
-    /// The mutex: locks of one description do not exclude each other, so threads must.
+    /// Locks of one file description do not exclude each other, so the mutex excludes threads.
     file: Mutex<fork::ParentOnly>,
 }
 
 impl Probe {
-    /// `file` is a file description that nobody else has.
+    /// Probes through `file`, whose file description nobody else has.
     pub(crate) fn new(file: File) -> Self {
         Self { file: Mutex::new(fork::ParentOnly::new(file)) }
     }
@@ -70,10 +63,10 @@ impl Probe {
 
 impl SlotLocks for Probe {
     fn with_lock(&self, slot: usize, action: impl FnOnce()) {
-        // Another thread is asking already: as good as not knowing.
+        // Another thread is probing: the answer stays unknown.
         let Ok(file) = self.file.try_lock() else { return };
         let Some(file) = file.get() else { return };
-        let byte = slot_byte(slot);
+        let byte = slot_offset(slot);
         if !matches!(try_lock(file, byte, libc::F_WRLCK), Ok(true)) {
             return;
         }

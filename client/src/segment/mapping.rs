@@ -1,7 +1,7 @@
-//! [`Mapping`]: a segment's file in memory, its ring twice, back to back.
+//! [`Mapping`]: a segment's file in memory, with its ring mapped twice, back to back.
 //!
-//! Rules that make it sound: the mapping's address and length never change while it lives; nobody gets a reference into
-//! it but to atomics; payload bytes are touched through raw pointers, and only under the ring's protocol.
+//! Rules that make it sound: the mapping's address and length never change while it lives; references into it are only
+//! to atomics; payload bytes are touched through raw pointers, and only under the ring's protocol.
 
 use std::ffi::c_void;
 use std::fs::File;
@@ -13,16 +13,16 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 
-use super::error::SegmentError;
+use crate::error::segment::SegmentError;
 use crate::layout::Control;
 
-/// Advice for the kernel that changes no contents.
+/// Advice to the kernel that changes no contents.
 #[derive(Debug, Clone, Copy)]
 #[repr(i32)]
 pub(crate) enum Advice {
     /// Fill this process's page tables (`MADV_POPULATE_WRITE`, Linux 5.14).
     Populate = libc::MADV_POPULATE_WRITE,
-    /// Put the contents into huge pages (`MADV_COLLAPSE`, Linux 6.1), a number that not every libc has a name for:
+    /// Move the contents into huge pages (`MADV_COLLAPSE`, Linux 6.1). Not every libc names the number, which is from
     /// `include/uapi/asm-generic/mman-common.h`.
     Collapse = 25,
 }
@@ -30,14 +30,14 @@ pub(crate) enum Advice {
 /// `[0, ring_offset + capacity)` of the file, and behind it `[ring_offset, ring_offset + capacity)` once more. A frame
 /// that crosses the ring's end is therefore contiguous.
 pub(crate) struct Mapping {
-    /// Start of the reserved address range, and its length: what is unmapped at the end.
+    /// Start and length of the reserved address range, which is unmapped at the end.
     reserved: (NonNull<c_void>, usize),
     base: NonNull<u8>,
     ring_offset: usize,
     capacity: usize,
 }
 
-// SAFETY: a Mapping is an address range, the same for all threads; what is in it is touched only through atomics or by
+// SAFETY: a Mapping is an address range, the same for all threads; its contents are touched only through atomics or by
 // the ring's protocol.
 unsafe impl Send for Mapping {}
 // SAFETY: as for Send; `&Mapping` gives only addresses.
@@ -55,7 +55,7 @@ impl Mapping {
         let start = unsafe { mmap_anonymous(None, reserve, ProtFlags::PROT_NONE, flags) }
             .map_err(SegmentError::io("reserve address space for the ring"))?;
         let base = start.cast::<u8>();
-        // Where huge pages are possible, file and addresses must agree on where they begin.
+        // For huge pages, file offsets and addresses must agree on where they begin.
         let to_aligned = base.as_ptr().align_offset(slack);
         // SAFETY: to_aligned < slack, and slack bytes beyond `length` are reserved.
         let base = unsafe { base.add(to_aligned) };
@@ -95,12 +95,12 @@ impl Mapping {
         self.capacity
     }
 
-    /// Whether file and addresses agree on where huge pages begin.
+    /// Whether file offsets and addresses agree on where huge pages begin.
     pub(crate) fn is_aligned_to_huge_pages(&self) -> bool {
         [self.ring_offset, self.capacity].iter().all(|length| length.is_multiple_of(HUGE_PAGE as usize))
     }
 
-    /// Gives the kernel advice about `len` bytes of the two rings from `at` on.
+    /// Advises the kernel about `len` bytes of the two mappings of the ring, from `at` on.
     pub(crate) fn advise(&self, at: usize, len: usize, advice: Advice) -> Result<(), Errno> {
         assert!(at + len <= 2 * self.capacity, "inside the two rings");
         // SAFETY: inside the mapping by the assertion.
@@ -112,8 +112,8 @@ impl Mapping {
     /// The control block.
     #[inline]
     pub(crate) fn control_block(&self) -> &Control {
-        // SAFETY: mapped, aligned to a page, as large as SLOTS_OFFSET, all of its fields are atomics or never touched, and
-        // it lives as long as the mapping, which `self` borrows.
+        // SAFETY: mapped, aligned to a page, as large as SLOTS_OFFSET, all of its fields are atomics or never touched,
+        // and it lives as long as the mapping, which `self` borrows.
         unsafe { self.base.cast::<Control>().as_ref() }
     }
 }

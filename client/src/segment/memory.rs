@@ -1,13 +1,13 @@
-//! How much memory a new segment may take: asked before it is taken, because beyond a container's limit the kernel
-//! answers with a kill instead of an error.
+//! How much memory a new segment may take: checked before it is taken, because beyond a container's limit the kernel
+//! kills the process instead of returning an error.
 
 use std::fs::{self, File};
 
 use nix::sys::statvfs::fstatvfs;
 
-use super::error::SegmentError;
+use crate::error::segment::SegmentError;
 
-/// Refuses a segment of `needed` bytes for a ring of `size` if it is known that it cannot fit.
+/// Refuses a segment of `needed` bytes for a ring of `size` if it is known not to fit.
 pub(crate) fn check(folder: &File, size: u64, needed: u64) -> Result<(), SegmentError> {
     let limits = [
         (free_in(folder), "the shared memory folder"),
@@ -37,7 +37,7 @@ fn available_in_machine() -> Option<u64> {
 }
 
 /// Bytes left below the limit of the cgroup that this process sees as its root: inside a container, the container's.
-/// Cached files count as left: the kernel drops them first.
+/// Cached files count as available: the kernel drops them first.
 fn available_in_container() -> Option<u64> {
     let unified = || Some(("/sys/fs/cgroup/memory.stat", number("memory.max")?, number("memory.current")?, ""));
     let version_1 = || {

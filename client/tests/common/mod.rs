@@ -1,4 +1,4 @@
-//! What the tests share: rings in temporary folders, payloads that can be checked, chance with a seed, helper processes.
+//! Shared by the tests: rings in temporary folders, verifiable payloads, seeded randomness, helper processes.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::error::Error as StdError;
@@ -6,15 +6,13 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use framebuffer::layout::{FRAME_ALIGN, HEADER_SIZE};
 use framebuffer::{
     Error, Frame, FrameBufferClient, FrameBufferServer, FrameBufferTimeout, Key, Prefault, ServerOptions, TimeoutReason,
 };
 use tempfile::TempDir;
 
 pub(crate) const KEY: &str = "the-secret-key";
-/// Bytes of a frame header, and what frames are aligned to.
-pub(crate) const ALIGN: u64 = 64;
-
 /// Bytes that rings of [`options`] keep.
 pub(crate) const SIZE: u64 = 64 << 10;
 
@@ -80,7 +78,7 @@ pub(crate) fn client_in(dir: &TempDir) -> FrameBufferClient {
 
 /// Bytes of the ring that a frame of `size` bytes takes.
 pub(crate) fn length(size: u64) -> u64 {
-    (size + ALIGN).next_multiple_of(ALIGN)
+    (HEADER_SIZE + size).next_multiple_of(FRAME_ALIGN)
 }
 
 /// Publishes frames of `size` bytes until the ring has moved on by at least `bytes`.
@@ -120,7 +118,7 @@ fn mix(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Chance that can be repeated.
+/// Repeatable randomness.
 pub(crate) struct Random(u64);
 
 impl Random {

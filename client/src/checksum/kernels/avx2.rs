@@ -5,8 +5,8 @@ use std::arch::x86_64::{
     _mm256_slli_epi64, _mm256_srli_epi64, _mm256_storeu_si256, _mm256_stream_si256, _mm256_xor_si256,
 };
 
-use super::Kernel;
 use super::fused::{self, Vector};
+use super::kernel::Kernel;
 use super::sse2;
 use super::xxh3::PRIME32_1;
 

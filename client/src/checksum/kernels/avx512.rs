@@ -5,8 +5,8 @@ use std::arch::x86_64::{
     _mm512_slli_epi64, _mm512_srli_epi64, _mm512_storeu_si512, _mm512_stream_si512, _mm512_xor_si512,
 };
 
-use super::Kernel;
 use super::fused::{self, Vector};
+use super::kernel::Kernel;
 use super::sse2;
 use super::xxh3::PRIME32_1;
 

@@ -1,20 +1,21 @@
-//! Copying and XXH3-64 in one pass through the registers: what all vector kernels have in common.
+//! Copying and XXH3-64 in one pass through the registers: the code that all vector kernels share.
 //!
-//! `memcpy`, then hash, reads the data twice; and an ordinary store makes the processor read the line that it is about to
-//! overwrite. A non-temporal store does not, which is worth it for what is larger than the caches anyway.
+//! `memcpy`, then hash, reads the data twice; and an ordinary store makes the processor read the line that it is about
+//! to overwrite. A non-temporal store does not, which pays off for data larger than the caches anyway.
 //!
 //! A kernel is a [`Vector`], and functions with its `#[target_feature]` that call [`copy`] and [`hash`]. All here is
-//! `#[inline(always)]`, and so compiled anew inside each of those functions, for its instruction set. Closures would not be:
-//! they are functions without one.
+//! `#[inline(always)]`, and so compiled again inside each of those functions, for its instruction set. Closures would
+//! not be: they are functions without one.
 #![expect(clippy::inline_always, reason = "see above")]
 
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch, _mm_sfence};
 
-use super::SHORT;
+use super::kernel::SHORT;
 use super::xxh3::{BLOCK, INITIAL, LAST_STRIPE_SECRET, SCRAMBLE_SECRET, SECRET, STRIPE, STRIPES, finish};
 
-/// How far ahead the source is fetched when streaming, in bytes. Ordinary stores fetch the destination too, and then more than
-/// a little of the source is in the way: see [`Vector::AHEAD`]. Both are from `benches/kernels.rs`, with other values of it.
+/// How far ahead the source is fetched when streaming, in bytes. Ordinary stores fetch the destination too, and then
+/// more than a little of the source is in the way: see [`Vector::AHEAD`]. Both are from `benches/kernels.rs`, with
+/// other values of it.
 const STREAM_AHEAD: usize = 4096;
 
 /// A vector of some instruction set.
@@ -30,7 +31,8 @@ pub(super) trait Vector: Copy {
 
     unsafe fn store(self, to: *mut u8);
 
-    /// Stores past the caches, to an address that is a multiple of the vector's size. Other processors may see it late: `sfence`.
+    /// Stores past the caches, to an address that is a multiple of the vector's size. Other processors may see it late:
+    /// `sfence`.
     unsafe fn stream(self, to: *mut u8);
 
     /// The accumulators `self` after this data, with the secret that belongs to it.
@@ -109,15 +111,15 @@ impl<V: Vector, const N: usize> Stripe<V, N> {
     }
 }
 
-/// Copies `len` bytes from `from` to `to` and returns the XXH3-64 of what was copied. With `STREAM`, by non-temporal
+/// Copies `len` bytes from `from` to `to` and returns the XXH3-64 of the copy. With `STREAM`, by non-temporal
 /// stores, all of which are visible to others before any later store.
 ///
-/// Each byte of the source is loaded once, and so what arrives is what was hashed, whoever else writes to the source.
+/// Each byte of the source is loaded once, so the copy is what was hashed, even if others write to the source.
 ///
 /// # Safety
 ///
-/// The processor has the instruction set of `V`; `len` is more than [`SHORT`]; `from` is valid for reads and `to` for writes
-/// of `len` bytes, which do not overlap; with `STREAM`, `to` is a multiple of the size of `V`.
+/// The processor has the instruction set of `V`; `len` is more than [`SHORT`]; `from` is valid for reads and `to` for
+/// writes of `len` bytes, which do not overlap; with `STREAM`, `to` is a multiple of the size of `V`.
 #[inline(always)]
 pub(super) unsafe fn copy<V: Vector, const N: usize, const STREAM: bool>(
     from: *const u8,
@@ -138,14 +140,15 @@ pub(super) unsafe fn copy<V: Vector, const N: usize, const STREAM: bool>(
 ///
 /// # Safety
 ///
-/// The processor has the instruction set of `V`; `len` is more than [`SHORT`]; `from` is valid for reads of `len` bytes.
+/// The processor has the instruction set of `V`; `len` is more than [`SHORT`]; `from` is valid for reads of `len`
+/// bytes.
 #[inline(always)]
 pub(super) unsafe fn hash<V: Vector, const N: usize>(from: *const u8, len: usize) -> u64 {
     // SAFETY: the caller vouches for reading, and nothing is written.
     unsafe { run::<V, N, InPlace>(from, from.cast_mut(), len) }
 }
 
-/// What happens to a stripe besides being hashed.
+/// What to do with a stripe besides hashing it.
 trait Transfer {
     /// How far ahead the source is fetched, in bytes, or 0.
     fn ahead<V: Vector>() -> usize;

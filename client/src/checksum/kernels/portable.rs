@@ -5,14 +5,10 @@ use std::hash::Hasher as _;
 use twox_hash::XxHash3_64;
 use twox_hash::xxhash3_64::{RawHasher, SecretBuffer};
 
-use super::Kernel;
-
-pub(super) static KERNEL: Kernel = Kernel { name: "portable", copy, streams: [(1, copy); 2], hash };
-
 /// Bytes that are copied and hashed at a time: half of the smallest L1 cache of a server core.
 const BLOCK: usize = 16 * 1024;
 
-/// Of any length. See [`Kernel::copy`].
+/// For any length. See [`Kernel::copy`](super::Kernel::copy).
 pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) -> u64 {
     let copy_block = |at: usize, block: usize| {
         let (from, to) = (from.wrapping_add(at), to.wrapping_add(at));
@@ -33,7 +29,7 @@ pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) -> u64 {
     hasher.finish()
 }
 
-/// Of any length. See [`Kernel::hash`].
+/// For any length. See [`Kernel::hash`](super::Kernel::hash).
 pub(super) unsafe fn hash(from: *const u8, len: usize) -> u64 {
     // SAFETY: the caller vouches for it.
     XxHash3_64::oneshot(unsafe { std::slice::from_raw_parts(from, len) })

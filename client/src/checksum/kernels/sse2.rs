@@ -5,8 +5,8 @@ use std::arch::x86_64::{
     _mm_srli_epi64, _mm_storeu_si128, _mm_stream_si128, _mm_xor_si128,
 };
 
-use super::Kernel;
 use super::fused::{self, Vector};
+use super::kernel::Kernel;
 use super::xxh3::PRIME32_1;
 
 pub(super) static KERNEL: Kernel = Kernel { name: "sse2", copy, streams: [(size_of::<__m128i>(), stream); 2], hash };

@@ -84,7 +84,10 @@ fn every_kernel_is_right_at_large_odd_lengths() {
 
 proptest! {
     #[test]
-    fn every_kernel_is_right_whatever_comes(data in proptest::collection::vec(any::<u8>(), 0..20_000), shift in 0_usize..64) {
+    fn every_kernel_is_right_whatever_comes(
+        data in proptest::collection::vec(any::<u8>(), 0..20_000),
+        shift in 0_usize..64,
+    ) {
         check(&data, shift);
     }
 }

@@ -1,4 +1,5 @@
-//! XXH3-64 for more than 240 bytes, with seed 0 and the default secret: its constants, and how its state becomes the hash.
+//! XXH3-64 for more than 240 bytes, with seed 0 and the default secret: its constants, and how its state becomes the
+//! hash.
 //!
 //! Source: the XXH3 section of the xxHash specification (<https://github.com/Cyan4973/xxHash>, `doc/xxhash_spec.md`). A
 //! *stripe* is 64 bytes; 16 stripes are a *block*, after which the eight accumulators are scrambled.

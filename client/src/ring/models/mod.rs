@@ -1,17 +1,18 @@
-//! Loom models of the protocol: every interleaving of small casts, under the C11 memory model.
+//! Loom models of the protocol: every interleaving of a few participants, under the C11 memory model.
 //!
-//! The ring's own code runs here on the heap instead of a segment. What it protects is a loom `UnsafeCell` for each
-//! 64 bytes of the ring: loom fails if two threads can touch one cell at once, one of them writing.
+//! The ring's own code runs here on the heap instead of a segment. It protects a loom `UnsafeCell` for each 64 bytes of
+//! the ring: loom fails if two threads can touch one cell at once, one of them writing.
 //!
 //! Run with `RUSTFLAGS="--cfg loom" cargo test -p framebuffer --lib --profile fast models`.
 
 use loom::sync::Arc;
 use loom::thread;
 
-use super::TO_BE_WRITTEN;
+use super::allocate::InitialState;
+use crate::checksum::Checksum;
 use crate::error::{Error, TimeoutReason};
+use crate::frame::Frame;
 use crate::layout::FRAME_ALIGN;
-use crate::{Checksum, Frame};
 
 mod heap;
 
@@ -28,8 +29,8 @@ fn intact_or_timeout(frame: &Frame, read: Result<u64, Error>) {
 
 fn check(model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    // Every interleaving with at most this many preemptions (loom's authors recommend 2 or 3). LOOM_MAX_PREEMPTIONS=5 takes
-    // a minute.
+    // Every interleaving with at most this many preemptions (loom's authors recommend 2 or 3). LOOM_MAX_PREEMPTIONS=5
+    // takes a minute.
     builder.preemption_bound = builder.preemption_bound.or(Some(4));
     builder.check(model);
 }
@@ -38,36 +39,36 @@ fn check(model: impl Fn() + Sync + Send + 'static) {
 fn two_allocations_never_share_bytes() {
     check(|| {
         let model = Arc::new(Model::new(4));
-        let seats = [model.join(), model.join()];
+        let claims = [model.join(), model.join()];
         let other = thread::spawn({
             let model = Arc::clone(&model);
-            move || model.publish(seats[1]).expect("two frames fit")
+            move || model.publish(claims[1]).expect("two frames fit")
         });
-        let mine = model.publish(seats[0]).expect("two frames fit");
+        let mine = model.publish(claims[0]).expect("two frames fit");
         let theirs = other.join().expect("no panic");
         assert_ne!(mine.offset, theirs.offset);
         for frame in [mine, theirs] {
-            assert_eq!(model.read(&frame, seats[0]).expect("both are there"), frame.offset);
+            assert_eq!(model.read(&frame, claims[0]).expect("both are there"), frame.offset);
         }
     });
 }
 
-/// The ring holds one frame, so the second allocation is a lap ahead of the first: however long the first is stalled after
-/// its allocation, nobody writes where it writes.
+/// The ring holds one frame, so the second allocation is a lap ahead of the first: however long the first is stalled
+/// after its allocation, nobody writes where it writes.
 #[test]
 fn an_allocation_that_stalls_for_a_lap_harms_nobody() {
     check(|| {
         let model = Arc::new(Model::new(2));
-        let seats = [model.join(), model.join()];
+        let claims = [model.join(), model.join()];
         let other = thread::spawn({
             let model = Arc::clone(&model);
-            move || model.publish(seats[1])
+            move || model.publish(claims[1])
         });
-        let mine = model.publish(seats[0]);
+        let mine = model.publish(claims[0]);
         let theirs = other.join().expect("no panic");
         for result in [mine, theirs] {
             match result {
-                Ok(frame) => intact_or_timeout(&frame, model.read(&frame, seats[0])),
+                Ok(frame) => intact_or_timeout(&frame, model.read(&frame, claims[0])),
                 // The whole ring is held by the other: nowhere is room.
                 Err(Error::Exhausted { .. }) => {}
                 Err(error) => panic!("{error}"),
@@ -80,13 +81,13 @@ fn an_allocation_that_stalls_for_a_lap_harms_nobody() {
 fn a_reader_gets_the_right_bytes_or_a_timeout_while_the_ring_is_overwritten() {
     check(|| {
         let model = Arc::new(Model::new(2));
-        let seats = [model.join(), model.join()];
-        let frame = model.publish(seats[0]).expect("room");
+        let claims = [model.join(), model.join()];
+        let frame = model.publish(claims[0]).expect("room");
         let reader = thread::spawn({
             let model = Arc::clone(&model);
-            move || intact_or_timeout(&frame, model.read(&frame, seats[1]))
+            move || intact_or_timeout(&frame, model.read(&frame, claims[1]))
         });
-        match model.publish(seats[0]) {
+        match model.publish(claims[0]) {
             Ok(_) | Err(Error::Exhausted { .. }) => {}
             Err(error) => panic!("{error}"),
         }
@@ -98,12 +99,12 @@ fn a_reader_gets_the_right_bytes_or_a_timeout_while_the_ring_is_overwritten() {
 fn a_view_sees_its_frame_unchanged_while_writers_go_around_it() {
     check(|| {
         let model = Arc::new(Model::new(4));
-        let seats = [model.join(), model.join()];
-        let frame = model.publish(seats[0]).expect("room");
+        let claims = [model.join(), model.join()];
+        let frame = model.publish(claims[0]).expect("room");
         let view = thread::spawn({
             let model = Arc::clone(&model);
             move || {
-                let pin = model.claim(seats[1]);
+                let pin = model.take_pin(claims[1]);
                 if model.ring.begin_read(&frame, &pin).is_ok() {
                     for _ in 0..2 {
                         // SAFETY: loom checks that nobody writes to the cell.
@@ -114,7 +115,7 @@ fn a_view_sees_its_frame_unchanged_while_writers_go_around_it() {
             }
         });
         for _ in 0..2 {
-            model.publish(seats[0]).expect("at most one of two frames is held");
+            model.publish(claims[0]).expect("at most one of two frames is held");
         }
         view.join().expect("no panic");
     });
@@ -124,22 +125,22 @@ fn a_view_sees_its_frame_unchanged_while_writers_go_around_it() {
 fn a_committed_frame_is_seen_whole_or_not_at_all() {
     check(|| {
         let model = Arc::new(Model::new(4));
-        let seats = [model.join(), model.join()];
-        let pin = model.claim(seats[0]);
-        let offset = model.ring.allocate(FRAME_ALIGN, TO_BE_WRITTEN, &pin, &model.locks).expect("room");
+        let claims = [model.join(), model.join()];
+        let pin = model.take_pin(claims[0]);
+        let offset = model.ring.allocate(FRAME_ALIGN, InitialState::Reserved, &pin, &model.locks).expect("room");
         drop(pin);
         let promised = Frame { offset, size: FRAME_ALIGN, checksum: Checksum::from_u64(offset) };
         let reader = thread::spawn({
             let model = Arc::clone(&model);
-            move || match model.read(&promised, seats[1]) {
+            move || match model.read(&promised, claims[1]) {
                 Ok(found) => assert_eq!(found, offset),
                 Err(Error::Timeout(timeout)) => assert_eq!(timeout.reason, TimeoutReason::NotWritten),
                 Err(error) => panic!("{error}"),
             }
         });
-        let pin = model.claim(seats[0]);
+        let pin = model.take_pin(claims[0]);
         model.ring.begin_write(offset, FRAME_ALIGN, &pin).expect("ours to write");
-        model.fill_and_commit(offset, seats[0]);
+        model.fill_and_commit(offset, claims[0]);
         drop(pin);
         reader.join().expect("no panic");
     });
@@ -149,15 +150,15 @@ fn a_committed_frame_is_seen_whole_or_not_at_all() {
 fn of_two_writers_of_one_frame_one_is_refused() {
     check(|| {
         let model = Arc::new(Model::new(4));
-        let seats = [model.join(), model.join()];
-        let pin = model.claim(seats[0]);
-        let offset = model.ring.allocate(FRAME_ALIGN, TO_BE_WRITTEN, &pin, &model.locks).expect("room");
+        let claims = [model.join(), model.join()];
+        let pin = model.take_pin(claims[0]);
+        let offset = model.ring.allocate(FRAME_ALIGN, InitialState::Reserved, &pin, &model.locks).expect("room");
         drop(pin);
-        let write = move |model: &Model, seat| {
-            let pin = model.claim(seat);
+        let write = move |model: &Model, claim| {
+            let pin = model.take_pin(claim);
             match model.ring.begin_write(offset, FRAME_ALIGN, &pin) {
                 Ok(()) => {
-                    model.fill_and_commit(offset, seat);
+                    model.fill_and_commit(offset, claim);
                     1
                 }
                 Err(Error::AlreadyWritten { .. }) => 0,
@@ -166,9 +167,9 @@ fn of_two_writers_of_one_frame_one_is_refused() {
         };
         let other = thread::spawn({
             let model = Arc::clone(&model);
-            move || write(&model, seats[1])
+            move || write(&model, claims[1])
         });
-        let mine = write(&model, seats[0]);
+        let mine = write(&model, claims[0]);
         assert_eq!(mine + other.join().expect("no panic"), 1);
     });
 }
@@ -178,45 +179,45 @@ fn of_two_writers_of_one_frame_one_is_refused() {
 fn a_late_writer_writes_its_own_frame_or_times_out() {
     check(|| {
         let model = Arc::new(Model::new(2));
-        let seats = [model.join(), model.join()];
-        let pin = model.claim(seats[0]);
-        let offset = model.ring.allocate(FRAME_ALIGN, TO_BE_WRITTEN, &pin, &model.locks).expect("room");
+        let claims = [model.join(), model.join()];
+        let pin = model.take_pin(claims[0]);
+        let offset = model.ring.allocate(FRAME_ALIGN, InitialState::Reserved, &pin, &model.locks).expect("room");
         drop(pin);
         let other = thread::spawn({
             let model = Arc::clone(&model);
-            move || model.publish(seats[1])
+            move || model.publish(claims[1])
         });
-        let pin = model.claim(seats[0]);
+        let pin = model.take_pin(claims[0]);
         match model.ring.begin_write(offset, FRAME_ALIGN, &pin) {
-            Ok(()) => _ = model.fill_and_commit(offset, seats[0]),
+            Ok(()) => _ = model.fill_and_commit(offset, claims[0]),
             Err(Error::Timeout(_)) => {}
             Err(error) => panic!("{error}"),
         }
         drop(pin);
         match other.join().expect("no panic") {
-            Ok(frame) => assert_eq!(model.read(&frame, seats[0]).expect("the newest frame"), frame.offset),
+            Ok(frame) => assert_eq!(model.read(&frame, claims[0]).expect("the newest frame"), frame.offset),
             Err(Error::Exhausted { .. }) => {}
             Err(error) => panic!("{error}"),
         }
     });
 }
 
-/// A dead participant has left a pin on the whole ring. One thread clears its slot; another joins, in the same slot if it
-/// comes later, and reads: its pin must count, however the two interleave with a writer.
+/// A dead participant has left a pin on the whole ring. One thread clears its slot; another joins, in the same slot if
+/// it comes later, and reads: its pin must count, however the two interleave with a writer.
 #[test]
-fn clearing_a_dead_slot_never_clears_the_pins_of_its_next_holder() {
+fn clearing_a_dead_slot_never_clears_the_pins_of_its_next_participant() {
     check(|| {
         let model = Arc::new(Model::new(2));
         let writer = model.join();
         let frame = model.publish(writer).expect("room");
         let dead = model.join();
-        std::mem::forget(model.claim(dead));
+        std::mem::forget(model.take_pin(dead));
         model.die(dead);
         let newcomer = thread::spawn({
             let model = Arc::clone(&model);
             move || {
-                let seat = model.join();
-                intact_or_timeout(&frame, model.read(&frame, seat));
+                let claim = model.join();
+                intact_or_timeout(&frame, model.read(&frame, claim));
             }
         });
         model.ring.reap(dead.slot, &model.locks);
@@ -232,54 +233,55 @@ fn clearing_a_dead_slot_never_clears_the_pins_of_its_next_holder() {
 fn a_pin_of_the_dead_does_not_stop_allocation() {
     check(|| {
         let model = Arc::new(Model::new(2));
-        let seats = [model.join(), model.join()];
-        let frame = model.publish(seats[0]).expect("room");
-        let pin = model.claim(seats[1]);
+        let claims = [model.join(), model.join()];
+        let frame = model.publish(claims[0]).expect("room");
+        let pin = model.take_pin(claims[1]);
         model.ring.begin_read(&frame, &pin).expect("it is there");
         let death = thread::spawn({
             let model = Arc::clone(&model);
-            move || model.die(seats[1])
+            move || model.die(claims[1])
         });
         // The reader dies at some time during this.
-        let during = model.publish(seats[0]);
+        let during = model.publish(claims[0]);
         assert!(matches!(during, Ok(_) | Err(Error::Exhausted { .. })));
         death.join().expect("no panic");
-        model.publish(seats[0]).expect("the dead hold nothing");
+        model.publish(claims[0]).expect("the dead hold nothing");
         std::mem::forget(pin);
     });
 }
 
-/// Two threads of one process share a slot: were they to share a pin, the allocation would take the reader's for its own.
+/// Two threads of one process share a slot: were they to share a pin, the allocation would take the reader's for its
+/// own.
 #[test]
 fn two_threads_of_one_participant_never_share_a_pin() {
     check(|| {
         let model = Arc::new(Model::new(2));
-        let seat = model.join();
-        let frame = model.publish(seat).expect("room");
+        let claim = model.join();
+        let frame = model.publish(claim).expect("room");
         let reader = thread::spawn({
             let model = Arc::clone(&model);
-            move || intact_or_timeout(&frame, model.read(&frame, seat))
+            move || intact_or_timeout(&frame, model.read(&frame, claim))
         });
-        let during = model.publish(seat);
+        let during = model.publish(claim);
         assert!(matches!(during, Ok(_) | Err(Error::Exhausted { .. })));
         reader.join().expect("no panic");
     });
 }
 
-/// The models' own alarm: who reads without a pin reads bytes that are being overwritten, and loom says so.
+/// Tests the models themselves: reading without a pin reads bytes that are being overwritten, and loom reports it.
 #[test]
 #[should_panic(expected = "Causality violation")]
 fn reading_without_a_pin_is_caught() {
     check(|| {
         let model = Arc::new(Model::new(2));
-        let seats = [model.join(), model.join()];
-        let frame = model.publish(seats[0]).expect("room");
+        let claims = [model.join(), model.join()];
+        let frame = model.publish(claims[0]).expect("room");
         let reader = thread::spawn({
             let model = Arc::clone(&model);
-            // SAFETY: none; that is what loom is to find.
+            // SAFETY: none; loom must find that.
             move || model.cell(frame.offset).with(|cell| unsafe { *cell })
         });
-        let _ = model.publish(seats[0]);
+        let _ = model.publish(claims[0]);
         reader.join().expect("no panic");
     });
 }

@@ -1,11 +1,11 @@
-//! [`OwnFile`]: a file of this library, in a program that may close descriptors that are not its own.
+//! [`OwnFile`]: a file of this library, in a program that may close descriptors that it does not own.
 //!
-//! Daemons close all descriptors that they find, and their numbers become those of other files. A lock asked of one of those
-//! instead of the segment would be free, and a living participant taken for dead; closing it would take a file away from
-//! the program. So a descriptor is used, and closed, only while it is what it was opened as: the same file by device and
-//! inode, and not opened since by another `OwnFile`, which may be of the same segment.
+//! Daemons close all descriptors they find, and the kernel gives the numbers to other files. A lock requested on one of
+//! those instead of the segment would be free, and a living participant taken for dead; closing it would take a file
+//! away from the program. So a descriptor is used and closed only while it still is the file it was opened as: the same
+//! device and inode, and not opened since by another `OwnFile`, which may be of the same segment.
 //!
-//! What remains is a program that closes a descriptor between this look and the use.
+//! A program that closes a descriptor between this check and the use is not detected.
 
 use std::fs::File;
 use std::io;
@@ -15,12 +15,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use nix::libc;
 
-/// A file that is not closed, nor used, once its descriptor's number has become another file's.
+/// A file that is neither used nor closed once its descriptor number belongs to another file.
 #[derive(Debug)]
 pub(crate) struct OwnFile {
     file: ManuallyDrop<File>,
     identity: Option<Identity>,
-    /// Its entry in [`OPEN`], and what stands there. `None` if there was no room.
+    /// Its index in [`OPEN`] and the `tag` stored there. `None` if the table was full.
     entry: Option<(usize, u64)>,
 }
 
@@ -28,7 +28,7 @@ pub(crate) struct OwnFile {
 type Identity = (u64, u64);
 
 impl OwnFile {
-    /// `parent_only`: whether a forked child closes it.
+    /// Takes over `file`. With `parent_only`, a forked child closes it.
     pub(crate) fn new(file: File, parent_only: bool) -> Self {
         let fd = file.as_raw_fd();
         let identity = identity(fd);
@@ -38,11 +38,11 @@ impl OwnFile {
 
     /// The file, if the program has not closed it.
     pub(crate) fn get(&self) -> Option<&File> {
-        let unclaimed = self.entry.is_none_or(|(index, owner)| OPEN[index].owner.load(Ordering::Acquire) == owner);
+        let unclaimed = self.entry.is_none_or(|(index, tag)| OPEN[index].tag.load(Ordering::Acquire) == tag);
         (unclaimed && self.identity == identity(self.file.as_raw_fd())).then_some(&*self.file)
     }
 
-    /// Opens the file anew: another file description of the same file, also when it has no name any more.
+    /// Reopens the file: a new file description of the same file, even if it no longer has a name.
     pub(crate) fn reopen(&self) -> io::Result<File> {
         let closed = || io::Error::other("the program has closed a file descriptor of this library");
         reopen(self.get().ok_or_else(closed)?)
@@ -52,8 +52,8 @@ impl OwnFile {
 impl Drop for OwnFile {
     fn drop(&mut self) {
         let is_ours = self.get().is_some();
-        if let Some((index, owner)) = self.entry {
-            let _ = OPEN[index].owner.compare_exchange(owner, FREE, Ordering::AcqRel, Ordering::Relaxed);
+        if let Some((index, tag)) = self.entry {
+            let _ = OPEN[index].tag.compare_exchange(tag, FREE, Ordering::AcqRel, Ordering::Relaxed);
         }
         if is_ours {
             // SAFETY: dropped here and nowhere else.
@@ -62,32 +62,32 @@ impl Drop for OwnFile {
     }
 }
 
-/// Opens the file behind `file` anew, likewise.
+/// Reopens the file behind `file`, likewise.
 pub(crate) fn reopen(file: &File) -> io::Result<File> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     std::fs::OpenOptions::new().read(true).write(true).open(path)
 }
 
-/// The files that are open. Those that find no room here are told from others by their identity alone, and stay open in a
-/// forked child, their locks held by it.
+/// The open files. Those that find no room here are recognized by their identity alone, and stay open in a forked
+/// child, which then holds their locks.
 static OPEN: [Entry; 1024] = [const { Entry::new() }; 1024];
 
 struct Entry {
-    /// The descriptor in the lower half, a number that is never used again in the upper; or one of the values below.
-    owner: AtomicU64,
+    /// The descriptor in the lower half, a unique number in the upper; or one of the values below.
+    tag: AtomicU64,
     device: AtomicU64,
     inode: AtomicU64,
     parent_only: AtomicBool,
 }
 
-/// `owner` of an entry that nobody has, or that is being filled: no descriptor is that large.
+/// `tag` of an entry that is free, or being filled: no descriptor is that large.
 const FREE: u64 = u64::MAX;
 const BEING_FILLED: u64 = u64::MAX - 1;
 
 impl Entry {
     const fn new() -> Self {
         Self {
-            owner: AtomicU64::new(FREE),
+            tag: AtomicU64::new(FREE),
             device: AtomicU64::new(0),
             inode: AtomicU64::new(0),
             parent_only: AtomicBool::new(false),
@@ -98,43 +98,43 @@ impl Entry {
 fn register(fd: RawFd, (device, inode): Identity, parent_only: bool) -> Option<(usize, u64)> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     for entry in &OPEN {
-        // Who had this number before has lost it without knowing.
-        let owner = entry.owner.load(Ordering::Acquire);
-        if owner < BEING_FILLED && descriptor(owner) == fd {
-            let _ = entry.owner.compare_exchange(owner, FREE, Ordering::AcqRel, Ordering::Relaxed);
+        // The previous user of this number has lost it without knowing.
+        let tag = entry.tag.load(Ordering::Acquire);
+        if tag < BEING_FILLED && descriptor(tag) == fd {
+            let _ = entry.tag.compare_exchange(tag, FREE, Ordering::AcqRel, Ordering::Relaxed);
         }
     }
-    let owner = u64::from(NEXT.fetch_add(1, Ordering::Relaxed)) << 32 | u64::from(fd.cast_unsigned());
+    let tag = u64::from(NEXT.fetch_add(1, Ordering::Relaxed)) << 32 | u64::from(fd.cast_unsigned());
     let claim =
-        |entry: &Entry| entry.owner.compare_exchange(FREE, BEING_FILLED, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        |entry: &Entry| entry.tag.compare_exchange(FREE, BEING_FILLED, Ordering::AcqRel, Ordering::Relaxed).is_ok();
     let index = OPEN.iter().position(claim)?;
     let entry = &OPEN[index];
     entry.device.store(device, Ordering::Relaxed);
     entry.inode.store(inode, Ordering::Relaxed);
     entry.parent_only.store(parent_only, Ordering::Relaxed);
-    // Release, pairs with the Acquire of who reads the rest of the entry.
-    entry.owner.store(owner, Ordering::Release);
-    Some((index, owner))
+    // Release, pairs with the Acquire of whoever reads the rest of the entry.
+    entry.tag.store(tag, Ordering::Release);
+    Some((index, tag))
 }
 
-/// Closes, in a forked child, the files that only its parent is to have. Does only what may be done between fork and exec.
+/// Closes, in a forked child, the files that belong to its parent. Async-signal-safe.
 pub(crate) fn close_files_of_parent() {
     for entry in &OPEN {
-        let owner = entry.owner.load(Ordering::Acquire);
-        if owner >= BEING_FILLED || !entry.parent_only.load(Ordering::Relaxed) {
+        let tag = entry.tag.load(Ordering::Acquire);
+        if tag >= BEING_FILLED || !entry.parent_only.load(Ordering::Relaxed) {
             continue;
         }
-        entry.owner.store(FREE, Ordering::Relaxed);
-        let fd = descriptor(owner);
+        entry.tag.store(FREE, Ordering::Relaxed);
+        let fd = descriptor(tag);
         if identity(fd) == Some((entry.device.load(Ordering::Relaxed), entry.inode.load(Ordering::Relaxed))) {
-            // SAFETY: the descriptor is that of an OwnFile, which will not touch it in this process.
+            // SAFETY: the descriptor belongs to an OwnFile, which will not touch it in this process.
             unsafe { libc::close(fd) };
         }
     }
 }
 
-fn descriptor(owner: u64) -> RawFd {
-    (owner as u32).cast_signed()
+fn descriptor(tag: u64) -> RawFd {
+    (tag as u32).cast_signed()
 }
 
 fn identity(fd: RawFd) -> Option<Identity> {

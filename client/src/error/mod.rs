@@ -1,57 +1,61 @@
-//! What can go wrong with frames: [`Error`](enum@Error) and [`FrameBufferTimeout`].
+//! Errors of frame operations: [`Error`](enum@Error) and [`FrameBufferTimeout`].
 //!
-//! What can go wrong with the segment itself (creating, opening, joining) is [`SegmentError`].
+//! Errors of the segment itself (creating, opening, joining) are [`SegmentError`], in [`segment`].
 
 use thiserror::Error;
 
-use crate::{Checksum, SegmentError};
+use crate::checksum::Checksum;
+
+pub(crate) mod segment;
+
+use segment::SegmentError;
 
 /// Why a frame could not be allocated, written or read.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The frame is not, or no longer, what was promised. Expected in normal operation when a reader is slow.
+    /// The promised frame is not there, or no longer. Expected in normal operation when a reader is slow.
     #[error(transparent)]
     Timeout(#[from] FrameBufferTimeout),
-    /// A frame larger than the ring.
+    /// The frame is larger than the ring.
     #[error("a frame of {size} bytes is larger than the ring, which holds frames of at most {limit} bytes")]
     LargerThanRing {
-        /// Bytes asked for.
+        /// Bytes requested.
         size: u64,
-        /// Bytes that the largest frame can have.
+        /// Size of the largest frame, in bytes.
         limit: u64,
     },
-    /// The whole ring is held by pins (views, loans, slow readers and writers): no room for another frame.
+    /// Pins (views, loans, slow readers and writers) occupy so much of the ring that there is no room for the frame.
     #[error("no room for a frame of {size} bytes: views, loans or other operations hold {pins} ranges of the ring")]
     Exhausted {
-        /// Bytes asked for.
+        /// Bytes requested.
         size: u64,
-        /// How many ranges were held when the attempt was given up.
+        /// Number of pins when the attempt was given up.
         pins: usize,
     },
-    /// An offset that `allocate` never returned.
+    /// `allocate` never returned this offset.
     #[error("offset {offset} was never allocated (the ring's head is at {head})")]
     NeverAllocated {
-        /// The offset asked for.
+        /// The requested offset.
         offset: u64,
-        /// Stream position up to which the ring has been allocated.
+        /// Stream position up to which the ring is allocated.
         head: u64,
     },
-    /// More data than was allocated.
+    /// The data is longer than the allocated frame.
     #[error("{len} bytes do not fit into the {allocated} bytes allocated for this frame")]
     TooLarge {
-        /// Bytes given to `write`.
+        /// Length of the data, in bytes.
         len: u64,
         /// Bytes allocated.
         allocated: u64,
     },
-    /// The frame is already written, or somebody is writing it: a frame is written once.
+    /// The frame is already written, or is being written: a frame is written once.
     #[error("the frame at offset {offset} is already written")]
     AlreadyWritten {
         /// The frame's offset.
         offset: u64,
     },
-    /// The buffer given to `read_into` has another length than the frame.
+    /// The buffer passed to `read_into` differs in length from the frame.
     #[error("a buffer of {len} bytes does not match a frame of {size} bytes")]
     BufferLength {
         /// Length of the buffer in bytes.
@@ -59,30 +63,30 @@ pub enum Error {
         /// Length of the frame in bytes.
         size: u64,
     },
-    /// A `Loan` made before a `fork` and used after it, in the child: it belongs to the parent.
+    /// The `Loan` was made before a `fork` and is used in the child: it belongs to the parent.
     #[error("this loan belongs to the parent process: a forked child cannot commit it")]
     Forked,
-    /// `stop` was called and `start` was not.
+    /// `stop` was called, and `start` has not been called since.
     #[error("not started: call start() first")]
     Stopped,
-    /// The ring's control block holds values that this protocol cannot produce: somebody has overwritten it.
+    /// The control block holds a value that the protocol cannot produce: some program has overwritten it.
     #[error("the control block is corrupt: {what} is {value}")]
     Corrupt {
-        /// Which word.
+        /// The word's name.
         what: &'static str,
-        /// What it holds.
+        /// Its value.
         value: u64,
     },
-    /// The program has closed a file descriptor of this library, so others took this participant for dead. The next
-    /// operation joins the ring anew.
+    /// This process has lost its participant slot: the program closed a file descriptor of this library, so others took
+    /// the participant for dead. The next operation joins the ring again.
     #[error("a file descriptor of this library was closed by the program, and the participant taken for dead")]
-    Unseated,
-    /// The process could not join the ring (after a fork, or with more operations at once than one slot carries).
+    ParticipantLost,
+    /// The process could not join the ring: after a fork, or for another slot when all pins of one were in use.
     #[error("failed to join the ring")]
     Join(#[from] SegmentError),
 }
 
-/// The bytes that were promised are not there: the ring has moved on, or they were never written.
+/// The promised bytes are not there: the ring has moved on, or they were never written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("frame at offset {offset} timed out: {reason}")]
 pub struct FrameBufferTimeout {
@@ -99,26 +103,26 @@ pub enum TimeoutReason {
     /// The ring has moved past the frame.
     #[error("overwritten, the ring has moved {behind} bytes ({laps} laps) past it")]
     Overwritten {
-        /// How many bytes too late: the frame would still be there if the ring were this much larger.
+        /// Bytes by which the reader is late: a ring larger by this much would still have the frame.
         behind: u64,
-        /// How many times the ring has been filled since the frame, at least 1.
+        /// Number of times the ring has been filled since the frame, at least 1.
         laps: u64,
     },
     /// Allocated but not committed: not written yet, or its writer gave up or died.
     #[error("not written yet")]
     NotWritten,
-    /// The frame there has another size.
+    /// The frame at this offset has another size.
     #[error("mismatch, {promised} bytes were promised but {committed} were written")]
     SizeMismatch {
-        /// Size asked for.
+        /// Promised size in bytes.
         promised: u64,
-        /// Size of the frame.
+        /// Size of the frame in bytes.
         committed: u64,
     },
-    /// The frame there has another checksum.
+    /// The frame at this offset has another checksum.
     #[error("mismatch, checksum {promised} was promised but the frame has {found}")]
     ChecksumMismatch {
-        /// Checksum asked for.
+        /// Promised checksum.
         promised: Checksum,
         /// Checksum of the frame.
         found: Checksum,
@@ -126,7 +130,7 @@ pub enum TimeoutReason {
 }
 
 impl TimeoutReason {
-    /// The reason in one word, as metrics label it: `overwritten`, `not_written` or `mismatch`.
+    /// The reason as a metrics label: `overwritten`, `not_written` or `mismatch`.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Overwritten { .. } => "overwritten",

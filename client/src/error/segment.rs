@@ -1,41 +1,39 @@
-//! [`SegmentError`]: what can go wrong when a segment is created, adopted, opened or joined.
+//! [`SegmentError`]: why a segment could not be created, adopted, opened or joined.
 
 use std::io;
 
-use framebuffer_contract::InvalidSize;
-use framebuffer_contract::segment::SIZE_LIMIT;
 use thiserror::Error;
 
 use crate::key::InvalidKey;
 
-/// Why a segment could not be created, adopted, opened or joined. Nothing was changed in a segment that was refused.
+/// Why a segment could not be created, adopted, opened or joined. A refused segment is left unchanged.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SegmentError {
-    /// The key is not one.
+    /// The key is not valid.
     #[error("invalid key")]
     Key(#[from] InvalidKey),
-    /// A ring of no bytes.
+    /// The requested size is 0.
     #[error("the ring's size is 0 bytes, it needs at least 1")]
     ZeroSize,
-    /// A ring larger than the address space allows.
+    /// The requested size exceeds the address space.
     #[error("a ring of {size} bytes is larger than the limit of {limit} bytes")]
     SizeLimit {
-        /// Bytes asked for.
+        /// Bytes requested.
         size: u64,
         /// The largest ring in bytes.
         limit: u64,
     },
-    /// A ring larger than the memory there is.
+    /// The ring does not fit into the available memory.
     #[error("a ring of {size} bytes needs {needed} bytes with its headers, but {limited_by} has only {available} left")]
     NoMemory {
-        /// Bytes asked for.
+        /// Bytes requested.
         size: u64,
         /// Bytes of the whole segment.
         needed: u64,
-        /// Bytes that there are.
+        /// Bytes available.
         available: u64,
-        /// What it is that has no more.
+        /// The resource that ran out.
         limited_by: &'static str,
     },
     /// A live server owns this key.
@@ -52,18 +50,18 @@ pub enum SegmentError {
     TooShort {
         /// Bytes of the file.
         len: u64,
-        /// Bytes that it would need.
+        /// Bytes of the shortest segment.
         needed: u64,
     },
-    /// The file is something else.
+    /// The file is not a segment.
     #[error("not a FrameBuffer segment: it starts with {found:#018x} instead of {expected:#018x}")]
     Magic {
         /// The first 8 bytes as a little-endian number.
         found: u64,
-        /// What they should be.
+        /// The expected number.
         expected: u64,
     },
-    /// The segment has another layout.
+    /// The segment has another layout version.
     #[error("the segment has layout version {found}, this library speaks version {supported}")]
     Version {
         /// The segment's version.
@@ -74,11 +72,11 @@ pub enum SegmentError {
     /// The segment's header contradicts itself or the file.
     #[error("the segment is damaged: its {what} is {found}, expected {expected}")]
     Damaged {
-        /// Which field.
+        /// The field.
         what: &'static str,
-        /// What it holds.
+        /// Its value.
         found: u64,
-        /// What it should hold.
+        /// The expected value.
         expected: u64,
     },
     /// The segment to adopt has another size.
@@ -86,37 +84,28 @@ pub enum SegmentError {
     SizeDiffers {
         /// Bytes of the existing ring.
         found: u64,
-        /// Bytes asked for.
+        /// Bytes requested.
         asked: u64,
     },
     /// All participant slots are taken.
     #[error("all {limit} participant slots of the ring are taken: close clients that are no longer needed")]
     ParticipantsFull {
-        /// How many slots there are.
+        /// The number of slots.
         limit: usize,
     },
-    /// The system refused something.
+    /// A system call failed.
     #[error("failed to {action}")]
     Io {
-        /// What was tried.
+        /// The attempted action.
         action: &'static str,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
 
 impl SegmentError {
-    /// Wraps what the system said about `action`; for `map_err`.
+    /// Wraps the system's error about `action`; for `map_err`.
     pub(crate) fn io<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> Self {
         move |source| Self::Io { action, source: source.into() }
-    }
-}
-
-impl From<InvalidSize> for SegmentError {
-    fn from(invalid: InvalidSize) -> Self {
-        match invalid {
-            InvalidSize::Zero => Self::ZeroSize,
-            InvalidSize::TooLarge { size } => Self::SizeLimit { size, limit: SIZE_LIMIT },
-        }
     }
 }

@@ -1,11 +1,11 @@
-//! Noticing `fork`: a child has its parent's memory and file descriptors, but must not act as its parent.
+//! Detecting `fork`: a child has its parent's memory and file descriptors, but must not act as its parent.
 //!
-//! A child of `fork` without `exec` (Python's multiprocessing, servers that fork workers) inherits the mapping of a ring,
-//! which is welcome, and the seats and locks of its parent, which are not: both would use the same pins. So
-//! - [`generation`] is another number in the child. It reads a page that the kernel wipes on fork (`MADV_WIPEONFORK`,
-//!   Linux 4.14), which costs one load; whatever was made in another generation is the parent's;
-//! - files that hold locks are closed in the child ([`ParentOnly`]), by a handler of `pthread_atfork`: otherwise a
-//!   parent's locks would outlive it for as long as its children live.
+//! A child of `fork` without `exec` (Python's multiprocessing, servers that fork workers) inherits the mapping of a
+//! ring, which is welcome, and its parent's slots and locks, which are not: both would use the same pins. So
+//! - [`generation`] differs in the child. It reads a page that the kernel wipes on fork (`MADV_WIPEONFORK`, Linux
+//!   4.14), which costs one load; anything made in another generation belongs to the parent;
+//! - files that hold locks are closed in the child ([`ParentOnly`]) by a `pthread_atfork` handler: otherwise a parent's
+//!   locks would outlive it for as long as its children live.
 
 use std::fs::File;
 use std::num::NonZeroUsize;
@@ -15,15 +15,15 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use nix::libc;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
 
-use crate::own_file::{OwnFile, close_files_of_parent};
+use crate::os::own_file::{OwnFile, close_files_of_parent};
 
-/// The number of this process: another one in every forked child.
+/// The number of this process. It differs in every forked child.
 #[inline]
 pub(crate) fn generation() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     // Acquire, pairs with the Release of `first_word`.
     let word = match NonNull::new(WIPED.load(Ordering::Acquire)) {
-        // SAFETY: only ever set to a word that lives for ever.
+        // SAFETY: only ever set to a word that is never freed.
         Some(word) => unsafe { word.as_ref() },
         None => first_word(),
     };
@@ -40,28 +40,28 @@ pub(crate) fn generation() -> u64 {
 /// A word that is zero in a forked child. Null before the first call.
 static WIPED: AtomicPtr<AtomicU64> = AtomicPtr::new(std::ptr::null_mut());
 
-/// Makes the word, or takes that of a thread that was faster.
+/// Creates the word, or returns the one of a thread that was faster.
 fn first_word() -> &'static AtomicU64 {
     let new = wiped_word();
     let made = std::ptr::from_ref(new).cast_mut();
     match WIPED.compare_exchange(std::ptr::null_mut(), made, Ordering::AcqRel, Ordering::Acquire) {
         Ok(_) => new,
-        // SAFETY: only ever set to a word that lives for ever.
+        // SAFETY: only ever set to a word that is never freed.
         Err(theirs) => unsafe { &*theirs },
     }
 }
 
 /// A word that is zero in a forked child.
 fn wiped_word() -> &'static AtomicU64 {
-    // SAFETY: the handler does only what may be done between fork and exec: it stores to atomics and calls close.
+    // SAFETY: the handler is async-signal-safe: it stores to atomics and calls close.
     unsafe { libc::pthread_atfork(None, None, Some(after_fork_in_child)) };
     let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
     // SAFETY: a new anonymous mapping at an address of the kernel's choice touches no other memory.
     let Ok(page) = (unsafe { mmap_anonymous(None, PAGE, access, MapFlags::MAP_PRIVATE) }) else {
-        // No memory for a page: then the handler alone wipes.
+        // No memory for a page: the handler alone then wipes.
         return Box::leak(Box::new(AtomicU64::new(0)));
     };
-    // An error (a kernel that does not know it) leaves the wiping to the handler.
+    // On an error (an older kernel), the handler does the wiping.
     // SAFETY: the page is ours and never unmapped.
     unsafe { libc::madvise(page.as_ptr(), PAGE.get(), libc::MADV_WIPEONFORK) };
     // SAFETY: mapped, zeroed, aligned to a page, never unmapped, and only ever used as this atomic.
@@ -70,16 +70,16 @@ fn wiped_word() -> &'static AtomicU64 {
 
 extern "C" fn after_fork_in_child() {
     if let Some(word) = NonNull::new(WIPED.load(Ordering::Acquire)) {
-        // SAFETY: only ever set to a word that lives for ever.
+        // SAFETY: only ever set to a word that is never freed.
         unsafe { word.as_ref() }.store(0, Ordering::Relaxed);
     }
     close_files_of_parent();
 }
 
-/// At least what is mapped for a word, whatever the page size.
+/// Bytes to map for a word; the kernel rounds up to its page size.
 const PAGE: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
 
-/// A file that a forked child does not have.
+/// A file that is closed in a forked child.
 #[derive(Debug)]
 pub(crate) struct ParentOnly {
     file: OwnFile,
@@ -92,7 +92,7 @@ impl ParentOnly {
         Self { file: OwnFile::new(file, true), generation }
     }
 
-    /// The file, but for a forked child, and only if the program has not closed it.
+    /// The file; `None` in a forked child, and if the program has closed it.
     pub(crate) fn get(&self) -> Option<&File> {
         (self.generation == generation()).then(|| self.file.get())?
     }

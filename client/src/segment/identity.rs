@@ -1,0 +1,67 @@
+//! The identity of a segment: the words at its beginning, written once, and checked before anything else in the segment
+//! is used.
+
+use std::fs::File;
+use std::io;
+use std::mem::offset_of;
+use std::os::unix::fs::FileExt;
+use std::time::SystemTime;
+
+use framebuffer_contract::Geometry;
+use framebuffer_contract::segment::SIZE_LIMIT;
+
+use super::geometry::geometry;
+use crate::error::segment::SegmentError;
+use crate::key::random_bytes;
+use crate::layout::{Control, HEADER_SIZE, MAGIC, PARTICIPANTS, RING_OFFSET, VERSION};
+
+/// Writes the identity of a new segment. The magic comes last, though nobody can find the file before it has a name.
+pub(super) fn write(file: &File, geometry: Geometry) -> io::Result<()> {
+    let Geometry { size, capacity, ring_offset } = geometry;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    file.write_all_at(&random_bytes::<16>()?, offset_of!(Control, id) as u64)?;
+    let words = [
+        (offset_of!(Control, version), VERSION),
+        (offset_of!(Control, size), size),
+        (offset_of!(Control, capacity), capacity),
+        (offset_of!(Control, ring_offset), ring_offset),
+        (offset_of!(Control, created), now.as_nanos() as u64),
+        (offset_of!(Control, participants), PARTICIPANTS as u64),
+        (offset_of!(Control, magic), MAGIC),
+    ];
+    words.into_iter().try_for_each(|(at, word)| file.write_all_at(&word.to_le_bytes(), at as u64))
+}
+
+/// Reads the identity of a segment from its file and compares it with this library's layout and the file's length.
+pub(super) fn check(file: &File) -> Result<Geometry, SegmentError> {
+    let length = file.metadata().map_err(SegmentError::io("look at the segment"))?.len();
+    let shortest = RING_OFFSET + HEADER_SIZE;
+    if length < shortest {
+        return Err(SegmentError::TooShort { len: length, needed: shortest });
+    }
+    let expect = |what, found, expected| {
+        if found == expected { Ok(()) } else { Err(SegmentError::Damaged { what, found, expected }) }
+    };
+    let magic = word(file, offset_of!(Control, magic))?;
+    if magic != MAGIC {
+        return Err(SegmentError::Magic { found: magic, expected: MAGIC });
+    }
+    let version = word(file, offset_of!(Control, version))?;
+    if version != VERSION {
+        return Err(SegmentError::Version { found: version, supported: VERSION });
+    }
+    let size = word(file, offset_of!(Control, size))?;
+    let geometry =
+        geometry(size).map_err(|_| SegmentError::Damaged { what: "ring size", found: size, expected: SIZE_LIMIT })?;
+    expect("capacity", word(file, offset_of!(Control, capacity))?, geometry.capacity)?;
+    expect("ring offset", word(file, offset_of!(Control, ring_offset))?, geometry.ring_offset)?;
+    expect("number of participants", word(file, offset_of!(Control, participants))?, PARTICIPANTS as u64)?;
+    expect("file length", length, geometry.file_length())?;
+    Ok(geometry)
+}
+
+fn word(file: &File, at: usize) -> Result<u64, SegmentError> {
+    let mut bytes = [0; 8];
+    file.read_exact_at(&mut bytes, at as u64).map_err(SegmentError::io("read the segment's header"))?;
+    Ok(u64::from_le_bytes(bytes))
+}
