@@ -110,6 +110,6 @@ pub use segment::error::SegmentError;
 pub use segment::{default_dir, prefault::Prefault, segment_length, stat};
 #[cfg(not(loom))]
 pub use server::{FrameBufferServer, ServerOptions};
-pub use stats::{Counters, Stats};
+pub use stats::{Counters, Metric, MetricKind, MetricUnit, MetricValue, Stats};
 #[cfg(not(loom))]
 pub use view::View;

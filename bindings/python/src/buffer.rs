@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use pyo3::{ffi, intern};
 
-use crate::arguments::{not_contiguous, type_name};
+use crate::errors::{not_contiguous, type_name};
 
 /// Bytes to copy from.
 pub(crate) enum Source<'py> {

@@ -8,10 +8,10 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 
-use crate::arguments::{self, number};
+use crate::arguments::number;
 use crate::buffer::{Source, Target, new_bytes};
 use crate::detached::moving;
-use crate::frame::Frame;
+use crate::frame::{self, Frame};
 use crate::loan::Loan;
 use crate::view::View;
 use crate::{errors, stats};
@@ -207,7 +207,7 @@ impl Client {
         checksum: Option<&Bound<'py, PyAny>>,
         frame: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        let frame = arguments::promised(offset, size, checksum, frame)?;
+        let frame = frame::promised(offset, size, checksum, frame)?;
         let client = self.open()?;
         if frame.size > client.size().map_err(errors::of_frame)? {
             // No frame: nothing is allocated for it, and the error says the limit.
@@ -222,7 +222,7 @@ impl Client {
 
     /// Reads a frame into `buffer`, which is as long. After an error the buffer's contents are arbitrary. As `read`.
     fn read_into(&self, py: Python<'_>, frame: &Bound<'_, PyAny>, buffer: &Bound<'_, PyAny>) -> PyResult<()> {
-        let frame = arguments::frame(frame)?;
+        let frame = frame::given(frame)?;
         let target = Target::get(buffer)?;
         let (client, len, to) = (self.open()?, target.len(), target.address());
         if len as u64 != frame.size {
@@ -236,7 +236,7 @@ impl Client {
     ///
     /// The promised checksum is compared with the one that the writer stored; `View.verify` hashes the bytes.
     fn view(&self, frame: &Bound<'_, PyAny>) -> PyResult<View> {
-        View::open(self.open()?, &arguments::frame(frame)?).map_err(errors::of_frame)
+        View::open(self.open()?, &frame::given(frame)?).map_err(errors::of_frame)
     }
 
     fn __enter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {

@@ -4,8 +4,8 @@
 use std::error::Error as StdError;
 
 use framebuffer::{ConnectError, Error, SegmentError};
-use pyo3::PyErr;
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyBufferError, PyValueError};
+use pyo3::prelude::*;
 
 mod python {
     use pyo3::import_exception;
@@ -55,6 +55,18 @@ pub(crate) fn of_connect(error: ConnectError) -> PyErr {
 /// Any other error.
 pub(crate) fn other(message: impl Into<String>) -> PyErr {
     python::FrameBufferError::new_err(message.into())
+}
+
+/// The error for a buffer whose bytes are not one after the other.
+pub(crate) fn not_contiguous() -> PyErr {
+    PyBufferError::new_err(
+        "the buffer is not C-contiguous; of a numpy array, numpy.ascontiguousarray makes one that is",
+    )
+}
+
+/// The type of a value, for messages.
+pub(crate) fn type_name(value: &Bound<'_, PyAny>) -> String {
+    value.get_type().name().map_or_else(|_| "?".to_owned(), |name| name.to_string())
 }
 
 /// An error and its causes in one line.
