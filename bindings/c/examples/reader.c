@@ -1,6 +1,6 @@
 /*
- * Reads descriptions of frames from standard input, a line of JSON for each, views the frames in the ring, in place, and
- * checks every byte. Which ring: see writer.c. Exits with 1 if a byte is wrong.
+ * Reads descriptions of frames from standard input, a line of JSON for each, views the frames in the ring, in place,
+ * and checks every byte. Which ring: see writer.c. Exits with 1 if a byte is wrong.
  */
 
 #include <stdio.h>

@@ -1,4 +1,5 @@
-//! Arguments as messages make them: numbers as decimal text, checksums as hexadecimal text, bytes as `xmlrpc.client.Binary`.
+//! Arguments in every form that messages give them: numbers also as decimal text, checksums also as hexadecimal text or
+//! `xmlrpc.client.Binary`.
 
 use std::borrow::Cow;
 
@@ -51,7 +52,7 @@ pub(crate) fn checksum(value: &Bound<'_, PyAny>) -> PyResult<Checksum> {
     })
 }
 
-/// At most 40 characters: what is wrong may be of any length.
+/// At most 40 characters: a wrong argument may be of any length.
 fn beginning(text: &str) -> String {
     text.chars().take(40).collect()
 }

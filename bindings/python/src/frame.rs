@@ -1,4 +1,4 @@
-//! `Frame`: what a writer tells a reader.
+//! `Frame`: the description of a frame that a writer sends to a reader.
 
 use framebuffer::Frame as RustFrame;
 use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
@@ -8,11 +8,11 @@ use pyo3::types::{PyBytes, PyDict, PyMapping};
 use crate::arguments::{checksum, number};
 use crate::errors::type_name;
 
-/// The description of a committed frame: all that a reader needs besides the ring's key.
+/// The description of a committed frame: all a reader needs besides the ring's key.
 ///
 /// Args:
 ///     offset: Stream offset of the first byte, an int or its decimal text.
-///     size: Length in bytes, likewise.
+///     size: Length in bytes, an int or its decimal text.
 ///     checksum: 8 bytes, or 16 hexadecimal digits.
 #[pyclass(frozen, eq, hash, module = "framebuffer")]
 #[derive(PartialEq, Eq, Hash)]
@@ -25,13 +25,13 @@ impl Frame {
         parse(offset, size, checksum).map(Self)
     }
 
-    /// The frame with the fields `offset`, `size` and `checksum`; others are ignored.
+    /// Makes a frame of a mapping with `offset`, `size` and `checksum`; other fields are ignored.
     #[staticmethod]
     fn from_dict(fields: &Bound<'_, PyAny>) -> PyResult<Self> {
         given(fields).map(Self)
     }
 
-    /// The fields as JSON has them: the checksum as 16 hexadecimal digits.
+    /// Returns the fields for JSON: the checksum as 16 hexadecimal digits.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let fields = PyDict::new(py);
         fields.set_item("offset", self.0.offset)?;
@@ -68,7 +68,7 @@ impl Frame {
     }
 }
 
-/// The frame that a `Frame` is, or that a mapping with its fields describes.
+/// The frame in an argument: a `Frame`, or a mapping with its fields.
 pub(crate) fn given(value: &Bound<'_, PyAny>) -> PyResult<RustFrame> {
     if let Ok(frame) = value.cast::<Frame>() {
         return Ok(frame.get().0);
@@ -86,7 +86,7 @@ pub(crate) fn given(value: &Bound<'_, PyAny>) -> PyResult<RustFrame> {
     parse(&field("offset")?, &field("size")?, &field("checksum")?)
 }
 
-/// The frame that `read` is called for: given as one, or by its fields.
+/// The frame in the arguments of `read`: a whole one, or its fields.
 pub(crate) fn promised(
     offset: Option<&Bound<'_, PyAny>>,
     size: Option<&Bound<'_, PyAny>>,
@@ -100,7 +100,7 @@ pub(crate) fn promised(
     }
 }
 
-/// Numbers and checksum in any form that messages give them.
+/// A frame of fields in any form that messages give them.
 fn parse(offset: &Bound<'_, PyAny>, size: &Bound<'_, PyAny>, sum: &Bound<'_, PyAny>) -> PyResult<RustFrame> {
     Ok(RustFrame { offset: number(offset, "offset")?, size: number(size, "size")?, checksum: checksum(sum)? })
 }

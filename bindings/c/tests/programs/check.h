@@ -1,4 +1,4 @@
-/* What the check programs share: a condition that ends the program if it does not hold, and checks that are run by name. */
+/* For the check programs: a condition that ends the program if it is false, and checks that run by name. */
 
 #ifndef CHECK_H
 #define CHECK_H

@@ -1,6 +1,6 @@
 /*
- * What the C API promises. Each check is run by a test of its name, in tests/installed/checks.rs; all of them together under
- * AddressSanitizer and under valgrind.
+ * What the C API promises. Each check is run by a test of its name, in tests/installed/checks.rs; all of them together
+ * under AddressSanitizer and under valgrind.
  */
 
 #define _POSIX_C_SOURCE 200809L
