@@ -9,6 +9,9 @@
 //! Code that is simpler in Python is in the folder `python/framebuffer`, as are the types of this module:
 //! `_native.pyi`.
 //!
+//! A new method needs three changes: the method with its documentation here, its types in `_native.pyi` (stubtest fails
+//! without them), and a test.
+//!
 //! # Threads and forks
 //!
 //! Objects keep their mutable state in a `Mutex`. It is locked for a few instructions, never across a call into Python,
