@@ -21,7 +21,7 @@ const DEADLINE: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 ///
-/// If there is no key to be had or no such ring.
+/// There is no key, or no such ring.
 pub fn main(args: &StatArgs) -> anyhow::Result<ExitCode> {
     let key = find_key(&args.ring)?;
     let stats = framebuffer::stat(&args.ring.dir, &key).context("failed to look at the ring")?;
@@ -30,11 +30,11 @@ pub fn main(args: &StatArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The key that is given, or else the one that the sidecar at `--url` says.
+/// The given key, or else that of the sidecar at `--url`.
 ///
 /// # Errors
 ///
-/// If the given key is not one, or the sidecar does not answer with one.
+/// The given key is invalid, or the sidecar does not answer with one.
 pub fn find_key(args: &RingArgs) -> anyhow::Result<Key> {
     if let Some(key) = &args.key {
         return key.check();
@@ -54,7 +54,7 @@ fn ask_key(url: &str) -> anyhow::Result<Key> {
     if response.status != 200 {
         bail!("it answers with status {}", response.status);
     }
-    // Neither error repeats the answer, which may hold a key.
+    // Neither error repeats the answer, which may contain a key.
     let Ok(Answer { key }) = serde_json::from_slice(&response.body) else { bail!("its answer holds no key") };
     Ok(Key::new(key)?)
 }
@@ -87,7 +87,7 @@ impl Serialize for Labelled<'_> {
     }
 }
 
-/// The metric's name with its unit. All is about the ring: only the metrics say so in their names.
+/// The metric's name with its unit, but without `ring_`: everything here is about the ring.
 fn key(metric: &Metric) -> String {
     let name = metric.name.strip_prefix("ring_").unwrap_or(metric.name);
     metric.unit.map_or_else(|| name.to_owned(), |unit| format!("{name}_{}", unit.as_str()))

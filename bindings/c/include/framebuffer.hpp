@@ -271,7 +271,7 @@ public:
         return View(view);
     }
 
-    /** What the ring says about itself. */
+    /** Returns the ring's statistics. */
     Stats stats() const {
         Stats stats;
         detail::check(framebuffer_client_stats(client_.get(), &stats, sizeof stats));
@@ -325,7 +325,7 @@ public:
     }
     /** Clears the slots of participants that have died. */
     void reap() const { detail::check(framebuffer_server_reap(server_.get())); }
-    /** What the ring says about itself. */
+    /** Returns the ring's statistics. */
     Stats stats() const {
         Stats stats;
         detail::check(framebuffer_server_stats(server_.get(), &stats, sizeof stats));

@@ -87,7 +87,7 @@ impl Server {
         self.state().is_some()
     }
 
-    /// The ring's key: what a client needs to open it. Treat it as a secret.
+    /// The ring's key: a client needs it to open the ring. Treat it as a secret.
     fn get_key(&self) -> &str {
         self.key.as_str()
     }
