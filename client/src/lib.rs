@@ -115,6 +115,6 @@ pub use segment::{default_dir, geometry::segment_length, prefault::Prefault};
 pub use server::{FrameBufferServer, ServerOptions};
 #[cfg(not(loom))]
 pub use snapshot::stat;
-pub use stats::{Counters, Stats};
+pub use stats::{Counters, Metric, MetricKind, MetricUnit, MetricValue, Stats};
 #[cfg(not(loom))]
 pub use view::View;

@@ -1,11 +1,11 @@
 //! The ring's figures as `OpenMetrics` text.
 
 use std::fmt;
-use std::time::SystemTime;
 
-use framebuffer::{Counters, Stats};
+use framebuffer::{Metric, MetricKind, MetricUnit, MetricValue, Stats};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, text};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
@@ -35,85 +35,53 @@ struct RingCollector(Stats);
 
 impl Collector for RingCollector {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
-        let Stats { size, capacity, head, laps, participants, max_participants, pins, huge_pages, created, counters } =
-            self.0;
-        let created = created.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        let bytes = Some(&Unit::Bytes);
-        let mut gauge = |name, help, unit, value| one(&mut encoder, name, help, unit, &ConstGauge::new(value));
-        gauge("ring_size", "Payload that the ring keeps", bytes, size)?;
-        gauge("ring_capacity", "The data ring, with room for frame headers", bytes, capacity)?;
-        gauge("ring_huge_pages", "How much of the ring is in huge pages", bytes, huge_pages)?;
-        gauge("ring_head", "Stream position up to which the ring has been allocated", bytes, head)?;
-        gauge("participants", "Participants now: clients and the sidecar itself", None, participants as u64)?;
-        gauge("participants_limit", "How many participants there can be", None, max_participants as u64)?;
-        gauge("pins", "Ranges of the ring held now by views, loans and operations under way", None, pins as u64)?;
-        one(
-            &mut encoder,
-            "ring_created_timestamp",
-            "When the ring was created, in Unix time",
-            Some(&Unit::Seconds),
-            &ConstGauge::new(created),
-        )?;
-        one(&mut encoder, "ring_laps", "How many times the ring has been filled", None, &ConstCounter::new(laps))?;
-        encode_counters(&mut encoder, counters)
+        let metrics: Vec<_> = self.0.metrics().collect();
+        let mut families = metrics.chunk_by(|(a, _), (b, _)| a.name == b.name);
+        families.try_for_each(|family| encode_family(&mut encoder, family))
     }
 }
 
-fn encode_counters(encoder: &mut DescriptorEncoder, counters: Counters) -> fmt::Result {
-    let Counters {
-        allocations,
-        allocated_bytes,
-        hops,
-        exhausted,
-        frames_written,
-        bytes_written,
-        frames_read,
-        bytes_read,
-        views,
-        timeouts_overwritten,
-        timeouts_not_written,
-        timeouts_mismatch,
-        reaped,
-    } = counters;
-    let bytes = Some(&Unit::Bytes);
-    let mut counter = |name, help, unit, value: u64| one(encoder, name, help, unit, &ConstCounter::new(value));
-    counter("allocations", "Frames allocated, whether written or not", None, allocations)?;
-    counter("allocated", "Payload allocated", bytes, allocated_bytes)?;
-    counter("hops", "Times that an allocation went past a range that somebody held", None, hops)?;
-    counter("exhausted", "Allocations given up because the whole ring was held", None, exhausted)?;
-    counter("frames_written", "Frames committed", None, frames_written)?;
-    counter("written", "Payload committed", bytes, bytes_written)?;
-    counter("frames_read", "Frames copied out", None, frames_read)?;
-    counter("read", "Payload copied out", bytes, bytes_read)?;
-    counter("views", "Frames viewed in place", None, views)?;
-    counter("participants_reaped", "Dead participants whose slots were cleared", None, reaped)?;
-
-    let kind = ConstCounter::new(0_u64).metric_type();
-    let mut timeouts = encoder.encode_descriptor("timeouts", "Frames that were not there, by reason", None, kind)?;
-    let reasons =
-        [("overwritten", timeouts_overwritten), ("not_written", timeouts_not_written), ("mismatch", timeouts_mismatch)];
-    for (reason, value) in reasons {
-        ConstCounter::new(value).encode(timeouts.encode_family(&[("reason", reason)])?)?;
+/// Encodes metrics of one name: one without a label, or several with one each.
+fn encode_family(encoder: &mut DescriptorEncoder, family: &[(Metric, MetricValue)]) -> fmt::Result {
+    let Some(&(Metric { name, help, kind, unit, .. }, _)) = family.first() else { return Ok(()) };
+    let unit = unit.map(|unit| match unit {
+        MetricUnit::Bytes => Unit::Bytes,
+        MetricUnit::Seconds => Unit::Seconds,
+        other => Unit::Other(other.as_str().to_owned()),
+    });
+    let metric_type = match kind {
+        MetricKind::Counter => MetricType::Counter,
+        MetricKind::Gauge => MetricType::Gauge,
+    };
+    let mut descriptor = encoder.encode_descriptor(name, help, unit.as_ref(), metric_type)?;
+    match family {
+        [(Metric { label: None, .. }, value)] => encode_value(descriptor, kind, *value),
+        labelled => labelled.iter().try_for_each(|(metric, value)| {
+            encode_value(descriptor.encode_family(&metric.label.as_slice())?, kind, *value)
+        }),
     }
-    Ok(())
 }
 
-fn one(
-    encoder: &mut DescriptorEncoder,
-    name: &str,
-    help: &str,
-    unit: Option<&Unit>,
-    metric: &impl EncodeMetric,
-) -> fmt::Result {
-    metric.encode(encoder.encode_descriptor(name, help, unit, metric.metric_type())?)
+fn encode_value(encoder: MetricEncoder<'_>, kind: MetricKind, value: MetricValue) -> fmt::Result {
+    match (kind, value) {
+        (MetricKind::Counter, MetricValue::Integer(value)) => ConstCounter::new(value).encode(encoder),
+        (MetricKind::Counter, MetricValue::Seconds(value)) => ConstCounter::new(value).encode(encoder),
+        (MetricKind::Gauge, MetricValue::Integer(value)) => ConstGauge::new(value).encode(encoder),
+        (MetricKind::Gauge, MetricValue::Seconds(value)) => ConstGauge::new(value).encode(encoder),
+    }
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::collections::BTreeSet;
+    use std::time::SystemTime;
+
+    use framebuffer::Counters;
+
     use super::*;
 
-    #[test]
-    fn every_figure_has_its_own_metric() {
+    /// Every figure has a value of its own.
+    pub(crate) fn stats() -> Stats {
         let counters = Counters {
             allocations: 11,
             allocated_bytes: 12,
@@ -129,7 +97,7 @@ mod tests {
             timeouts_mismatch: 22,
             reaped: 23,
         };
-        let text = render(Some(Stats {
+        Stats {
             size: 1,
             capacity: 2,
             head: 3,
@@ -140,8 +108,12 @@ mod tests {
             huge_pages: 8,
             created: SystemTime::UNIX_EPOCH,
             counters,
-        }))
-        .unwrap();
+        }
+    }
+
+    #[test]
+    fn every_figure_has_its_own_metric() {
+        let text = render(Some(stats())).unwrap();
         let expected = "\
             framebuffer_ring_size_bytes 1|framebuffer_ring_capacity_bytes 2|\
             framebuffer_ring_huge_pages_bytes 8|framebuffer_ring_head_bytes 3|framebuffer_ring_laps_total 4|\
@@ -163,5 +135,18 @@ mod tests {
         let text = render(None).unwrap();
         assert!(text.contains("framebuffer_build_info{version="), "{text}");
         assert!(!text.contains("framebuffer_ring"), "{text}");
+    }
+
+    /// The metrics that a text names, without labels.
+    fn names(text: &str) -> BTreeSet<&str> {
+        let words = text.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'));
+        words.filter(|word| word.starts_with("framebuffer_")).collect()
+    }
+
+    #[test]
+    fn the_readme_lists_these_metrics_and_no_others() {
+        let text = render(Some(stats())).unwrap();
+        let samples: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(names(include_str!("../README.md")), names(&samples.join("\n")));
     }
 }

@@ -1,15 +1,16 @@
-//! `stat`: what a ring says about itself, as a table or as JSON.
+//! `stat`: a ring's figures as a table or as JSON.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
 use framebuffer::http::Endpoint;
-use framebuffer::{Counters, Key, Stats};
+use framebuffer::{Key, Metric, MetricUnit, MetricValue, Stats};
 use framebuffer_contract::Quantity;
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeMap as _;
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::cli::{RingArgs, StatArgs};
 
@@ -20,21 +21,20 @@ const DEADLINE: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 ///
-/// If there is no key to be had or no such ring.
+/// There is no key, or no such ring.
 pub fn main(args: &StatArgs) -> anyhow::Result<ExitCode> {
     let key = find_key(&args.ring)?;
     let stats = framebuffer::stat(&args.ring.dir, &key).context("failed to look at the ring")?;
-    let report = Report::from(stats);
-    let text = if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { Table::new(&report)?.to_string() };
+    let text = if args.json { serde_json::to_string_pretty(&Report(stats))? + "\n" } else { Table(stats).to_string() };
     std::io::stdout().write_all(text.as_bytes()).context("failed to print")?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The key that is given, or else the one that the sidecar at `--url` says.
+/// The given key, or else that of the sidecar at `--url`.
 ///
 /// # Errors
 ///
-/// If the given key is not one, or the sidecar does not answer with one.
+/// The given key is invalid, or the sidecar does not answer with one.
 pub fn find_key(args: &RingArgs) -> anyhow::Result<Key> {
     if let Some(key) = &args.key {
         return key.check();
@@ -54,124 +54,122 @@ fn ask_key(url: &str) -> anyhow::Result<Key> {
     if response.status != 200 {
         bail!("it answers with status {}", response.status);
     }
-    // Neither error repeats the answer, which may hold a key.
+    // Neither error repeats the answer, which may contain a key.
     let Ok(Answer { key }) = serde_json::from_slice(&response.body) else { bail!("its answer holds no key") };
     Ok(Key::new(key)?)
 }
 
-/// The figures in the words of the metrics.
-#[derive(Debug, Serialize)]
-struct Report {
-    size_bytes: u64,
-    capacity_bytes: u64,
-    huge_pages_bytes: u64,
-    head_bytes: u64,
-    laps: u64,
-    participants: usize,
-    participants_limit: usize,
-    pins: usize,
-    created_timestamp_seconds: f64,
-    allocations: u64,
-    allocated_bytes: u64,
-    hops: u64,
-    exhausted: u64,
-    frames_written: u64,
-    written_bytes: u64,
-    frames_read: u64,
-    read_bytes: u64,
-    views: u64,
-    timeouts: Timeouts,
-    participants_reaped: u64,
+/// The figures under the names of the metrics. Metrics that differ in their label are an object.
+struct Report(Stats);
+
+impl Serialize for Report {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let metrics: Vec<_> = self.0.metrics().collect();
+        let mut map = serializer.serialize_map(None)?;
+        for family in metrics.chunk_by(|(a, _), (b, _)| a.name == b.name) {
+            match family {
+                [(metric @ Metric { label: None, .. }, value)] => map.serialize_entry(&key(metric), &json(*value))?,
+                [(metric, _), ..] => map.serialize_entry(&key(metric), &Labelled(family))?,
+                [] => {}
+            }
+        }
+        map.end()
+    }
 }
 
-#[derive(Debug, Serialize)]
-struct Timeouts {
-    overwritten: u64,
-    not_written: u64,
-    mismatch: u64,
+/// Metrics of one name, under the values of their labels.
+struct Labelled<'a>(&'a [(Metric, MetricValue)]);
+
+impl Serialize for Labelled<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let labels = self.0.iter().filter_map(|(metric, value)| Some((metric.label?.1, json(*value))));
+        serializer.collect_map(labels)
+    }
 }
 
-impl From<Stats> for Report {
-    fn from(stats: Stats) -> Self {
-        let Stats { size, capacity, head, laps, participants, max_participants, pins, huge_pages, created, counters } =
-            stats;
-        let Counters {
-            allocations,
-            allocated_bytes,
-            hops,
-            exhausted,
-            frames_written,
-            bytes_written,
-            frames_read,
-            bytes_read,
-            views,
-            timeouts_overwritten,
-            timeouts_not_written,
-            timeouts_mismatch,
-            reaped,
-        } = counters;
-        Self {
-            size_bytes: size,
-            capacity_bytes: capacity,
-            huge_pages_bytes: huge_pages,
-            head_bytes: head,
-            laps,
-            participants,
-            participants_limit: max_participants,
-            pins,
-            created_timestamp_seconds: created.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
-            allocations,
-            allocated_bytes,
-            hops,
-            exhausted,
-            frames_written,
-            written_bytes: bytes_written,
-            frames_read,
-            read_bytes: bytes_read,
-            views,
-            timeouts: Timeouts {
-                overwritten: timeouts_overwritten,
-                not_written: timeouts_not_written,
-                mismatch: timeouts_mismatch,
-            },
-            participants_reaped: reaped,
+/// The metric's name with its unit, but without `ring_`: everything here is about the ring.
+fn key(metric: &Metric) -> String {
+    let name = metric.name.strip_prefix("ring_").unwrap_or(metric.name);
+    metric.unit.map_or_else(|| name.to_owned(), |unit| format!("{name}_{}", unit.as_str()))
+}
+
+fn json(value: MetricValue) -> serde_json::Value {
+    match value {
+        MetricValue::Integer(value) => value.into(),
+        MetricValue::Seconds(value) => value.into(),
+    }
+}
+
+/// A line for each figure, for people.
+struct Table(Stats);
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.metrics().try_for_each(|(metric, value)| {
+            let (name, value) = (metric.field.replace('_', " "), readable(value, metric.unit));
+            writeln!(f, "{name:<22}{value}")
+        })
+    }
+}
+
+fn readable(value: MetricValue, unit: Option<MetricUnit>) -> String {
+    match (value, unit) {
+        (MetricValue::Integer(bytes), Some(MetricUnit::Bytes)) if bytes < 1024 => format!("{bytes} bytes"),
+        (MetricValue::Integer(bytes), Some(MetricUnit::Bytes)) => format!("{} ({bytes} bytes)", Quantity::from(bytes)),
+        (MetricValue::Integer(count), _) => count.to_string(),
+        (MetricValue::Seconds(seconds), _) => {
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs_f64(seconds);
+            format!("{} s ago", time.elapsed().unwrap_or_default().as_secs())
         }
     }
 }
 
-/// Lines of a name and what belongs to it.
-struct Table(String);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::tests::stats;
 
-impl Table {
-    fn new(report: &Report) -> Result<Self, fmt::Error> {
-        let mut text = String::new();
-        let mut line = |name: &str, value: fmt::Arguments<'_>| writeln!(text, "{name:<13}{value}");
-        let bytes = |bytes: u64| Quantity::from(bytes);
-        let r = report;
-        let age = SystemTime::UNIX_EPOCH + Duration::from_secs_f64(r.created_timestamp_seconds);
-        let age = age.elapsed().unwrap_or_default().as_secs();
-        line("size", format_args!("{} ({} bytes)", bytes(r.size_bytes), r.size_bytes))?;
-        line("capacity", format_args!("{} ({} bytes, with headers)", bytes(r.capacity_bytes), r.capacity_bytes))?;
-        line("huge pages", format_args!("{} of it", bytes(r.huge_pages_bytes)))?;
-        line("age", format_args!("{age} s"))?;
-        line("head", format_args!("{} (lap {})", r.head_bytes, r.laps))?;
-        line("participants", format_args!("{} of {}", r.participants, r.participants_limit))?;
-        line("reaped", format_args!("{}", r.participants_reaped))?;
-        line("pins", format_args!("{}", r.pins))?;
-        line("allocated", format_args!("{} frames, {}", r.allocations, bytes(r.allocated_bytes)))?;
-        line("written", format_args!("{} frames, {}", r.frames_written, bytes(r.written_bytes)))?;
-        line("read", format_args!("{} frames, {}", r.frames_read, bytes(r.read_bytes)))?;
-        line("viewed", format_args!("{} frames", r.views))?;
-        let Timeouts { overwritten, not_written, mismatch } = r.timeouts;
-        line("timeouts", format_args!("{overwritten} overwritten, {not_written} not written, {mismatch} mismatch"))?;
-        line("hops", format_args!("{}", r.hops))?;
-        line("exhausted", format_args!("{}", r.exhausted))?;
-        Ok(Self(text))
+    #[test]
+    fn json_has_every_figure_under_its_name() {
+        let expected = serde_json::json!({
+            "size_bytes": 1,
+            "capacity_bytes": 2,
+            "huge_pages_bytes": 8,
+            "head_bytes": 3,
+            "laps": 4,
+            "participants": 5,
+            "participants_limit": 6,
+            "pins": 7,
+            "created_timestamp_seconds": 0.0,
+            "allocations": 11,
+            "allocated_bytes": 12,
+            "hops": 13,
+            "exhausted": 14,
+            "frames_written": 15,
+            "written_bytes": 16,
+            "frames_read": 17,
+            "read_bytes": 18,
+            "views": 19,
+            "timeouts": { "overwritten": 20, "not_written": 21, "mismatch": 22 },
+            "participants_reaped": 23,
+        });
+        assert_eq!(serde_json::to_value(Report(stats())).unwrap(), expected);
     }
-}
 
-impl fmt::Display for Table {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+    #[test]
+    fn the_table_says_bytes_in_full_and_times_as_ages() {
+        let created = SystemTime::now() - Duration::from_millis(7500);
+        let table = Table(Stats { size: 1 << 20, created, ..stats() }).to_string();
+        let lines: Vec<_> = table.lines().collect();
+        assert_eq!(lines.len(), stats().metrics().count());
+        for line in [
+            "size                  1Mi (1048576 bytes)",
+            "head                  3 bytes",
+            "created               7 s ago",
+            "frames written        15",
+            "timeouts not written  21",
+        ] {
+            assert!(lines.contains(&line), "{line} is missing in\n{table}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! `top`: what moves through a ring, one line for each interval.
+//! `top`: the traffic of a ring, one line for each interval.
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -16,15 +16,15 @@ use crate::stat::find_key;
 /// Lines until the heading is repeated, so that it stays on a screen.
 const PAGE: u64 = 20;
 
-/// Above what [`Rates`] prints.
+/// The heading of the lines that [`Rates`] prints.
 const HEADING: &str =
     " written/s    bytes/s     read/s    bytes/s    views/s timeouts/s exhausted/s  pins participants";
 
-/// Prints lines until they are `--count`, or until a signal or a closed pipe ends them.
+/// Prints `--count` lines, or lines until a signal or a closed pipe ends it.
 ///
 /// # Errors
 ///
-/// If there is no key to be had or no such ring, now or later.
+/// There is no key, or no such ring, now or later.
 pub fn main(args: &TopArgs) -> anyhow::Result<ExitCode> {
     let key = find_key(&args.ring)?;
     let look = || framebuffer::stat(&args.ring.dir, &key).context("failed to look at the ring");
@@ -45,7 +45,7 @@ pub fn main(args: &TopArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether somebody still reads.
+/// Prints, and returns whether someone still reads.
 fn print(heading: Option<&str>, text: &str) -> io::Result<bool> {
     let mut out = io::stdout().lock();
     let mut lines = heading.into_iter().chain([text]);
@@ -55,7 +55,7 @@ fn print(heading: Option<&str>, text: &str) -> io::Result<bool> {
     }
 }
 
-/// What has happened per second, and how things stand.
+/// Events per second, and the current gauges.
 #[derive(Debug, PartialEq)]
 struct Rates {
     written: u64,
@@ -77,7 +77,7 @@ impl Rates {
             return None;
         }
         let rate = |count: fn(&Counters) -> u64| {
-            // Participants count for themselves, so that a sum over them is of no one moment.
+            // Each participant has its own counters, so a sum is not of one instant and may even seem to fall.
             let more = count(&after.counters).saturating_sub(count(&before.counters));
             let rate = u128::from(more) * 1_000_000_000 / elapsed.as_nanos().max(1);
             u64::try_from(rate).unwrap_or(u64::MAX)

@@ -1,4 +1,4 @@
-// Pixels somewhere in memory, rows of which may lie further apart than they are long: what cv::Mat and GStreamer's video
+// Pixels in memory, whose rows may be further apart than they are long, as in cv::Mat and GStreamer's video
 // frames are. With OpenCV, cv::Mat(ROWS, COLUMNS, CV_8UC3, loan.data(), STEP) is the frame in the ring.
 
 #ifndef IMAGE_HPP

@@ -1,6 +1,6 @@
 /*
- * Reads descriptions of frames from standard input, a line of JSON for each, views the frames in the ring, in place, and
- * checks every byte. Which ring: see writer.c. Exits with 1 if a byte is wrong.
+ * Reads descriptions of frames from standard input, one line of JSON each, views the frames in place and checks every
+ * byte. It opens the ring as writer.c does. Exits with 1 if a byte is wrong.
  */
 
 #include <stdio.h>
@@ -30,7 +30,7 @@ static bool is_drawn(const uint8_t *pixels, size_t size, unsigned long number) {
     return true;
 }
 
-/* Looks at the frame that a line describes. */
+/* Views the frame that a line describes and checks it. */
 static framebuffer_status read_frame(const framebuffer_client *ring, const char *line, unsigned long number, bool *right) {
     framebuffer_frame frame;
     framebuffer_status status = framebuffer_frame_from_json(line, strlen(line), &frame);

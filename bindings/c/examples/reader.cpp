@@ -1,4 +1,4 @@
-// The same as reader.c, in C++; looks at a region of each frame first, as a detector would.
+// reader.c in C++. First reads a region of each frame, as a detector would.
 
 #include <algorithm>
 #include <cstdlib>

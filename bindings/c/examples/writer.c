@@ -1,10 +1,10 @@
 /*
- * Writes frames into a ring, in place, and their descriptions to standard output, a line of JSON for each:
+ * Writes frames to a ring, in place, and their descriptions to standard output, one line of JSON each:
  *
  *     ./writer 100 | ./reader
  *
- * The ring is the one of the sidecar at FRAMEBUFFER_URL (by default http://127.0.0.1:7570), or that with the key
- * FRAMEBUFFER_KEY, if that is set.
+ * The ring is that of the sidecar at FRAMEBUFFER_URL (default: http://127.0.0.1:7570), or, if FRAMEBUFFER_KEY is set,
+ * the one with that key.
  */
 
 #include <stdio.h>
@@ -27,7 +27,7 @@ static void draw(uint8_t *pixels, unsigned long number) {
     }
 }
 
-/* Draws a frame into the ring and tells the reader of it. */
+/* Draws a frame into the ring and prints its description for the reader. */
 static framebuffer_status write_frame(const framebuffer_client *ring, unsigned long number) {
     framebuffer_loan *loan = NULL;
     framebuffer_status status = framebuffer_client_loan(ring, FRAME_SIZE, &loan);

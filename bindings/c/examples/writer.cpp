@@ -1,4 +1,4 @@
-// The same as writer.c, in C++: what a camera delivers, rows with padding, is copied row by row into the ring.
+// writer.c in C++. Copies a camera's image, whose rows are padded, row by row to the ring.
 
 #include <cstdlib>
 #include <iostream>
@@ -16,7 +16,7 @@ framebuffer::Client open_ring() {
     return key != nullptr ? framebuffer::Client::open(key) : framebuffer::Client::connect();
 }
 
-// Draws into memory of its own, whose rows are aligned to 256 bytes, as drivers like it.
+// Draws into its own memory, whose rows are aligned to 256 bytes, as drivers prefer.
 class Camera {
 public:
     Image<const std::uint8_t> capture(unsigned long number) {

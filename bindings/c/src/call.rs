@@ -1,4 +1,4 @@
-//! What all functions have in common: no panic gets out, and what C passes is checked.
+//! Helpers of all functions: they stop panics and check arguments.
 
 use std::ffi::{CStr, OsStr, c_char, c_void};
 use std::os::unix::ffi::OsStrExt;
@@ -7,12 +7,12 @@ use std::path::Path;
 
 use crate::error::{Failure, Status, remember};
 
-/// Runs a function's body. An error becomes its code, with the message kept for this thread; a panic becomes
+/// Runs a function's body. An error becomes its status, and its message is kept for this thread; a panic becomes
 /// [`Status::Internal`].
 #[inline]
 pub(crate) fn guard(body: impl FnOnce() -> Result<(), Failure>) -> Status {
-    // What the body borrows are a ring's words, which are atomics and valid after every step, and the caller's variables,
-    // which are written last.
+    // The body borrows a ring's words, which are atomics and valid after every step, and the caller's variables, which
+    // are written last.
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(())) => Status::Ok,
         Ok(Err(failure)) => remember(&failure),
@@ -20,19 +20,19 @@ pub(crate) fn guard(body: impl FnOnce() -> Result<(), Failure>) -> Status {
     }
 }
 
-/// The handle or struct that a pointer leads to.
+/// The handle or struct behind a pointer, an error for NULL.
 #[inline]
 pub(crate) fn present<T>(name: &'static str, pointer: Option<T>) -> Result<T, Failure> {
     pointer.ok_or(Failure::Null { name })
 }
 
-/// The caller's variable for a result. Looked at before anything is done, so that no result is without a place.
+/// The caller's variable for a result. Check it before doing anything, so that no result is lost.
 #[inline]
 pub(crate) fn out<T>(name: &'static str, pointer: *mut T) -> Result<Out<T>, Failure> {
     if pointer.is_null() { Err(Failure::Null { name }) } else { Ok(Out(pointer)) }
 }
 
-/// A variable of the caller's, not NULL.
+/// A variable of the caller's that is not NULL.
 pub(crate) struct Out<T>(*mut T);
 
 impl<T> Out<T> {
@@ -43,41 +43,41 @@ impl<T> Out<T> {
     /// The pointer is valid for writing a `T`, and aligned.
     #[inline]
     pub(crate) unsafe fn put(&self, value: T) {
-        // SAFETY: the caller vouches for it.
+        // SAFETY: the caller guarantees it.
         unsafe { self.0.write(value) }
     }
 }
 
-/// The bytes that the caller wants to pass in.
+/// The caller's bytes to read.
 ///
 /// # Safety
 ///
-/// `data` is NULL, or valid for reads of `size` bytes for as long as `'a`, and nobody writes to them meanwhile.
+/// `data` is NULL, or valid for reads of `size` bytes for `'a`, and no one writes to them meanwhile.
 #[inline]
 pub(crate) unsafe fn bytes<'a>(data: *const c_void, size: usize) -> Result<&'a [u8], Failure> {
     check_size(size)?;
     match (data.is_null(), size) {
-        // What an empty std::vector gives.
+        // From an empty std::vector.
         (true, 0) => Ok(&[]),
         (true, _) => Err(Failure::Null { name: "data" }),
-        // SAFETY: the caller vouches for it, and `size` is not more than a slice can have.
+        // SAFETY: the caller guarantees it, and `size` is within the limit of a slice.
         (false, _) => Ok(unsafe { std::slice::from_raw_parts(data.cast(), size) }),
     }
 }
 
-/// The buffer that the caller wants to have filled.
+/// The caller's buffer to fill.
 ///
 /// # Safety
 ///
-/// `buffer` is NULL, or valid for writes of `size` bytes for as long as `'a`, and nobody else uses them meanwhile.
+/// `buffer` is NULL, or valid for writes of `size` bytes for `'a`, and no one else uses them meanwhile.
 #[inline]
 pub(crate) unsafe fn buffer<'a>(buffer: *mut c_void, size: usize) -> Result<&'a mut [u8], Failure> {
     check_size(size)?;
     match (buffer.is_null(), size) {
         (true, 0) => Ok(&mut []),
         (true, _) => Err(Failure::Null { name: "buffer" }),
-        // SAFETY: the caller vouches for it, and `size` is not more than a slice can have. Bytes that come from C have some
-        // value, whatever it is.
+        // SAFETY: the caller guarantees it, and `size` is within the limit of a slice. Bytes from C have some
+        // value.
         (false, _) => Ok(unsafe { std::slice::from_raw_parts_mut(buffer.cast(), size) }),
     }
 }
@@ -87,33 +87,33 @@ fn check_size(size: usize) -> Result<(), Failure> {
     if size > LARGEST { Err(Failure::Size { size, limit: LARGEST }) } else { Ok(()) }
 }
 
-/// The largest object that there can be in memory, in bytes.
+/// The size of the largest object that memory can contain, in bytes.
 const LARGEST: usize = isize::MAX as usize;
 
 /// A text of the caller's, `None` for NULL.
 ///
 /// # Safety
 ///
-/// `text` is NULL or ends with a zero byte, and does not change for as long as `'a`.
+/// `text` is NULL or ends with a zero byte, and does not change for `'a`.
 pub(crate) unsafe fn text<'a>(name: &'static str, text: *const c_char) -> Result<Option<&'a str>, Failure> {
-    // SAFETY: the caller vouches for it.
+    // SAFETY: the caller guarantees it.
     let text = unsafe { c_string(text) };
     text.map(|text| text.to_str().map_err(|source| Failure::NotUtf8 { name, source })).transpose()
 }
 
-/// A path of the caller's, `None` for NULL. Any bytes are a path.
+/// A path of the caller's, `None` for NULL. It may contain any bytes.
 ///
 /// # Safety
 ///
 /// As [`text`].
 pub(crate) unsafe fn path<'a>(path: *const c_char) -> Option<&'a Path> {
-    // SAFETY: the caller vouches for it.
+    // SAFETY: the caller guarantees it.
     let path = unsafe { c_string(path) };
     path.map(|path| Path::new(OsStr::from_bytes(path.to_bytes())))
 }
 
 unsafe fn c_string<'a>(text: *const c_char) -> Option<&'a CStr> {
-    // SAFETY: not NULL, and the caller of `text` and `path` vouches for the rest.
+    // SAFETY: not NULL; the caller of `text` and `path` guarantees the rest.
     (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) })
 }
 
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn no_bytes_may_be_anywhere_but_some_bytes_need_a_place() {
-        // SAFETY: NULL is what is tested.
+        // SAFETY: NULL is allowed.
         let nothing = |size| unsafe { bytes(std::ptr::null(), size) };
         assert_eq!(nothing(0).unwrap(), b"");
         assert!(matches!(nothing(1), Err(Failure::Null { name: "data" })));

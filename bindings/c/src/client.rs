@@ -13,17 +13,18 @@ use crate::loan::Loan;
 use crate::stats::{Stats, put_stats};
 use crate::view::View;
 
-/// Writes frames into a ring and reads them out of it.
+/// Writes frames to a ring and reads them from it.
 ///
-/// It may be used from any number of threads at once, and after a fork() in parent and child; only
-/// framebuffer_client_close() must be the last use. Nothing waits for another process, but for framebuffer_client_connect().
+/// Any number of threads may use a client at once, and after a fork() both parent and child; only
+/// framebuffer_client_close() must be the last use. No function waits for another process, except
+/// framebuffer_client_connect().
 pub struct Client(Arc<FrameBufferClient>);
 
-/// Opens the ring with this key, in the folder `dir`. NULL for `dir` is FRAMEBUFFER_DIR, or /dev/shm.
+/// Opens the ring with this key, in the folder `dir`. NULL for `dir` means FRAMEBUFFER_DIR, or /dev/shm.
 ///
-/// FRAMEBUFFER_STATUS_NOT_FOUND, FRAMEBUFFER_STATUS_NOT_A_SEGMENT, FRAMEBUFFER_STATUS_PARTICIPANTS_FULL,
-/// FRAMEBUFFER_STATUS_SYSTEM (no permission, say), FRAMEBUFFER_STATUS_INVALID_ARGUMENT (a key is 1 to 200 characters out of
-/// A-Z a-z 0-9 . _ -). `client` is NULL then.
+/// Fails with FRAMEBUFFER_STATUS_NOT_FOUND, FRAMEBUFFER_STATUS_NOT_A_SEGMENT, FRAMEBUFFER_STATUS_PARTICIPANTS_FULL,
+/// FRAMEBUFFER_STATUS_SYSTEM (no permission, for example) or FRAMEBUFFER_STATUS_INVALID_ARGUMENT (a key is 1 to 200
+/// characters of A-Z a-z 0-9 . _ -). Then `client` becomes NULL.
 ///
 /// # Safety
 ///
@@ -36,34 +37,34 @@ pub unsafe extern "C" fn framebuffer_client_open(
 ) -> Status {
     guard(|| {
         let client = out("client", client)?;
-        // SAFETY: the caller vouches for it.
+        // SAFETY: the caller guarantees it.
         unsafe { client.put(std::ptr::null_mut()) };
-        // SAFETY: the caller vouches for it.
+        // SAFETY: the caller guarantees it.
         let key = present("key", unsafe { text("key", key) }?)?;
         let options = FrameBufferClient::options(Key::new(key)?);
-        // SAFETY: the caller vouches for it.
+        // SAFETY: the caller guarantees it.
         let options = match unsafe { path(dir) } {
             Some(dir) => options.dir(dir),
             None => options,
         };
-        // SAFETY: the caller vouches for it.
+        // SAFETY: the caller guarantees it.
         unsafe { hand_out(&client, options.open()?) };
         Ok(())
     })
 }
 
-/// Opens the ring of the sidecar at `url`: "http://127.0.0.1:7570" or "unix:/path/to.sock". NULL for `url` is FRAMEBUFFER_URL,
-/// which is set in pods, or http://127.0.0.1:7570; NULL for `dir` as in framebuffer_client_open().
+/// Opens the ring of the sidecar at `url`: "http://127.0.0.1:7570" or "unix:/path/to.sock". NULL for `url` means
+/// FRAMEBUFFER_URL, which is set in pods, or http://127.0.0.1:7570; NULL for `dir` as in framebuffer_client_open().
 ///
-/// Waits while the sidecar starts, for at most `deadline_ms` milliseconds; 0 is 30 seconds.
+/// Waits for a sidecar that is still starting, for at most `deadline_ms` milliseconds; 0 means 30 seconds.
 ///
-/// FRAMEBUFFER_STATUS_NO_SIDECAR, FRAMEBUFFER_STATUS_INVALID_ARGUMENT for a URL of another kind, and those of
-/// framebuffer_client_open(). `client` is NULL then.
+/// Fails with FRAMEBUFFER_STATUS_NO_SIDECAR, FRAMEBUFFER_STATUS_INVALID_ARGUMENT (a URL of another kind), or as
+/// framebuffer_client_open(). Then `client` becomes NULL.
 ///
 /// # Safety
 ///
-/// `url` and `dir` are NULL or end with a zero byte, `client` is NULL or valid for writing a pointer. No other thread changes
-/// the environment meanwhile.
+/// `url` and `dir` are NULL or end with a zero byte, `client` is NULL or valid for writing a pointer. No other thread
+/// changes the environment meanwhile.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn framebuffer_client_connect(
     url: *const c_char,
@@ -73,18 +74,18 @@ pub unsafe extern "C" fn framebuffer_client_connect(
 ) -> Status {
     guard(|| {
         let client = out("client", client)?;
-        // SAFETY: the caller vouches for it.
+        // SAFETY: the caller guarantees it.
         unsafe { client.put(std::ptr::null_mut()) };
-        // SAFETY: the caller vouches for it.
+        // SAFETY: the caller guarantees it.
         let mut connect = unsafe { text("url", url) }?.map_or_else(Connect::from_env, Connect::new);
-        // SAFETY: the caller vouches for it.
+        // SAFETY: the caller guarantees it.
         if let Some(dir) = unsafe { path(dir) } {
             connect = connect.dir(dir);
         }
         if deadline_ms != 0 {
             connect = connect.deadline(Duration::from_millis(deadline_ms.into()));
         }
-        // SAFETY: the caller vouches for it.
+        // SAFETY: the caller guarantees it.
         unsafe { hand_out(&client, connect.connect()?) };
         Ok(())
     })
@@ -95,11 +96,11 @@ pub unsafe extern "C" fn framebuffer_client_connect(
 /// As [`Out::put`].
 unsafe fn hand_out(to: &Out<*mut Client>, client: FrameBufferClient) {
     let client = Box::into_raw(Box::new(Client(Arc::new(client))));
-    // SAFETY: the caller vouches for it.
+    // SAFETY: the caller guarantees it.
     unsafe { to.put(client) }
 }
 
-/// Closes the ring. Views and loans of this client stay valid; the ring is unmapped with the last of them. NULL is allowed.
+/// Closes the ring. Views and loans of this client stay valid; the last of them unmaps the ring. NULL is allowed.
 #[unsafe(no_mangle)]
 pub extern "C" fn framebuffer_client_close(client: Option<Box<Client>>) {
     drop(client);
@@ -111,10 +112,10 @@ pub extern "C" fn framebuffer_client_size(client: Option<&Client>) -> u64 {
     client.and_then(|client| client.0.size().ok()).unwrap_or(0)
 }
 
-/// Allocates a frame of `size` bytes and writes its stream offset into `offset`, for framebuffer_client_write(), here or in
-/// another process. The oldest frames give way, but none that somebody is using.
+/// Allocates a frame of `size` bytes and stores its stream offset in `offset`, for framebuffer_client_write(), here or
+/// in another process. It overwrites the oldest frames, except those in use.
 ///
-/// FRAMEBUFFER_STATUS_LARGER_THAN_RING, FRAMEBUFFER_STATUS_EXHAUSTED.
+/// Fails with FRAMEBUFFER_STATUS_LARGER_THAN_RING or FRAMEBUFFER_STATUS_EXHAUSTED.
 ///
 /// # Safety
 ///
@@ -124,23 +125,23 @@ pub unsafe extern "C" fn framebuffer_client_allocate(client: Option<&Client>, si
     guard(|| {
         let offset = out("offset", offset)?;
         let allocated = present("client", client)?.0.allocate(size)?;
-        // SAFETY: the caller vouches for it.
+        // SAFETY: the caller guarantees it.
         unsafe { offset.put(allocated) };
         Ok(())
     })
 }
 
-/// Writes `size` bytes into the frame that was allocated at `offset`, by whichever process, and their checksum into
-/// `checksum`. The data may be shorter than what was allocated: then the frame is.
+/// Writes `size` bytes to the frame that any process has allocated at `offset`, and stores their checksum in
+/// `checksum`. If the data is shorter than the allocation, so is the frame.
 ///
-/// FRAMEBUFFER_STATUS_TIMEOUT if the ring has moved past the frame already, FRAMEBUFFER_STATUS_TOO_LARGE,
-/// FRAMEBUFFER_STATUS_ALREADY_WRITTEN (also while another writer is at work or has died at it),
+/// Fails with FRAMEBUFFER_STATUS_TIMEOUT (the ring has already moved past the frame), FRAMEBUFFER_STATUS_TOO_LARGE,
+/// FRAMEBUFFER_STATUS_ALREADY_WRITTEN (also if another writer is still writing, or died while it was) or
 /// FRAMEBUFFER_STATUS_NEVER_ALLOCATED.
 ///
 /// # Safety
 ///
-/// `data` is NULL or valid for reads of `size` bytes, which nobody changes meanwhile; `checksum` is NULL or valid for writing
-/// a number.
+/// `data` is NULL or valid for reads of `size` bytes, which no one changes meanwhile; `checksum` is NULL or valid for
+/// writing a number.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn framebuffer_client_write(
     client: Option<&Client>,
@@ -151,23 +152,23 @@ pub unsafe extern "C" fn framebuffer_client_write(
 ) -> Status {
     guard(|| {
         let checksum = out("checksum", checksum)?;
-        // SAFETY: the caller vouches for it.
+        // SAFETY: the caller guarantees it.
         let data = unsafe { bytes(data, size) }?;
         let written = present("client", client)?.0.write(offset, data)?;
-        // SAFETY: the caller vouches for it.
+        // SAFETY: the caller guarantees it.
         unsafe { checksum.put(written.to_u64()) };
         Ok(())
     })
 }
 
-/// Allocates a frame, copies `size` bytes into it and writes its description into `frame`, for the reader.
+/// Allocates a frame, copies `size` bytes to it and stores its description in `frame`, for the reader.
 ///
-/// Errors as framebuffer_client_allocate().
+/// Fails as framebuffer_client_allocate().
 ///
 /// # Safety
 ///
-/// `data` is NULL or valid for reads of `size` bytes, which nobody changes meanwhile; `frame` is NULL or valid for writing a
-/// frame.
+/// `data` is NULL or valid for reads of `size` bytes, which no one changes meanwhile; `frame` is NULL or valid for
+/// writing a frame.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn framebuffer_client_publish(
     client: Option<&Client>,
@@ -177,19 +178,19 @@ pub unsafe extern "C" fn framebuffer_client_publish(
 ) -> Status {
     guard(|| {
         let frame = out("frame", frame)?;
-        // SAFETY: the caller vouches for it.
+        // SAFETY: the caller guarantees it.
         let data = unsafe { bytes(data, size) }?;
         let published = present("client", client)?.0.publish(data)?;
-        // SAFETY: the caller vouches for it.
+        // SAFETY: the caller guarantees it.
         unsafe { frame.put(published.into()) };
         Ok(())
     })
 }
 
-/// Lends a frame of `size` bytes in the ring itself, to be filled in place: framebuffer_loan_commit() makes it readable
+/// Lends a frame of `size` bytes in the ring itself, to fill in place: framebuffer_loan_commit() makes it readable
 /// without a copy.
 ///
-/// Errors as framebuffer_client_allocate(); `loan` is NULL then.
+/// Fails as framebuffer_client_allocate(). Then `loan` becomes NULL.
 ///
 /// # Safety
 ///
@@ -198,24 +199,24 @@ pub unsafe extern "C" fn framebuffer_client_publish(
 pub unsafe extern "C" fn framebuffer_client_loan(client: Option<&Client>, size: u64, loan: *mut *mut Loan) -> Status {
     guard(|| {
         let loan = out("loan", loan)?;
-        // SAFETY: the caller vouches for it.
+        // SAFETY: the caller guarantees it.
         unsafe { loan.put(std::ptr::null_mut()) };
         let lent = Loan::new(&present("client", client)?.0, size)?;
-        // SAFETY: the caller vouches for it.
+        // SAFETY: the caller guarantees it.
         unsafe { loan.put(Box::into_raw(Box::new(lent))) };
         Ok(())
     })
 }
 
-/// Copies the `size` bytes of the frame at `offset` into `buffer` and compares them with `checksum`.
+/// Copies the `size` bytes of the frame at `offset` to `buffer` and compares them with `checksum`.
 ///
-/// FRAMEBUFFER_STATUS_TIMEOUT if these are not the bytes that were promised: overwritten meanwhile, not written yet, of another
-/// size or checksum. FRAMEBUFFER_STATUS_LARGER_THAN_RING and FRAMEBUFFER_STATUS_NEVER_ALLOCATED if they cannot have been. After
-/// an error the buffer's contents are arbitrary.
+/// Fails with FRAMEBUFFER_STATUS_TIMEOUT if the frame has been overwritten, is not written yet, or has another size or
+/// checksum; with FRAMEBUFFER_STATUS_LARGER_THAN_RING or FRAMEBUFFER_STATUS_NEVER_ALLOCATED if there can be no such
+/// frame. Then the buffer's contents are arbitrary.
 ///
 /// # Safety
 ///
-/// `buffer` is NULL or valid for writes of `size` bytes, which nobody else uses meanwhile.
+/// `buffer` is NULL or valid for writes of `size` bytes, which no one else uses meanwhile.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn framebuffer_client_read(
     client: Option<&Client>,
@@ -225,18 +226,19 @@ pub unsafe extern "C" fn framebuffer_client_read(
     buffer: *mut c_void,
 ) -> Status {
     let frame = Frame { offset, size: size as u64, checksum };
-    // SAFETY: the caller vouches for it.
+    // SAFETY: the caller guarantees it.
     unsafe { framebuffer_client_read_frame(client, Some(&frame), buffer, size) }
 }
 
-/// As framebuffer_client_read(), for a frame's description and a buffer of `buffer_size` bytes, of which the first
-/// `frame->size` are written.
+/// Copies the frame with this description to `buffer`, which has `buffer_size` bytes: it writes the first `frame->size`
+/// of them.
 ///
-/// FRAMEBUFFER_STATUS_BUFFER_TOO_SMALL if the frame has more bytes than that; otherwise as framebuffer_client_read().
+/// Fails with FRAMEBUFFER_STATUS_BUFFER_TOO_SMALL if the frame is larger than the buffer, otherwise as
+/// framebuffer_client_read().
 ///
 /// # Safety
 ///
-/// `buffer` is NULL or valid for writes of `buffer_size` bytes, which nobody else uses meanwhile.
+/// `buffer` is NULL or valid for writes of `buffer_size` bytes, which no one else uses meanwhile.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn framebuffer_client_read_frame(
     client: Option<&Client>,
@@ -254,17 +256,18 @@ pub unsafe extern "C" fn framebuffer_client_read_frame(
         if size > buffer_size as u64 {
             return Err(Failure::BufferTooSmall { len: buffer_size as u64, needed: size });
         }
-        // SAFETY: the caller vouches for it, and `size` is not more than `buffer_size`.
+        // SAFETY: the caller guarantees it, and `size` is not more than `buffer_size`.
         let buffer = unsafe { self::buffer(buffer, size as usize) }?;
         let frame = framebuffer::Frame { offset, size, checksum: Checksum::from_u64(checksum) };
         Ok(client.read_into(&frame, buffer)?)
     })
 }
 
-/// A view of a frame in the ring itself, without a copy, in a time that does not depend on its size. The promised checksum is
-/// compared with the one that the writer stored; framebuffer_view_verify() hashes the bytes.
+/// Makes a view of a frame in the ring itself, without a copy, in a time that does not depend on its size. It compares
+/// the given checksum with the one that the writer stored; framebuffer_view_verify() hashes the bytes. Release the view
+/// with framebuffer_view_release().
 ///
-/// Errors as framebuffer_client_read(); `view` is NULL then. Release the view with framebuffer_view_release().
+/// Fails as framebuffer_client_read(). Then `view` becomes NULL.
 ///
 /// # Safety
 ///
@@ -277,18 +280,18 @@ pub unsafe extern "C" fn framebuffer_client_view(
 ) -> Status {
     guard(|| {
         let view = out("view", view)?;
-        // SAFETY: the caller vouches for it.
+        // SAFETY: the caller guarantees it.
         unsafe { view.put(std::ptr::null_mut()) };
         let client = &present("client", client)?.0;
         let viewed = View::new(client, *present("frame", frame)?)?;
-        // SAFETY: the caller vouches for it.
+        // SAFETY: the caller guarantees it.
         unsafe { view.put(Box::into_raw(Box::new(viewed))) };
         Ok(())
     })
 }
 
-/// Writes what the ring says about itself into `stats`, whose size in bytes, `sizeof *stats`, is `stats_size`: so programs that
-/// were built with an older header get what they know of, and members that this library does not know are 0.
+/// Stores the ring's statistics in `stats`. Pass `sizeof *stats` as `stats_size`: a program built with an older header
+/// gets the members it knows, and members that this library does not know become 0.
 ///
 /// # Safety
 ///
@@ -301,13 +304,13 @@ pub unsafe extern "C" fn framebuffer_client_stats(
 ) -> Status {
     guard(|| {
         let found = present("client", client)?.0.stats()?;
-        // SAFETY: the caller vouches for it.
+        // SAFETY: the caller guarantees it.
         unsafe { put_stats(&found, stats, stats_size) }
     })
 }
 
 const _: () = {
-    // What the header promises about threads.
+    // The header promises this about threads.
     const fn may_be_used_from_any_thread<T: Send + Sync>() {}
     may_be_used_from_any_thread::<Client>();
     may_be_used_from_any_thread::<View>();

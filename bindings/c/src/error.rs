@@ -1,7 +1,7 @@
-//! [`Status`] and the message that goes with it.
+//! [`Status`] and its message.
 //!
-//! The message is kept for each thread rather than returned through a parameter: a caller who looks only at the code, which
-//! is most of them where a slow reader meets timeouts, neither passes anything nor frees anything.
+//! Each thread keeps its message, instead of returning it through a parameter. So a caller who only looks at the status
+//! passes nothing and frees nothing; that is the common case where a slow reader meets timeouts.
 
 use std::cell::RefCell;
 use std::error::Error as StdError;
@@ -11,30 +11,30 @@ use std::str::Utf8Error;
 use framebuffer::{ConnectError, Error, FrameBufferTimeout, InvalidKey, SegmentError};
 use thiserror::Error;
 
-/// What came of a call. The numbers are part of the ABI: new ones may be added, none changes.
+/// The result of a call. The numbers are part of the ABI: new ones may be added, none changes.
 #[repr(i32)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
     /// Done.
     Ok = 0,
-    /// The frame is not, or no longer, what was promised: overwritten meanwhile, not written yet, or of another size or
-    /// checksum. Expected in normal operation when a reader is slow: drop the frame and go on.
+    /// The frame has been overwritten, is not written yet, or has another size or checksum. Expected in normal
+    /// operation when a reader is slow: drop the frame and go on.
     Timeout = 1,
-    /// NULL, or a text, key, URL or size that cannot be one.
+    /// NULL, or an invalid text, key, URL or size.
     InvalidArgument = 2,
     /// A frame larger than the ring.
     LargerThanRing = 3,
-    /// Views, loans and operations under way hold so much of the ring that nowhere in it is room.
+    /// Views, loans and operations in progress pin so much of the ring that the frame fits nowhere.
     Exhausted = 4,
     /// An offset that was never allocated.
     NeverAllocated = 5,
     /// More data than was allocated for the frame.
     TooLarge = 6,
-    /// The frame is already written, or somebody is writing it: a frame is written once.
+    /// The frame is already written or being written: a frame is written once.
     AlreadyWritten = 7,
     /// The buffer is too small for the frame or the text.
     BufferTooSmall = 8,
-    /// A loan from before a fork, in the child: it belongs to the parent.
+    /// The loan belongs to the parent: this is a child of fork().
     Forked = 9,
     /// There is no ring with this key in this folder.
     NotFound = 10,
@@ -44,19 +44,19 @@ pub enum Status {
     NoMemory = 12,
     /// All participant slots of the ring are taken.
     ParticipantsFull = 13,
-    /// The file is not a segment, is damaged, or has another layout version than this library.
+    /// The file is not a segment, is damaged, or has a layout version other than this library's.
     NotASegment = 14,
-    /// The ring that was to be adopted has another size.
+    /// The ring to adopt has another size.
     SizeDiffers = 15,
-    /// No sidecar answered in time, or what answered is none.
+    /// No sidecar answered in time, or something else did.
     NoSidecar = 16,
-    /// The operating system refused something: the message says what.
+    /// A system call failed: the message says which.
     System = 17,
-    /// The ring's control block was overwritten by somebody who does not keep the protocol.
+    /// A program that does not follow the protocol has overwritten the ring's control block.
     Corrupt = 18,
-    /// The program has closed a file descriptor of this library. The next call joins the ring anew.
-    Unseated = 19,
-    /// A bug in this library. What the call was about is released, other handles may be used on.
+    /// The program has closed a file descriptor of this library. The next call joins the ring again.
+    ParticipantLost = 19,
+    /// A bug in this library. The handle that the call was to release is released; you can go on using the others.
     Internal = 20,
 }
 
@@ -79,7 +79,7 @@ pub(crate) enum Failure {
     Segment(#[from] SegmentError),
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    #[error("a bug in FrameBuffer: it panicked, what it said is in standard error")]
+    #[error("a bug in FrameBuffer: it panicked, and wrote the reason to standard error")]
     Panic,
 }
 
@@ -106,7 +106,7 @@ impl Failure {
             Self::Segment(error) => of_segment(error),
             Self::Connect(ConnectError::Url { .. }) => Status::InvalidArgument,
             Self::Connect(ConnectError::Segment { source, .. }) => of_segment(source),
-            // It does not answer, or not as one.
+            // Nothing answers, or not as a sidecar.
             Self::Connect(_) => Status::NoSidecar,
             Self::Panic => Status::Internal,
         }
@@ -124,9 +124,9 @@ fn of_frame(error: &Error) -> Status {
         Error::BufferLength { .. } => Status::BufferTooSmall,
         Error::Forked => Status::Forked,
         Error::Corrupt { .. } => Status::Corrupt,
-        Error::ParticipantLost => Status::Unseated,
+        Error::ParticipantLost => Status::ParticipantLost,
         Error::Join(error) => of_segment(error),
-        // `Stopped`, which no handle here ever is, and what may be added.
+        // `Stopped`, which no handle here ever is, and later variants.
         _ => Status::Internal,
     }
 }
@@ -152,30 +152,31 @@ thread_local! {
     static MESSAGE: RefCell<CString> = RefCell::default();
 }
 
-/// Keeps a failure's message for this thread, and returns its code.
+/// Keeps a failure's message for this thread, and returns its status.
 #[cold]
 pub(crate) fn remember(failure: &Failure) -> Status {
     let first: &dyn StdError = failure;
     let causes = std::iter::successors(Some(first), |&error| error.source());
     let text = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ").replace('\0', "?");
     let text = CString::new(text).unwrap_or_default();
-    // A thread that is ending has no message any more.
+    // A thread that is ending no longer has a message.
     let _ = MESSAGE.try_with(|message| message.replace(text));
     failure.status()
 }
 
-/// What went wrong in the last call of this thread that returned another status than FRAMEBUFFER_STATUS_OK, with the
-/// offending value and the limit; "" if there was none. Never contains a key.
+/// The message of this thread's last call that did not return FRAMEBUFFER_STATUS_OK, with the offending value and the
+/// limit; "" if there was none. It never contains a key.
 ///
-/// The text belongs to the library and is valid until the next call of this thread that fails, or its end. Never NULL.
+/// The text belongs to the library and is valid until this thread's next call that fails, or the thread's end. Never
+/// NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn framebuffer_error_message() -> *const c_char {
     MESSAGE.try_with(|message| message.borrow().as_ptr()).unwrap_or(c"".as_ptr())
 }
 
-/// A status in a word, for logs and metrics: "timeout", "larger_than_ring"; "unknown" for a number that is none.
+/// The name of a status, for logs and metrics: "timeout", "larger_than_ring"; "unknown" for any other number.
 ///
-/// The text is valid for ever. Never NULL.
+/// The text is always valid. Never NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn framebuffer_status_name(status: i32) -> *const c_char {
     let names = [
@@ -198,14 +199,14 @@ pub extern "C" fn framebuffer_status_name(status: i32) -> *const c_char {
         c"no_sidecar",
         c"system",
         c"corrupt",
-        c"unseated",
+        c"participant_lost",
         c"internal",
     ];
     let name = usize::try_from(status).ok().and_then(|status| names.get(status));
     name.map_or(c"unknown", |name| *name).as_ptr()
 }
 
-/// What a text of this library says, for tests.
+/// A text of this library, for tests.
 #[cfg(test)]
 pub(crate) fn message(text: *const c_char) -> String {
     // SAFETY: texts of this library end with a zero byte and live until the next failure.

@@ -1,4 +1,4 @@
-//! [`Frame`]: what a writer tells a reader, as a struct and as text.
+//! [`Frame`]: the description of a frame that a writer sends to a reader, as a struct and as JSON.
 
 use std::ffi::{c_char, c_void};
 
@@ -7,23 +7,23 @@ use framebuffer::Checksum;
 use crate::call::{bytes, guard, out, present};
 use crate::error::{Failure, Status};
 
-/// The description of a committed frame: all that a reader needs besides the ring's key.
+/// The description of a committed frame: all a reader needs besides the ring's key.
 ///
-/// Send it by whatever messaging there is: as JSON, which programs in all languages understand, or, between processes of one
-/// machine, as these 24 bytes, which have no padding.
+/// Send it over any messaging: as JSON, which programs in all languages understand, or between processes of one machine
+/// as these 24 bytes, which have no padding.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Frame {
-    /// Stream offset of the first byte. Offsets grow for as long as the ring lives and are never used twice.
+    /// Stream offset of the first byte. Offsets grow as long as the ring exists and are never used twice.
     pub offset: u64,
     /// Length in bytes.
     pub size: u64,
-    /// XXH3-64 of those bytes (seed 0, what XXH3_64bits() returns); or of which frame it is, after
-    /// framebuffer_loan_commit_unhashed().
+    /// XXH3-64 of those bytes (seed 0, as XXH3_64bits()); after framebuffer_loan_commit_unhashed() XXH3-64 of the
+    /// frame's identity.
     pub checksum: u64,
 }
 
-/// A buffer of this many bytes is large enough for every frame as JSON, with the zero byte at its end.
+/// The size of a buffer that is large enough for every frame as JSON, with the zero byte at its end.
 pub const FRAME_JSON_SIZE: usize = 96;
 
 impl From<framebuffer::Frame> for Frame {
@@ -42,10 +42,10 @@ impl From<Frame> for framebuffer::Frame {
     }
 }
 
-/// Writes a frame's description as JSON, {"offset":64,"size":6220800,"checksum":"2d06800538d394c2"}, and a zero byte into
+/// Writes a frame's description as JSON, {"offset":64,"size":6220800,"checksum":"2d06800538d394c2"}, and a zero byte to
 /// `buffer`, which has `size` bytes: FRAMEBUFFER_FRAME_JSON_SIZE are enough.
 ///
-/// FRAMEBUFFER_STATUS_BUFFER_TOO_SMALL writes nothing, and the message says how many bytes it takes.
+/// Fails with FRAMEBUFFER_STATUS_BUFFER_TOO_SMALL, writes nothing then, and names the size in its message.
 ///
 /// # Safety
 ///
@@ -54,7 +54,7 @@ impl From<Frame> for framebuffer::Frame {
 pub unsafe extern "C" fn framebuffer_frame_to_json(frame: Option<&Frame>, buffer: *mut c_char, size: usize) -> Status {
     guard(|| {
         let frame = framebuffer::Frame::from(*present("frame", frame)?);
-        // SAFETY: the caller vouches for it.
+        // SAFETY: the caller guarantees it.
         let buffer = unsafe { crate::call::buffer(buffer.cast(), size) }?;
         let text = serde_json::to_string(&frame).map_err(|source| Failure::NotAFrame { source })?;
         let needed = text.len() + 1;
@@ -67,8 +67,8 @@ pub unsafe extern "C" fn framebuffer_frame_to_json(frame: Option<&Frame>, buffer
     })
 }
 
-/// Reads a frame's description from `size` bytes of JSON: an object with "offset", "size" and "checksum"; further members
-/// are ignored. The text needs no zero byte at its end.
+/// Reads a frame's description from `size` bytes of JSON: an object with "offset", "size" and "checksum". It ignores
+/// other members. The text needs no zero byte at its end.
 ///
 /// # Safety
 ///
@@ -77,16 +77,16 @@ pub unsafe extern "C" fn framebuffer_frame_to_json(frame: Option<&Frame>, buffer
 pub unsafe extern "C" fn framebuffer_frame_from_json(json: *const c_char, size: usize, frame: *mut Frame) -> Status {
     guard(|| {
         let frame = out("frame", frame)?;
-        // SAFETY: the caller vouches for it.
+        // SAFETY: the caller guarantees it.
         let json = unsafe { bytes(json.cast(), size) }?;
         let read: framebuffer::Frame = serde_json::from_slice(json).map_err(|source| Failure::NotAFrame { source })?;
-        // SAFETY: the caller vouches for it.
+        // SAFETY: the caller guarantees it.
         unsafe { frame.put(read.into()) };
         Ok(())
     })
 }
 
-/// Computes the checksum that a frame with these `size` bytes has, XXH3-64 with seed 0, into `checksum`.
+/// Stores the checksum of a frame with these `size` bytes, XXH3-64 with seed 0, in `checksum`.
 ///
 /// # Safety
 ///
@@ -95,9 +95,9 @@ pub unsafe extern "C" fn framebuffer_frame_from_json(json: *const c_char, size: 
 pub unsafe extern "C" fn framebuffer_checksum(data: *const c_void, size: usize, checksum: *mut u64) -> Status {
     guard(|| {
         let checksum = out("checksum", checksum)?;
-        // SAFETY: the caller vouches for it.
+        // SAFETY: the caller guarantees it.
         let data = unsafe { bytes(data, size) }?;
-        // SAFETY: the caller vouches for it.
+        // SAFETY: the caller guarantees it.
         unsafe { checksum.put(Checksum::of(data).to_u64()) };
         Ok(())
     })
@@ -116,7 +116,7 @@ mod tests {
         assert_eq!(status, Status::Ok);
         let len = buffer.iter().position(|&byte| byte == 0).expect("a zero byte");
         let mut read = Frame { offset: 0, size: 0, checksum: 0 };
-        // SAFETY: the buffer has more bytes than that.
+        // SAFETY: the text is shorter than the buffer.
         assert_eq!(unsafe { framebuffer_frame_from_json(buffer.as_ptr(), len, &raw mut read) }, Status::Ok);
         assert_eq!(read, frame);
     }

@@ -1,24 +1,24 @@
-//! The C API of FrameBuffer: what `framebuffer.h` declares and `libframebuffer` exports.
+//! The C API of FrameBuffer: `framebuffer.h` declares it, `libframebuffer` exports it.
 //!
-//! A layer without a mind of its own over the crate `framebuffer`: it turns pointers into references, references with
-//! lifetimes into handles, and errors into codes. The documentation of its functions is that of the header, which a test
-//! generates by cbindgen and compares with `include/framebuffer.h`; it is written for people who program in C.
+//! A thin layer over the crate `framebuffer`: it turns pointers into references, references with lifetimes into
+//! handles, and errors into codes. The documentation of its functions is also the header's, and is written for C
+//! programmers. A test generates the header with cbindgen and compares it with `include/framebuffer.h`.
 //!
-//! Read [`call`] first: what all functions have in common. Then [`error`], [`client`], [`view`], [`loan`], [`server`],
+//! Read [`call`] first: the helpers of all functions. Then [`error`], [`client`], [`view`], [`loan`], [`server`],
 //! [`frame`], [`stats`].
 //!
 //! # What a caller in C can and cannot break
 //!
-//! - NULL, sizes, offsets, strings and frames are checked: what is wrong with them is an error with a message.
+//! - NULL, sizes, offsets, strings and frames are checked: an invalid one is an error with a message.
 //! - A handle owns what it needs. Views and loans keep the ring mapped, so clients may be closed in any order.
-//! - A handle after its release, and a size that is not the buffer's, are undefined behaviour, as everywhere in C. The C++
-//!   header makes the former impossible to write.
-//! - No panic crosses into C: `call::guard` turns it into `FRAMEBUFFER_INTERNAL`. (In a build with `panic = "abort"` it
-//!   ends the program instead; the profile `capi`, which libraries are installed from, unwinds.)
-//! - Memory of one side is never freed by the other: handles have functions that release them, everything else is written
-//!   into the caller's variables and buffers.
+//! - Using a handle after its release and passing a size larger than the buffer are undefined behaviour, as everywhere
+//!   in C. The C++ header rules out the former.
+//! - No panic crosses into C: `call::guard` turns it into `FRAMEBUFFER_STATUS_INTERNAL`. (With
+//!   `panic = "abort"` it ends the program instead; the profile `capi`, for installed libraries, unwinds.)
+//! - Neither side frees memory of the other: functions release the handles, everything else is written to the caller's
+//!   variables and buffers.
 
-#![allow(clippy::doc_markdown, reason = "the documentation is that of a header, where names of functions stand plain")]
+#![allow(clippy::doc_markdown, reason = "the documentation is that of a header, which has no mark-up")]
 
 pub mod call;
 pub mod client;

@@ -8,11 +8,11 @@ use crate::call::{guard, out, present};
 use crate::error::Status;
 use crate::frame::Frame;
 
-/// A frame of the ring lent for writing. Nobody else sees its bytes before it is committed.
+/// A frame of the ring, lent for writing. No one else sees its bytes before it is committed.
 ///
-/// It ends with framebuffer_loan_commit(), framebuffer_loan_commit_unhashed() or framebuffer_loan_abandon(). It may be filled
-/// and ended on any thread, by one at a time, and outlive the client that it is from. In a child that inherits it by fork() it
-/// can only be abandoned: it is the parent's.
+/// framebuffer_loan_commit(), framebuffer_loan_commit_unhashed() or framebuffer_loan_abandon() ends it. Any thread may
+/// fill and end it, one at a time, and it may outlive its client. A child that inherits it by fork() can only abandon
+/// it: it belongs to the parent.
 pub struct Loan {
     // Dropped before what it borrows from.
     loan: framebuffer::Loan<'static>,
@@ -22,12 +22,12 @@ pub struct Loan {
 impl Loan {
     pub(crate) fn new(client: &Arc<FrameBufferClient>, size: u64) -> Result<Self, Error> {
         let client = Arc::clone(client);
-        // SAFETY: the Arc goes into the same struct as the loan, and is dropped after it, here and in `end`.
+        // SAFETY: the Arc is in the same struct as the loan, and is dropped after it, here and in `end`.
         let lives_on: &'static FrameBufferClient = unsafe { &*Arc::as_ptr(&client) };
         Ok(Self { loan: lives_on.loan(size)?, client })
     }
 
-    /// Ends the loan by `commit`, while the client is still there.
+    /// Ends the loan with `commit`, and drops the client afterwards.
     fn end(
         self,
         commit: impl FnOnce(framebuffer::Loan<'static>) -> Result<framebuffer::Frame, Error>,
@@ -39,8 +39,8 @@ impl Loan {
     }
 }
 
-/// The first byte of the frame, aligned to 64 bytes, valid until the loan ends; NULL for NULL. The bytes are those of older
-/// frames until they are overwritten.
+/// The first byte of the frame, aligned to 64 bytes, valid until the loan ends; NULL for NULL. At first the bytes are
+/// those of older frames.
 #[unsafe(no_mangle)]
 pub extern "C" fn framebuffer_loan_data(loan: Option<&mut Loan>) -> *mut u8 {
     loan.map_or(std::ptr::null_mut(), |loan| loan.loan.as_mut_ptr())
@@ -52,8 +52,8 @@ pub extern "C" fn framebuffer_loan_size(loan: Option<&Loan>) -> usize {
     loan.map_or(0, |loan| loan.loan.len())
 }
 
-/// Shortens the frame to its first `size` bytes, for data whose size is known only when it is there. Does nothing if the frame
-/// is not longer than that.
+/// Shortens the frame to its first `size` bytes, for data whose size was not known before. Does nothing if the frame is
+/// not longer.
 #[unsafe(no_mangle)]
 pub extern "C" fn framebuffer_loan_truncate(loan: Option<&mut Loan>, size: u64) -> Status {
     guard(|| {
@@ -62,33 +62,32 @@ pub extern "C" fn framebuffer_loan_truncate(loan: Option<&mut Loan>, size: u64) 
     })
 }
 
-/// Makes the frame readable and writes its description into `frame`, for the reader. Hashes the bytes where they are.
+/// Hashes the bytes in place, makes the frame readable and stores its description in `frame`, for the reader.
 ///
-/// The loan is released, whatever is returned. FRAMEBUFFER_STATUS_FORKED in a child of the process that borrowed it; with
-/// `frame` NULL the loan is abandoned.
+/// It releases the loan even if it fails: with FRAMEBUFFER_STATUS_FORKED in a child of the process that borrowed it. If
+/// `frame` is NULL, it abandons the loan.
 ///
 /// # Safety
 ///
-/// `frame` is NULL or valid for writing a frame. Nobody writes to the loan's bytes any more.
+/// `frame` is NULL or valid for writing a frame. No one writes to the loan's bytes from now on.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn framebuffer_loan_commit(loan: Option<Box<Loan>>, frame: *mut Frame) -> Status {
-    // SAFETY: the caller vouches for it.
+    // SAFETY: the caller guarantees it.
     unsafe { commit(loan, frame, framebuffer::Loan::commit) }
 }
 
-/// Makes the frame readable without hashing it, in a time that does not depend on its size, and writes its description into
-/// `frame`.
+/// Commits as framebuffer_loan_commit(), but without hashing, in a time that does not depend on the size.
 ///
-/// The checksum in it then vouches for which frame it is and no longer for its bytes: a frame that the ring has moved past is
-/// a timeout as ever, but nobody notices if a program scribbles on the segment past this library. Otherwise as
-/// framebuffer_loan_commit().
+/// The checksum then identifies the frame, but does not protect its bytes: reading a frame that the ring has moved past
+/// is still a timeout, but readers cannot notice that a program has overwritten bytes of the segment without this
+/// library.
 ///
 /// # Safety
 ///
 /// As framebuffer_loan_commit().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn framebuffer_loan_commit_unhashed(loan: Option<Box<Loan>>, frame: *mut Frame) -> Status {
-    // SAFETY: the caller vouches for it.
+    // SAFETY: the caller guarantees it.
     unsafe { commit(loan, frame, framebuffer::Loan::commit_unhashed) }
 }
 
@@ -100,13 +99,13 @@ unsafe fn commit(
     guard(|| {
         let frame = out("frame", frame)?;
         let committed = present("loan", loan)?.end(commit)?;
-        // SAFETY: the caller vouches for it.
+        // SAFETY: the caller guarantees it.
         unsafe { frame.put(committed.into()) };
         Ok(())
     })
 }
 
-/// Gives the frame back, as one that was never written. The pointer to its bytes is invalid from now on. NULL is allowed.
+/// Gives the frame back; it counts as never written. The pointer to its bytes becomes invalid. NULL is allowed.
 #[unsafe(no_mangle)]
 pub extern "C" fn framebuffer_loan_abandon(loan: Option<Box<Loan>>) {
     drop(loan);

@@ -1,40 +1,40 @@
-//! [`Stats`]: what a ring says about itself.
+//! [`Stats`]: a ring's statistics.
 
 use std::time::UNIX_EPOCH;
 
 use crate::call::buffer;
 use crate::error::Failure;
 
-/// A snapshot of a ring. The figures are read one after the other while the ring is in use, so they are each right but not of
-/// one instant. The counters are summed over all participants, past and present, since the ring was created.
+/// A snapshot of a ring. The figures are read one after the other while the ring is in use: each is right, but they are
+/// not of one instant. The counters are sums over all participants, past and present, since the ring was created.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct Stats {
-    /// Payload that the ring keeps, in bytes, and the size of the largest frame.
+    /// Bytes of payload that the ring keeps, and the size of the largest frame.
     pub size: u64,
-    /// Bytes of the data ring: `size` and room for headers.
+    /// Bytes of the data ring: `size`, and room for frame headers.
     pub capacity: u64,
     /// Stream position up to which the ring has been allocated, in bytes.
     pub head: u64,
-    /// How many times the ring has been filled.
+    /// Times the ring has been filled.
     pub laps: u64,
     /// Participants now: each client or server that has the ring open is at least one.
     pub participants: u64,
-    /// How many participants there can be.
+    /// Participants that the ring has room for.
     pub max_participants: u64,
-    /// Ranges held now by views, loans and operations under way.
+    /// Ranges of the ring that views, loans and operations in progress pin now.
     pub pins: u64,
-    /// Bytes of the ring that are in huge pages.
+    /// Bytes of the ring in huge pages.
     pub huge_pages: u64,
-    /// When the segment was created, in nanoseconds since 1970.
+    /// When the ring was created, in nanoseconds since 1970.
     pub created_ns: u64,
     /// Frames allocated, whether written or not.
     pub allocations: u64,
-    /// Bytes allocated for them, without headers.
+    /// Bytes allocated for frames, without headers.
     pub allocated_bytes: u64,
-    /// Times that an allocation went past a range that somebody held.
+    /// Times an allocation skipped a pinned range.
     pub hops: u64,
-    /// Allocations given up because the whole ring was held.
+    /// Allocations given up because the whole ring was pinned.
     pub exhausted: u64,
     /// Frames committed.
     pub frames_written: u64,
@@ -113,7 +113,7 @@ impl From<&framebuffer::Stats> for Stats {
     }
 }
 
-/// Writes as much of the figures as the caller's struct has, and zeros beyond.
+/// Writes the figures that the caller's struct has members for, and zeros to members beyond.
 ///
 /// # Safety
 ///
@@ -122,7 +122,7 @@ pub(crate) unsafe fn put_stats(stats: &framebuffer::Stats, to: *mut Stats, size:
     if to.is_null() {
         return Err(Failure::Null { name: "stats" });
     }
-    // SAFETY: the caller vouches for it.
+    // SAFETY: the caller guarantees it.
     let to = unsafe { buffer(to.cast(), size) }?;
     let stats = Stats::from(stats);
     // SAFETY: a struct of numbers of 8 bytes has no padding.
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn a_caller_with_an_older_header_gets_the_members_that_it_knows_and_no_byte_more() {
         let mut words = [7_u64; 3];
-        // SAFETY: two words are less than there are.
+        // SAFETY: the array has more than two words.
         unsafe { put_stats(&stats(), words.as_mut_ptr().cast(), 16) }.unwrap();
         assert_eq!(words[0], 1 << 16);
         assert_eq!(words[2], 7);

@@ -10,9 +10,9 @@ use crate::frame::Frame;
 
 /// A frame in the ring, read in place. The bytes do not change before framebuffer_view_release().
 ///
-/// A view holds a part of the ring: writers go around it, however long it lives, and the ring is smaller by that much. It
-/// may be used from any thread, and outlive the client that it is from. A child that inherits it by fork() may read it, as
-/// long as its parent keeps it, and releases its own copy, which changes nothing for the parent.
+/// A view pins a part of the ring: writers skip it as long as the view exists, and the ring is smaller by that much.
+/// Any thread may use a view, and it may outlive its client. A child that inherits it by fork() may read it while its
+/// parent keeps it, and releases its own copy, which changes nothing for the parent.
 pub struct View {
     // Dropped before what it borrows from.
     view: framebuffer::View<'static>,
@@ -22,8 +22,8 @@ pub struct View {
 impl View {
     pub(crate) fn new(client: &Arc<FrameBufferClient>, frame: Frame) -> Result<Self, framebuffer::Error> {
         let client = Arc::clone(client);
-        // SAFETY: the Arc goes into the same struct as the view, which is dropped first and handed out only with the
-        // lifetime of a borrow of that struct.
+        // SAFETY: the Arc is in the same struct as the view, which is dropped first, and which leaves the struct only
+        // with the lifetime of a borrow of it.
         let lives_on: &'static FrameBufferClient = unsafe { &*Arc::as_ptr(&client) };
         Ok(Self { view: lives_on.view(&frame.into())?, _client: client })
     }
@@ -31,7 +31,7 @@ impl View {
 
 /// The first byte of the frame, aligned to 64 bytes, valid until the view is released; NULL for NULL.
 ///
-/// Write through it, and every reader of the frame has undefined bytes.
+/// If you write through it, every reader of the frame gets undefined bytes.
 #[unsafe(no_mangle)]
 pub extern "C" fn framebuffer_view_data(view: Option<&View>) -> *const u8 {
     view.map_or(std::ptr::null(), |view| view.view.as_ptr())
@@ -43,13 +43,13 @@ pub extern "C" fn framebuffer_view_size(view: Option<&View>) -> usize {
     view.map_or(0, |view| view.view.len())
 }
 
-/// Whether the writer has hashed the frame: not so after framebuffer_loan_commit_unhashed(), and for NULL.
+/// Whether the writer has hashed the frame: false after framebuffer_loan_commit_unhashed(), and for NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn framebuffer_view_is_hashed(view: Option<&View>) -> bool {
     view.is_some_and(|view| view.view.is_hashed())
 }
 
-/// Writes the frame's description into `frame`.
+/// Stores the frame's description in `frame`.
 ///
 /// # Safety
 ///
@@ -58,22 +58,23 @@ pub extern "C" fn framebuffer_view_is_hashed(view: Option<&View>) -> bool {
 pub unsafe extern "C" fn framebuffer_view_frame(view: Option<&View>, frame: *mut Frame) -> Status {
     guard(|| {
         let frame = out("frame", frame)?;
-        // SAFETY: the caller vouches for it.
+        // SAFETY: the caller guarantees it.
         unsafe { frame.put((*present("view", view)?.view.frame()).into()) };
         Ok(())
     })
 }
 
-/// Hashes the bytes and compares them with the frame's checksum, which takes as long as reading them.
+/// Hashes the bytes and compares the result with the frame's checksum, which takes as long as reading them.
 ///
-/// FRAMEBUFFER_STATUS_TIMEOUT if they differ: then somebody has written to the segment past this library. Of a frame that
-/// its writer has not hashed there is nothing to compare, and so nothing is wrong: see framebuffer_view_is_hashed().
+/// Fails with FRAMEBUFFER_STATUS_TIMEOUT if they differ: then a program has written to the segment without this
+/// library. If the writer has not hashed the frame, there is nothing to compare, and it succeeds: see
+/// framebuffer_view_is_hashed().
 #[unsafe(no_mangle)]
 pub extern "C" fn framebuffer_view_verify(view: Option<&View>) -> Status {
     guard(|| Ok(present("view", view)?.view.verify()?))
 }
 
-/// Gives the frame back to the ring. The pointer to its bytes is invalid from now on. NULL is allowed.
+/// Gives the frame back to the ring. The pointer to its bytes becomes invalid. NULL is allowed.
 #[unsafe(no_mangle)]
 pub extern "C" fn framebuffer_view_release(view: Option<Box<View>>) {
     drop(view);

@@ -1,5 +1,5 @@
-//! The Rust side of `speed.py`: does an operation as often as a line on standard input says, on the same ring, and answers with
-//! a line of the times that it took, in nanoseconds.
+//! The Rust side of `speed.py`: repeats an operation on the same ring as often as each line of standard input says, and
+//! answers with a line of the times in nanoseconds.
 
 use std::error::Error;
 use std::io::{self, BufRead, Write};

@@ -43,7 +43,7 @@ class Peer:
         )
 
     def measure(self, operation: str, size: int, count: int) -> list[int]:
-        """Does it `count` times, and returns how long each took in nanoseconds."""
+        """Repeats it `count` times, and returns the time of each in nanoseconds."""
         assert self.process.stdin
         assert self.process.stdout
         self.process.stdin.write(f"{operation} {size} {count}\n")
@@ -82,7 +82,7 @@ def ours(client: FrameBufferClient, operation: str, data: bytes, buffer: bytearr
 
 
 def theirs(memory: memoryview, operation: str, data: bytes, buffer: bytearray, count: int) -> list[int]:
-    """What comes nearest with `shared_memory`: slots one after the other, the checksum by xxhash."""
+    """The nearest with `shared_memory`: slots one after the other, the checksum by xxhash."""
     times = []
     size = len(data)
     for number in range(count):
@@ -102,7 +102,7 @@ def theirs(memory: memoryview, operation: str, data: bytes, buffer: bytearray, c
             buffer[:] = slot
             xxhash.xxh3_64_digest(buffer)
 
-        # In place, the checksum is all that there is to do: our view compares it without computing it.
+        # In place, only the checksum is left to do: our view compares it without computing it.
         works = {"publish": publish, "read": read, "read_into": read_into, "view": lambda slot=slot: slot[:]}
         slot[:] = data
         times.append(timed(works[operation]))
@@ -130,7 +130,7 @@ def compare(client: FrameBufferClient, peer: Peer, memory: memoryview, name: str
     """One size."""
     data, buffer = os.urandom(size), bytearray(size)
     count = max(3, min(100, (24 << 20) // size))
-    # All pages of both rings, met once by all.
+    # Touch all pages of both rings once.
     memory[:] = bytes(len(memory))
     laps = len(memory) // size
     peer.measure("publish", size, laps)

@@ -1,14 +1,15 @@
-//! Arguments as messages make them: numbers as decimal text, checksums as hexadecimal text, bytes as `xmlrpc.client.Binary`.
+//! Arguments in every form that messages give them: numbers also as decimal text, checksums also as hexadecimal text or
+//! `xmlrpc.client.Binary`.
 
 use std::borrow::Cow;
 
-use framebuffer::{Checksum, Frame as RustFrame};
-use pyo3::exceptions::{PyBufferError, PyOverflowError, PyTypeError, PyValueError};
+use framebuffer::Checksum;
+use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyMapping, PyString};
+use pyo3::types::PyString;
 
 use crate::buffer::Source;
-use crate::frame::Frame;
+use crate::errors::type_name;
 
 /// An offset or size: a whole number, or its decimal text.
 pub(crate) fn number(value: &Bound<'_, PyAny>, what: &str) -> PyResult<u64> {
@@ -51,57 +52,7 @@ pub(crate) fn checksum(value: &Bound<'_, PyAny>) -> PyResult<Checksum> {
     })
 }
 
-/// A frame: a `Frame`, or a mapping with its fields.
-pub(crate) fn frame(value: &Bound<'_, PyAny>) -> PyResult<RustFrame> {
-    if let Ok(frame) = value.cast::<Frame>() {
-        return Ok(frame.get().0);
-    }
-    let Ok(mapping) = value.cast::<PyMapping>() else {
-        let name = type_name(value);
-        return Err(PyTypeError::new_err(format!("a frame is a Frame or a mapping with its fields, not {name}")));
-    };
-    let field = |name: &str| {
-        mapping.get_item(name).map_err(|error| {
-            let is_missing = error.is_instance_of::<pyo3::exceptions::PyKeyError>(value.py());
-            if is_missing { PyValueError::new_err(format!("a frame needs the field {name:?}")) } else { error }
-        })
-    };
-    Ok(RustFrame {
-        offset: number(&field("offset")?, "offset")?,
-        size: number(&field("size")?, "size")?,
-        checksum: checksum(&field("checksum")?)?,
-    })
-}
-
-/// What `read` is given: a frame, or its three numbers.
-pub(crate) fn promised(
-    offset: Option<&Bound<'_, PyAny>>,
-    size: Option<&Bound<'_, PyAny>>,
-    sum: Option<&Bound<'_, PyAny>>,
-    whole: Option<&Bound<'_, PyAny>>,
-) -> PyResult<RustFrame> {
-    match (offset, size, sum, whole) {
-        (Some(whole), None, None, None) | (None, None, None, Some(whole)) => frame(whole),
-        (Some(offset), Some(size), Some(sum), None) => {
-            Ok(RustFrame { offset: number(offset, "offset")?, size: number(size, "size")?, checksum: checksum(sum)? })
-        }
-        _ => Err(PyTypeError::new_err("read() takes a frame, or offset, size and checksum")),
-    }
-}
-
-/// The type of a value, for messages.
-pub(crate) fn type_name(value: &Bound<'_, PyAny>) -> String {
-    value.get_type().name().map_or_else(|_| "?".to_owned(), |name| name.to_string())
-}
-
-/// At most 40 characters: what is wrong may be of any length.
+/// At most 40 characters: a wrong argument may be of any length.
 fn beginning(text: &str) -> String {
     text.chars().take(40).collect()
-}
-
-/// The error for a buffer whose bytes are not one after the other.
-pub(crate) fn not_contiguous() -> PyErr {
-    PyBufferError::new_err(
-        "the buffer is not C-contiguous; of a numpy array, numpy.ascontiguousarray makes one that is",
-    )
 }

@@ -1,7 +1,7 @@
-//! [`Source`] and [`Target`]: the bytes of a Python object, held in place while they are copied.
+//! [`Source`] and [`Target`]: the bytes of a Python object, kept in place while they are copied.
 //!
-//! A buffer that is held keeps its object from being resized (`bytearray`) and freed. It does not keep other threads from
-//! writing to it, so its bytes are only ever touched by address, never through a slice.
+//! A buffer keeps its object from being resized (`bytearray`) and freed. It does not keep other threads from writing to
+//! the object, so its bytes are only touched by address, never through a slice.
 
 use std::ffi::c_int;
 use std::sync::atomic::AtomicPtr;
@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use pyo3::{ffi, intern};
 
-use crate::arguments::{not_contiguous, type_name};
+use crate::errors::{not_contiguous, type_name};
 
 /// Bytes to copy from.
 pub(crate) enum Source<'py> {
@@ -22,8 +22,8 @@ pub(crate) enum Source<'py> {
 }
 
 impl<'py> Source<'py> {
-    /// The bytes of `bytes`, of anything with a contiguous buffer, or of the attribute `data` of what has none
-    /// (`xmlrpc.client.Binary`).
+    /// The bytes of a `bytes`, of anything with a contiguous buffer, or of the attribute `data` of an object without
+    /// one (`xmlrpc.client.Binary`).
     pub(crate) fn get(value: &Bound<'py, PyAny>) -> PyResult<Self> {
         if let Ok(bytes) = value.cast::<PyBytes>() {
             return Ok(Self::Bytes(bytes.clone()));
@@ -49,8 +49,8 @@ impl<'py> Source<'py> {
         }
     }
 
-    /// Where they are: valid for reads of [`len`](Self::len) bytes while this lives. Atomic, to be taken along to where the
-    /// interpreter is detached.
+    /// Their address: valid for reads of [`len`](Self::len) bytes while this lives. Atomic, so that it can go where the
+    /// thread is detached from the interpreter.
     pub(crate) fn address(&self) -> AtomicPtr<u8> {
         AtomicPtr::new(match self {
             Self::Bytes(bytes) => bytes.as_bytes().as_ptr().cast_mut(),
@@ -88,7 +88,7 @@ impl Target {
         self.0.len_bytes()
     }
 
-    /// Where they are: valid for writes of [`len`](Self::len) bytes while this lives.
+    /// Their address: valid for writes of [`len`](Self::len) bytes while this lives.
     pub(crate) fn address(&self) -> AtomicPtr<u8> {
         AtomicPtr::new(self.0.buf_ptr().cast())
     }
@@ -99,15 +99,15 @@ fn contiguous(value: &Bound<'_, PyAny>) -> PyResult<PyUntypedBuffer> {
     if buffer.is_c_contiguous() { Ok(buffer) } else { Err(not_contiguous()) }
 }
 
-/// Makes `bytes` of this length whose contents are what `fill` writes, given their address. Unlike `PyBytes::new_with`, it
-/// does not clear them first.
+/// Makes a `bytes` of this length that `fill` writes, given its address. Unlike `PyBytes::new_with`, it does not clear
+/// the bytes first.
 pub(crate) fn new_bytes(
     py: Python<'_>,
     len: usize,
     fill: impl FnOnce(AtomicPtr<u8>) -> PyResult<()>,
 ) -> PyResult<Bound<'_, PyBytes>> {
     let signed = isize::try_from(len).map_err(|_| pyo3::exceptions::PyMemoryError::new_err(()))?;
-    // SAFETY: we are attached; a null pointer asks for bytes that are to be filled.
+    // SAFETY: we are attached; a null pointer asks for uninitialised bytes.
     let new = unsafe { ffi::PyBytes_FromStringAndSize(std::ptr::null(), signed) };
     // SAFETY: a new reference, or null with the exception set.
     let new = unsafe { Bound::from_owned_ptr_or_err(py, new) }?;
@@ -115,18 +115,18 @@ pub(crate) fn new_bytes(
     let bytes = unsafe { new.cast_into_unchecked::<PyBytes>() };
     // SAFETY: it is a bytes object.
     let address = unsafe { ffi::PyBytes_AsString(bytes.as_ptr()) };
-    // Nobody else has seen them yet. Of no bytes there is one shared object, to which nothing is written.
+    // Nobody else has seen them yet. The empty `bytes` is shared, but nothing is written to it.
     fill(AtomicPtr::new(address.cast()))?;
     Ok(bytes)
 }
 
-/// Answers a request for the buffer of `owner`: `len` bytes at `address`, in one dimension. The buffer holds a reference to
-/// the owner.
+/// Answers a request for the buffer of `owner`: `len` bytes at `address`, in one dimension. The buffer keeps a
+/// reference to the owner.
 ///
 /// # Safety
 ///
-/// `view` and `flags` are what the interpreter asks with. The bytes stay valid (for writes, too, unless `readonly`) until the
-/// buffer is released.
+/// `view` and `flags` come from the interpreter's request. The bytes stay valid (for writes, too, unless `readonly`)
+/// until the buffer is released.
 pub(crate) unsafe fn export(
     owner: &Bound<'_, PyAny>,
     view: *mut ffi::Py_buffer,

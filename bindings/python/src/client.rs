@@ -8,26 +8,26 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 
-use crate::arguments::{self, number};
+use crate::arguments::number;
 use crate::buffer::{Source, Target, new_bytes};
 use crate::detached::moving;
-use crate::frame::Frame;
+use crate::frame::{self, Frame};
 use crate::loan::Loan;
 use crate::view::View;
 use crate::{errors, stats};
 
-/// Writes frames into a ring and reads them out of it.
+/// Writes frames to a ring and reads them from it.
 ///
-/// A frame is written once and immutable from then on. The ring keeps the last `size` bytes of frames; reading an older one is
-/// a `FrameBufferTimeout`, never wrong bytes. Nothing here waits for another process. The ring is opened by `start()` or a
-/// `with` block, and closed by `stop()` or its end.
+/// A frame is written once and immutable from then on. The ring keeps the last `size` bytes of frames; reading an older
+/// one raises `FrameBufferTimeout`, never returns wrong bytes. No method waits for another process. `start()` or a
+/// `with` block opens the ring; `stop()` or the end of the block closes it.
 ///
 /// Args:
-///     key: The ring's key; may be set later, by `set_key`.
+///     key: The ring's key. May be set later, with `set_key`.
 ///     dir: The folder of the ring's file. Default: `FRAMEBUFFER_DIR`, or `/dev/shm`.
 ///
-/// All methods may be called from many threads at once; others run while bytes move. After a fork, parent and child may both
-/// go on using the client, and a pickled one opens the same ring where it is loaded.
+/// Any number of threads may call the methods at once, and other threads run while bytes are copied. After a fork,
+/// parent and child may both go on using the client. A pickled client opens the same ring where it is unpickled.
 #[pyclass(frozen, weakref, subclass, name = "FrameBufferClient", module = "framebuffer.client")]
 pub(crate) struct Client {
     dir: Option<PathBuf>,
@@ -40,11 +40,11 @@ struct State {
     open: Option<Arc<FrameBufferClient>>,
 }
 
-/// What a pickle of a client keeps.
+/// The contents of a client's pickle: key, folder, and whether it is started.
 type Pickled = (Option<String>, Option<PathBuf>, bool);
 
 impl Client {
-    /// A client that is open.
+    /// A started client.
     pub(crate) fn of(client: FrameBufferClient, dir: Option<PathBuf>) -> PyResult<Self> {
         let key = Some(parse(client.get_key())?);
         Ok(Self { dir, state: Mutex::new(State { key, open: Some(Arc::new(client)) }) })
@@ -72,11 +72,11 @@ impl Client {
         Ok(Self { dir, state: Mutex::new(State { key, open: None }) })
     }
 
-    /// Names the ring to open, before `start`.
+    /// Sets the key of the ring to open. Call it before `start`.
     ///
     /// Raises:
-    ///     ValueError: If it cannot be a key.
-    ///     FrameBufferError: If another ring is open.
+    ///     ValueError: If it is not a valid key.
+    ///     FrameBufferError: If a ring with another key is open.
     fn set_key(&self, key: &str) -> PyResult<()> {
         let key = parse(key)?;
         let mut state = self.state();
@@ -92,11 +92,11 @@ impl Client {
         self.state().key.as_ref().map(|key| key.as_str().to_owned())
     }
 
-    /// Opens the ring. Does nothing if it is open.
+    /// Opens the ring. Does nothing if it is already open.
     ///
     /// Raises:
     ///     FrameBufferNotFound: If no ring has this key.
-    ///     FrameBufferError: If it cannot be opened.
+    ///     FrameBufferError: If the ring cannot be opened.
     fn start(&self, py: Python<'_>) -> PyResult<()> {
         let key = match &*self.state() {
             State { open: Some(_), .. } => return Ok(()),
@@ -116,7 +116,7 @@ impl Client {
         Ok(())
     }
 
-    /// Closes the ring. Views and loans that are still held keep it open until they end.
+    /// Closes the ring. Views and loans that still exist keep it mapped until they end.
     fn stop(&self, py: Python<'_>) {
         let open = self.state().open.take();
         py.detach(|| drop(open));
@@ -134,7 +134,7 @@ impl Client {
         self.open()?.size().map_err(errors::of_frame)
     }
 
-    /// What the ring says about itself.
+    /// The ring's statistics; `created` is in seconds since 1970.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let found = self.open()?.stats().map_err(errors::of_frame)?;
         stats::to_dict(py, &found)
@@ -143,16 +143,16 @@ impl Client {
     /// Allocates a frame of `size` bytes and returns its stream offset, for `write`. Never waits.
     ///
     /// Raises:
-    ///     ValueError: If `size` is more than the ring holds.
+    ///     ValueError: If the frame is larger than the ring.
     ///     FrameBufferExhausted: If views and loans leave no room.
     fn allocate(&self, size: &Bound<'_, PyAny>) -> PyResult<u64> {
         self.open()?.allocate(number(size, "size")?).map_err(errors::of_frame)
     }
 
-    /// Writes `data` into the frame that was allocated at `offset`, by whichever process, and returns its checksum, 8 bytes.
+    /// Writes `data` to the frame that any process has allocated at `offset`, and returns its checksum, 8 bytes.
     ///
-    /// `data` is anything with a contiguous buffer. It should not change meanwhile: the frame is what was copied, and so is the
-    /// checksum.
+    /// `data` is anything with a contiguous buffer. If it changes during the call, the frame and its checksum are those
+    /// of the bytes that were copied.
     ///
     /// Raises:
     ///     FrameBufferTimeout: If the ring has moved past the frame.
@@ -167,37 +167,36 @@ impl Client {
         let offset = number(offset, "offset")?;
         let source = Source::get(data)?;
         let (client, len, from) = (self.open()?, source.len(), source.address());
-        // SAFETY: `source` holds these bytes in place until the end of the function.
+        // SAFETY: `source` keeps these bytes in place until the end of the function.
         let written = moving(py, len, || unsafe { client.write_raw(offset, from.into_inner(), len) });
         let checksum = written.map_err(errors::of_frame)?;
         Ok(PyBytes::new(py, &checksum.to_bytes()))
     }
 
-    /// Allocates a frame, writes `data` into it and returns its description. As `allocate` and `write`.
+    /// Allocates a frame, writes `data` to it and returns its description. Raises as `allocate` and `write`.
     fn publish(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<Frame> {
         let source = Source::get(data)?;
         let (client, len, from) = (self.open()?, source.len(), source.address());
-        // SAFETY: `source` holds these bytes in place until the end of the function.
+        // SAFETY: `source` keeps these bytes in place until the end of the function.
         let published = moving(py, len, || unsafe { client.publish_raw(from.into_inner(), len) });
         published.map(Frame).map_err(errors::of_frame)
     }
 
-    /// Lends a frame of `size` bytes in the ring itself, to be filled in place. As `allocate`.
+    /// Lends a frame of `size` bytes in the ring itself, to fill in place. Raises as `allocate`.
     ///
-    /// Its bytes are those of older frames until they are overwritten.
+    /// At first it contains the bytes of older frames.
     fn loan(&self, size: &Bound<'_, PyAny>) -> PyResult<Loan> {
         Loan::open(self.open()?, number(size, "size")?).map_err(errors::of_frame)
     }
 
     /// Reads a frame: `read(frame)`, or `read(offset, size, checksum)`.
     ///
-    /// A frame is a `Frame` or a mapping with its fields; the checksum is 8 bytes or 16 hexadecimal digits, a number may be its
-    /// decimal text.
+    /// A frame is a `Frame` or a mapping with its fields. A number may be its decimal text; a checksum is 8 bytes or 16
+    /// hexadecimal digits.
     ///
     /// Raises:
-    ///     FrameBufferTimeout: If these are not the bytes that were promised: overwritten meanwhile, not written yet, of another
-    ///         size or checksum.
-    ///     ValueError: If they cannot have been.
+    ///     FrameBufferTimeout: If the frame has been overwritten, is not written yet, or has another size or checksum.
+    ///     ValueError: If there can be no such frame: larger than the ring, or at an offset that was never allocated.
     #[pyo3(signature = (offset = None, size = None, checksum = None, *, frame = None))]
     fn read<'py>(
         &self,
@@ -207,36 +206,38 @@ impl Client {
         checksum: Option<&Bound<'py, PyAny>>,
         frame: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        let frame = arguments::promised(offset, size, checksum, frame)?;
+        let frame = frame::promised(offset, size, checksum, frame)?;
         let client = self.open()?;
         if frame.size > client.size().map_err(errors::of_frame)? {
-            // No frame: nothing is allocated for it, and the error says the limit.
+            // Not a frame of this ring. Allocate no bytes for it: the error names the limit.
             client.view(&frame).map_err(errors::of_frame)?;
         }
         let len = frame.size as usize;
         new_bytes(py, len, |to| {
-            // SAFETY: the new bytes are as many as the frame has.
+            // SAFETY: the new object has as many bytes as the frame.
             moving(py, len, || unsafe { client.read_raw(&frame, to.into_inner()) }).map_err(errors::of_frame)
         })
     }
 
-    /// Reads a frame into `buffer`, which is as long. After an error the buffer's contents are arbitrary. As `read`.
+    /// Reads a frame into `buffer`, which must have the frame's size. After an error its contents are arbitrary.
+    ///
+    /// Raises as `read`.
     fn read_into(&self, py: Python<'_>, frame: &Bound<'_, PyAny>, buffer: &Bound<'_, PyAny>) -> PyResult<()> {
-        let frame = arguments::frame(frame)?;
+        let frame = frame::given(frame)?;
         let target = Target::get(buffer)?;
         let (client, len, to) = (self.open()?, target.len(), target.address());
         if len as u64 != frame.size {
             return Err(errors::of_frame(Error::BufferLength { len: len as u64, size: frame.size }));
         }
-        // SAFETY: the target is as long as the frame, and holds its bytes in place until the end of the function.
+        // SAFETY: the target is as long as the frame, and keeps its bytes in place until the end of the function.
         moving(py, len, || unsafe { client.read_raw(&frame, to.into_inner()) }).map_err(errors::of_frame)
     }
 
-    /// A view of a frame in the ring itself, without a copy. As `read`.
+    /// Returns a view of a frame in the ring itself, without a copy. Raises as `read`.
     ///
-    /// The promised checksum is compared with the one that the writer stored; `View.verify` hashes the bytes.
+    /// Compares the given checksum with the one that the writer stored; `View.verify` hashes the bytes.
     fn view(&self, frame: &Bound<'_, PyAny>) -> PyResult<View> {
-        View::open(self.open()?, &arguments::frame(frame)?).map_err(errors::of_frame)
+        View::open(self.open()?, &frame::given(frame)?).map_err(errors::of_frame)
     }
 
     fn __enter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
@@ -249,7 +250,7 @@ impl Client {
         slf.call_method0("stop").map(drop)
     }
 
-    /// The key and folder, and whether it is open: the ring is opened anew where the pickle is loaded.
+    /// Pickles key, folder and whether the client is started: unpickling opens the ring again.
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, Pickled)> {
         let this = slf.get();
         let restore = slf.py().import("framebuffer.client")?.getattr("_restore")?;

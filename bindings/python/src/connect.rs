@@ -1,4 +1,4 @@
-//! `connect`: opens the ring of a sidecar.
+//! `connect`: opens a sidecar's ring.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,20 +11,21 @@ use crate::client::Client;
 use crate::detached::interruptible;
 use crate::errors;
 
-/// The longest wait, in seconds: adding more to the present time might overflow.
+/// The longest wait, in seconds: adding more to the current time might overflow.
 const FOREVER: f64 = 1e9;
 
-/// Opens the ring of a sidecar, and waits while it starts. Ctrl-C ends the wait.
+/// Opens a sidecar's ring, and waits for a sidecar that is still starting. Ctrl-C ends the wait.
 ///
 /// Args:
-///     url: `http://127.0.0.1:7570`, or `unix:/path/to.sock`. Default: `FRAMEBUFFER_URL`, which the operator sets in the
-///         containers of a pod; without it, `http://127.0.0.1:7570`.
+///     url: `http://127.0.0.1:7570`, say, or `unix:/path/to.sock`. Default: `FRAMEBUFFER_URL`, which the operator sets
+///         in a pod's containers; without it, `http://127.0.0.1:7570`.
 ///     timeout: How long to try, in seconds. Default: 30.
 ///     dir: The folder of the ring's file. Default: `FRAMEBUFFER_DIR`, or `/dev/shm`.
 ///
 /// Raises:
-///     FrameBufferConnectError: If no sidecar answers in time, or its ring cannot be opened. The message says what to check.
-///     ValueError: If the URL is of no kind known here.
+///     FrameBufferConnectError: If no sidecar answers in time, or its ring cannot be opened. The message says what to
+///         check.
+///     ValueError: If the URL is of neither kind.
 #[pyfunction]
 #[pyo3(signature = (url = None, *, timeout = None, dir = None))]
 pub(crate) fn connect(
@@ -36,7 +37,7 @@ pub(crate) fn connect(
     let mut connect = url.map_or_else(Connect::from_env, Connect::new);
     if let Some(seconds) = timeout {
         let wrong = |_| PyValueError::new_err(format!("timeout must be a number of seconds from 0 on, not {seconds}"));
-        // Not by `min`, which passes over what is not a number.
+        // Not `min`: it would turn NaN into FOREVER.
         let seconds = if seconds > FOREVER { FOREVER } else { seconds };
         let timeout = Duration::try_from_secs_f64(seconds).map_err(wrong)?;
         connect = connect.deadline(timeout);

@@ -1,4 +1,4 @@
-//! Running things without being attached to the interpreter, so that other Python threads run meanwhile.
+//! Work detached from the interpreter, so that other Python threads run meanwhile.
 
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -8,27 +8,27 @@ use pyo3::prelude::*;
 
 use crate::errors;
 
-/// From how many bytes on others are let in while bytes move: detaching takes about as long as moving 2 KiB, and a thread that
-/// computes in Python may keep us from attaching again for 5 ms.
+/// From this many bytes on, detach: that takes about as long as moving 2 KiB, and a thread that computes in Python may
+/// keep us from attaching again for 5 ms.
 const DETACH_FROM: usize = 16 << 10;
 
-/// How often a wait looks for signals.
+/// How often a wait checks for signals.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Moves `len` bytes.
+/// Runs `work`, which moves `len` bytes.
 #[inline]
 pub(crate) fn moving<T: Send>(py: Python<'_>, len: usize, work: impl FnOnce() -> T + Send) -> T {
     if len < DETACH_FROM { work() } else { py.detach(work) }
 }
 
-/// Runs what may take long, in a thread of its own, so that a signal (Ctrl-C) ends the wait for it. The work then goes on, and
+/// Runs long `work` in a thread of its own, so that a signal (Ctrl-C) ends the wait for it. The work then goes on, and
 /// its result is dropped.
 pub(crate) fn interruptible<T: Send + 'static>(
     py: Python<'_>,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> PyResult<T> {
     let (sender, mut receiver) = mpsc::channel();
-    // An error of sending means that nobody waits any more: the result is dropped there.
+    // Sending fails if nobody waits any more: then the result is dropped.
     let thread = thread::Builder::new().name("framebuffer-wait".to_owned()).spawn(move || _ = sender.send(work()));
     thread.map_err(|error| errors::other(format!("failed to start a thread: {error}")))?;
     loop {

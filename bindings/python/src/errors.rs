@@ -1,11 +1,11 @@
-//! Errors of the crate as the exceptions of `framebuffer.errors`: wrong arguments are a `ValueError`, all else derives from
-//! `FrameBufferError`.
+//! The crate's errors as the exceptions of `framebuffer.errors`: a wrong argument is a `ValueError`, everything else
+//! derives from `FrameBufferError`. And the words that several messages share.
 
 use std::error::Error as StdError;
 
 use framebuffer::{ConnectError, Error, SegmentError};
-use pyo3::PyErr;
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyBufferError, PyValueError};
+use pyo3::prelude::*;
 
 mod python {
     use pyo3::import_exception;
@@ -17,7 +17,7 @@ mod python {
     import_exception!(framebuffer.errors, FrameBufferTimeout);
 }
 
-/// An error of frames.
+/// The exception for an error about frames.
 pub(crate) fn of_frame(error: Error) -> PyErr {
     match error {
         Error::Timeout(timeout) => {
@@ -33,7 +33,7 @@ pub(crate) fn of_frame(error: Error) -> PyErr {
     }
 }
 
-/// An error of segments.
+/// The exception for an error about segments.
 pub(crate) fn of_segment(error: SegmentError) -> PyErr {
     match error {
         SegmentError::Key(_) | SegmentError::ZeroSize | SegmentError::SizeLimit { .. } => {
@@ -44,7 +44,7 @@ pub(crate) fn of_segment(error: SegmentError) -> PyErr {
     }
 }
 
-/// An error of asking a sidecar.
+/// The exception for a failure to reach a sidecar.
 pub(crate) fn of_connect(error: ConnectError) -> PyErr {
     match error {
         ConnectError::Url { .. } => PyValueError::new_err(chain(&error)),
@@ -52,9 +52,21 @@ pub(crate) fn of_connect(error: ConnectError) -> PyErr {
     }
 }
 
-/// Any other error.
+/// A `FrameBufferError` with this message.
 pub(crate) fn other(message: impl Into<String>) -> PyErr {
     python::FrameBufferError::new_err(message.into())
+}
+
+/// The exception for a buffer with gaps between its bytes.
+pub(crate) fn not_contiguous() -> PyErr {
+    PyBufferError::new_err(
+        "the buffer is not C-contiguous; of a numpy array, numpy.ascontiguousarray makes one that is",
+    )
+}
+
+/// The type of a value, for messages.
+pub(crate) fn type_name(value: &Bound<'_, PyAny>) -> String {
+    value.get_type().name().map_or_else(|_| "?".to_owned(), |name| name.to_string())
 }
 
 /// An error and its causes in one line.

@@ -1,17 +1,22 @@
 //! `framebuffer._native`: the client crate as Python classes.
 //!
 //! - [`client`], [`server`], [`connect`]: the classes and functions that programs call;
-//! - [`frame`], [`view`], [`loan`]: what they deal in;
-//! - [`arguments`], [`buffer`], [`errors`]: what comes in from Python, and what goes wrong;
-//! - [`detached`]: letting other threads and signals have their turn.
+//! - [`frame`], [`view`], [`loan`], [`stats`]: their arguments and results;
+//! - [`arguments`], [`buffer`]: conversions from Python's types;
+//! - [`detached`]: letting other threads and signals in;
+//! - [`errors`]: exceptions.
 //!
-//! What is better said in Python is in the folder `python/framebuffer`, with the types of all this in `_native.pyi`.
+//! Code that is simpler in Python is in the folder `python/framebuffer`, as are the types of this module:
+//! `_native.pyi`.
+//!
+//! A new method needs three changes: the method with its documentation here, its types in `_native.pyi` (stubtest fails
+//! without them), and a test.
 //!
 //! # Threads and forks
 //!
-//! Objects keep what changes in a `Mutex`, which is held for a few instructions, never across a call into Python, and
-//! never without being attached to the interpreter: so no thread holds one while another forks the process.
-#![allow(clippy::doc_markdown, reason = "the documentation of what Python sees is that of Python's `help`")]
+//! Objects keep their mutable state in a `Mutex`. It is locked for a few instructions, never across a call into Python,
+//! and only while attached to the interpreter: so no thread has it locked while another forks the process.
+#![allow(clippy::doc_markdown, reason = "the documentation of these items is shown by Python's `help`")]
 
 use pyo3::prelude::*;
 
@@ -27,7 +32,7 @@ mod server;
 mod stats;
 mod view;
 
-// Without the GIL none of this has been tested: such an interpreter turns it on again when it imports the module.
+// Untested without the GIL: a free-threaded interpreter turns the GIL on when it imports the module.
 #[pymodule(gil_used = true)]
 mod _native {
     use pyo3::prelude::*;

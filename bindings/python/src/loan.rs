@@ -17,7 +17,7 @@ use crate::detached::moving;
 use crate::errors;
 use crate::frame::Frame;
 
-/// `None` once it is committed.
+/// `None` once committed.
 type MaybeLoan<'c> = Option<RustLoan<'c>>;
 
 self_cell!(
@@ -30,12 +30,13 @@ self_cell!(
     }
 );
 
-/// A frame of the ring lent for writing: a writable buffer, for `memoryview`, `numpy.frombuffer` and the like, aligned to 64
-/// bytes. Nobody else sees its bytes before `commit`.
+/// A frame of the ring, lent for writing: a writable buffer for `memoryview`, `numpy.frombuffer` and the like, aligned
+/// to 64 bytes. No one else sees its bytes before `commit`.
 ///
-/// Given back as never written by `release()`, at the end of a `with` block, or when it is collected.
-// Invariant: while `exports` is not zero, `lent` is there. So nobody but the holders of its buffers touches the bytes, and
-// when the frame is committed there are none.
+/// `release()`, the end of a `with` block or the garbage collector gives back an uncommitted loan; its frame counts as
+/// never written.
+// Invariant: while `exports` is not zero, `lent` is `Some`. So only users of its buffers touch the bytes, and when the
+// frame is committed there are none.
 #[pyclass(frozen, weakref, module = "framebuffer")]
 pub(crate) struct Loan {
     state: Mutex<State>,
@@ -44,12 +45,12 @@ pub(crate) struct Loan {
 struct State {
     /// `None` once committed or given back.
     lent: Option<Lent>,
-    /// The bytes' address. Taken once: a reference to them may not come between the buffers.
+    /// The bytes' address. Taken once: taking it again would need a reference to bytes that buffers alias.
     address: AtomicPtr<u8>,
     len: usize,
-    /// Buffers that show the bytes now.
+    /// Buffers that expose the bytes now.
     exports: usize,
-    /// To be given back with the last of them.
+    /// Whether to give the frame back with the last of them.
     ending: bool,
 }
 
@@ -66,7 +67,7 @@ impl Loan {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the loan by making its bytes readable.
+    /// Commits the frame, which ends the loan.
     fn end(&self, py: Python<'_>, hashed: bool) -> PyResult<Frame> {
         let (mut lent, len) = {
             let mut state = self.state();
@@ -88,7 +89,7 @@ impl State {
         }
     }
 
-    /// Refuses while buffers show the bytes.
+    /// Fails while buffers expose the bytes.
     fn idle(&mut self) -> PyResult<()> {
         self.lent()?;
         match self.exports {
@@ -112,13 +113,13 @@ impl Loan {
         self.state().len
     }
 
-    /// Whether it has ended.
+    /// Whether the loan has ended.
     #[getter]
     fn released(&self) -> bool {
         self.state().lent().is_err()
     }
 
-    /// Shortens the frame to its first `size` bytes, for data whose size is known only when it is there.
+    /// Shortens the frame to its first `size` bytes, for data whose size was not known before.
     ///
     /// Raises:
     ///     BufferError: If memoryviews or arrays of it are in use.
@@ -134,18 +135,19 @@ impl Loan {
     /// Hashes the bytes where they are, makes the frame readable and returns its description.
     ///
     /// Raises:
-    ///     BufferError: If memoryviews or arrays of it are in use: what is committed does not change any more.
+    ///     BufferError: If memoryviews or arrays of it are in use: a committed frame must not change.
     ///     FrameBufferError: In a forked child, if the loan is the parent's.
     fn commit(&self, py: Python<'_>) -> PyResult<Frame> {
         self.end(py, true)
     }
 
-    /// As `commit`, but in a time that does not depend on the size: nobody will notice if a program scribbles on the frame.
+    /// Commits without hashing, in a time that does not depend on the size: readers cannot notice that a program has
+    /// overwritten the frame's bytes. Raises as `commit`.
     fn commit_unhashed(&self, py: Python<'_>) -> PyResult<Frame> {
         self.end(py, false)
     }
 
-    /// Gives the frame back as never written. Does nothing if the loan has ended.
+    /// Gives the frame back; it counts as never written. Does nothing if the loan has ended.
     ///
     /// Raises:
     ///     BufferError: If memoryviews or arrays of it are in use.
@@ -167,7 +169,7 @@ impl Loan {
         Ok(slf)
     }
 
-    /// Gives the frame back unless it was committed, now or with the last buffer.
+    /// Gives an uncommitted frame back, now or with the last buffer.
     #[pyo3(signature = (*_args))]
     fn __exit__(&self, _args: &Bound<'_, PyAny>) {
         let mut state = self.state();
@@ -182,14 +184,14 @@ impl Loan {
         format!("<Loan of {} bytes{ended}>", self.nbytes())
     }
 
-    // # Safety: the interpreter calls it, with a `view` to fill.
+    // # Safety: called by the interpreter, with a `view` to fill.
     unsafe fn __getbuffer__(slf: &Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
         let this = slf.get();
         let mut state = this.state();
         state.lent().map_err(|_| PyBufferError::new_err("the loan has ended"))?;
         let bytes = (state.address.load(Ordering::Relaxed), state.len);
-        // SAFETY: the interpreter asks. The bytes are ours to write for as long as `lent` is there, which is until the buffer
-        // is released, by the invariant.
+        // SAFETY: the request is the interpreter's. The bytes are ours to write while `lent` is `Some`: by the
+        // invariant, until the buffer is released.
         unsafe { export(slf.as_any(), view, flags, bytes, false) }?;
         state.exports += 1;
         Ok(())

@@ -12,7 +12,7 @@ use crate::arguments::number;
 use crate::detached::interruptible;
 use crate::{errors, stats};
 
-/// Owns a ring. `framebuffer.server` derives the class from it that programs use.
+/// Owns a ring. Programs use the subclass in `framebuffer.server`.
 #[pyclass(frozen, weakref, subclass, name = "FrameBufferServer", module = "framebuffer._native")]
 pub(crate) struct Server {
     key: Key,
@@ -57,7 +57,7 @@ impl Server {
         Ok(Self { key, size, dir, mode, keep, running: Mutex::new(None) })
     }
 
-    /// Creates the ring, or adopts it. Does nothing if it is started.
+    /// Creates or adopts the ring. Does nothing if the server is started.
     fn start(&self, py: Python<'_>) -> PyResult<()> {
         if self.state().is_some() {
             return Ok(());
@@ -68,26 +68,26 @@ impl Server {
         }
         let started: Result<_, SegmentError> = interruptible(py, || options.start())?;
         let started = started.map_err(errors::of_segment)?;
-        // Another thread was not faster: the key has one owner.
+        // No other thread can have started it meanwhile: a key has one owner.
         *self.state() = Some(Arc::new(started));
         Ok(())
     }
 
-    /// Stops to own the ring, and removes it unless it is to be kept. Clients that have it open can go on using it.
+    /// Gives up the ring, and removes it unless `keep` is set. Clients that have it open can go on using it.
     fn stop(&self, py: Python<'_>) -> PyResult<()> {
-        // A thread that is just allocating has the other reference, and then stops the server when it is done.
+        // A thread in the middle of an allocation has the other reference: it stops the server when it is done.
         let Some(server) = self.state().take().and_then(Arc::into_inner) else { return Ok(()) };
         let mut server = server;
         py.detach(|| server.stop()).map_err(errors::of_segment)
     }
 
-    /// Whether it is started.
+    /// Whether the server is started.
     #[getter]
     fn started(&self) -> bool {
         self.state().is_some()
     }
 
-    /// The ring's key: what a client needs to open it. Treat it as a secret.
+    /// The ring's key: a client needs it to open the ring. Treat it as a secret.
     fn get_key(&self) -> &str {
         self.key.as_str()
     }
@@ -98,7 +98,7 @@ impl Server {
         self.size
     }
 
-    /// Whether the ring was there before, left by another server that kept it.
+    /// Whether the ring is one that an earlier server kept.
     #[getter]
     fn adopted(&self) -> bool {
         self.state().as_ref().is_some_and(|server| server.adopted())
@@ -107,20 +107,21 @@ impl Server {
     /// Allocates a frame of `size` bytes and returns its stream offset, for `FrameBufferClient.write`. Never waits.
     ///
     /// Raises:
-    ///     ValueError: If `size` is more than the ring holds.
+    ///     ValueError: If the frame is larger than the ring.
     ///     FrameBufferExhausted: If views and loans leave no room.
     ///     FrameBufferError: If the server is not started.
     fn allocate(&self, size: &Bound<'_, PyAny>) -> PyResult<u64> {
         self.running()?.allocate(number(size, "size")?).map_err(errors::of_frame)
     }
 
-    /// What the ring says about itself.
+    /// The ring's statistics; `created` is in seconds since 1970.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let found = self.running()?.stats().map_err(errors::of_frame)?;
         stats::to_dict(py, &found)
     }
 
-    /// Clears what dead processes held, and returns how many there were. Allocations do so when it is in their way.
+    /// Clears the slots of participants that have died, and returns their number. An allocation clears those in its
+    /// way.
     fn reap(&self) -> PyResult<usize> {
         self.running()?.reap().map_err(errors::of_frame)
     }

@@ -24,12 +24,13 @@ self_cell!(
     }
 );
 
-/// A frame in the ring itself: a read-only buffer, for `memoryview`, `numpy.frombuffer` and the like, aligned to 64 bytes.
+/// A frame in the ring itself: a read-only buffer for `memoryview`, `numpy.frombuffer` and the like, aligned to 64
+/// bytes.
 ///
-/// The bytes do not change until the view is released: by `release()`, at the end of a `with` block (or of the last array of
-/// it, if one outlives the block), or when it is collected. Until then allocations go around it, and the ring is smaller by
-/// that much. A view that a forked child inherits is protected only for as long as its parent keeps it.
-// Invariant: while `exports` is not zero, `pinned` is there. So the bytes that a buffer shows stay pinned.
+/// The bytes do not change until the view is released: by `release()`, by the end of a `with` block (or of its last
+/// array, if one outlives the block), or by the garbage collector. Until then allocations skip the frame, and the ring
+/// is smaller by that much. A view inherited by a forked child is protected only while its parent keeps it.
+// Invariant: while `exports` is not zero, `pinned` is `Some`. So the bytes that a buffer exposes stay pinned.
 #[pyclass(frozen, weakref, module = "framebuffer")]
 pub(crate) struct View {
     frame: RustFrame,
@@ -38,11 +39,11 @@ pub(crate) struct View {
 }
 
 struct State {
-    /// `None` once released. Shared with `verify` while that runs.
+    /// `None` once released. Shared with a `verify` that is running.
     pinned: Option<Arc<Pinned>>,
-    /// Buffers that show the bytes now.
+    /// Buffers that expose the bytes now.
     exports: usize,
-    /// To be released with the last of them.
+    /// Whether to release the view with the last of them.
     ending: bool,
 }
 
@@ -76,7 +77,7 @@ impl View {
         Frame(self.frame)
     }
 
-    /// Whether the writer has hashed the frame: not so after `Loan.commit_unhashed`.
+    /// Whether the writer has hashed the frame: false after `Loan.commit_unhashed`.
     #[getter]
     fn is_hashed(&self) -> bool {
         self.is_hashed
@@ -88,23 +89,23 @@ impl View {
         self.frame.size
     }
 
-    /// Whether it is released.
+    /// Whether the view is released.
     #[getter]
     fn released(&self) -> bool {
         self.state().pinned().is_err()
     }
 
-    /// Hashes the bytes and compares them with the checksum. Nothing is compared of a frame that was not hashed.
+    /// Hashes the bytes and compares the result with the checksum. Does nothing if the frame was not hashed.
     ///
     /// Raises:
-    ///     FrameBufferTimeout: If they differ: somebody has written to the ring past this library.
+    ///     FrameBufferTimeout: If they differ: a program has written to the ring without this library.
     fn verify(&self, py: Python<'_>) -> PyResult<()> {
         let pinned = Arc::clone(self.state().pinned()?);
         let verify = move || pinned.borrow_dependent().verify();
         moving(py, self.frame.size as usize, verify).map_err(|timeout| errors::of_frame(timeout.into()))
     }
 
-    /// Lets the frame go: writers may overwrite it. Does nothing if it is released.
+    /// Gives the frame back: writers may overwrite it. Does nothing if the view is released.
     ///
     /// Raises:
     ///     BufferError: If memoryviews or arrays of it are in use.
@@ -131,8 +132,7 @@ impl View {
         Ok(slf)
     }
 
-    /// Releases now, or with the last buffer: an array made inside of the block often outlives it by a line.
-    ///
+    /// Releases the view, now or with its last buffer: an array made in the block often outlives it by a line.
     #[pyo3(signature = (*_args))]
     fn __exit__(&self, _args: &Bound<'_, PyAny>) {
         let mut state = self.state();
@@ -148,14 +148,14 @@ impl View {
         format!("<View of {size} bytes at offset {offset}{released}>")
     }
 
-    // # Safety: the interpreter calls it, with a `view` to fill.
+    // # Safety: called by the interpreter, with a `view` to fill.
     unsafe fn __getbuffer__(slf: &Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
         let this = slf.get();
         let mut state = this.state();
         let bytes = state.pinned().map_err(|_| PyBufferError::new_err("the view is released"))?.borrow_dependent();
         let bytes = (bytes.as_ptr().cast_mut(), bytes.len());
-        // SAFETY: the interpreter asks. The bytes stay valid for as long as `pinned` is there, which is until the buffer is
-        // released, by the invariant; they are shown read-only.
+        // SAFETY: the request is the interpreter's. The bytes stay valid while `pinned` is `Some`: by the invariant,
+        // until the buffer is released. The buffer is read-only.
         unsafe { export(slf.as_any(), view, flags, bytes, true) }?;
         state.exports += 1;
         Ok(())

@@ -1,4 +1,4 @@
-"""Nothing that comes from outside crashes, hangs or panics: it is an error that names what is wrong."""
+"""No argument crashes, hangs or panics: an invalid one is an error that names the mistake."""
 
 import inspect
 import os

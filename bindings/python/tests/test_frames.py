@@ -1,8 +1,10 @@
 """Frames: their descriptions, and reading and writing them."""
 
+import ast
 import copy
 import json
 import pickle
+from pathlib import Path
 
 import numpy
 import pytest
@@ -87,6 +89,18 @@ def test_statistics_count_what_happened(server, client):
     assert stats["participants"] == 2
     counters = stats["counters"]
     assert (counters["frames_written"], counters["bytes_read"], counters["views"]) == (1, 5, 0)
+
+
+def test_statistics_have_the_keys_that_type_checkers_see(client):
+    stub = ast.parse(Path(framebuffer.__file__).with_name("_native.pyi").read_text())
+    fields = {
+        node.name: [field.target.id for field in node.body if isinstance(field, ast.AnnAssign)]
+        for node in stub.body
+        if isinstance(node, ast.ClassDef)
+    }
+    stats = client.stats()
+    assert list(stats) == fields["_Stats"]
+    assert list(stats["counters"]) == fields["_Counters"]
 
 
 def test_read_frame_survives_a_ring_that_was_replaced():

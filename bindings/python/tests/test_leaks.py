@@ -1,4 +1,4 @@
-"""Whatever is used is given back: pins, participants, file descriptors, memory."""
+"""Everything is given back: pins, participants, file descriptors, memory."""
 
 import gc
 import os

@@ -1,4 +1,4 @@
-"""Programs as they were written for the library that came before: they run unchanged."""
+"""Programs written for the previous library run unchanged."""
 
 import array
 import os

@@ -1,4 +1,4 @@
-"""Many threads on one client, and others that run while bytes move."""
+"""Many threads on one client, and other threads that run while bytes are copied."""
 
 import sys
 import threading
@@ -32,7 +32,7 @@ def quick_turns():
 
 
 def longest_pause_while(work):
-    """How long a thread that counts had to pause at most while `work` ran, and how long that took, in seconds."""
+    """The longest pause of a counting thread while `work` ran, and the time of `work`, in seconds."""
     stop, ready, pauses = threading.Event(), threading.Event(), []
 
     def count():

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use super::compiler::{Flavour, program, run, succeed};
 
-/// A test for each check of a program, and one that says when a check has none.
+/// A test for each check of a program, and one that fails if a check has none.
 macro_rules! checks_of {
     ($program:ident, $path:literal, $($name:ident)*) => {
         mod $program {
@@ -103,7 +103,7 @@ fn in_a_folder(command: impl FnOnce(&Path) -> Command) {
 
 fn under_valgrind(program: &Path, dir: &Path) -> Command {
     let mut command = run(Path::new("valgrind"), dir);
-    // Not the possible leaks: the stack of a thread that still touches pages, at the end of the process, is one.
+    // Not possible leaks: one is the stack of a thread that still touches pages when the process ends.
     command.args(["--quiet", "--error-exitcode=99", "--leak-check=full", "--errors-for-leak-kinds=definite,indirect"]);
     command.arg(program);
     command

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Mutex, OnceLock};
 
-/// How a program is linked, or what it is to find.
+/// How to link a program, or which sanitizers to add.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Flavour {
     Shared,
@@ -24,12 +24,12 @@ pub(crate) fn source(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// A place for what is built, which stays.
+/// A lasting folder for build results.
 pub(crate) fn place(name: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
 }
 
-/// The program that is compiled of a file of this crate, without a warning.
+/// The program compiled from a file of this crate, without a warning.
 pub(crate) fn program(path: &str, flavour: Flavour) -> PathBuf {
     static BUILT: Mutex<BTreeMap<String, &'static OnceLock<PathBuf>>> = Mutex::new(BTreeMap::new());
     let name = format!("{}-{flavour:?}", path.replace(['/', '.'], "-"));
@@ -66,7 +66,7 @@ pub(crate) fn compiler(source: &Path) -> Command {
     command
 }
 
-/// What pkg-config says of the library.
+/// The output of pkg-config about the library.
 pub(crate) fn flags(what: &[&str]) -> Vec<String> {
     let mut command = Command::new("pkg-config");
     command.args(what).arg("framebuffer");
@@ -85,7 +85,7 @@ pub(crate) fn run(program: &Path, dir: &Path) -> Command {
     command
 }
 
-/// Runs a command to its end, which has to be a good one, and returns what it printed.
+/// Runs a command, which must succeed, and returns its output.
 pub(crate) fn succeed(command: &mut Command) -> String {
     let Output { status, stdout, stderr } = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let [stdout, stderr] = [stdout, stderr].map(|text| String::from_utf8_lossy(&text).into_owned());

@@ -1,4 +1,4 @@
-//! The examples: writers and readers in both languages, with each other and with Rust, by a sidecar and by a key.
+//! The examples: writers and readers in both languages, with each other and with Rust, with a sidecar and with a key.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;

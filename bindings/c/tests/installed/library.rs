@@ -1,4 +1,4 @@
-//! What is installed: the names in the library, the headers, the pkg-config file.
+//! The installed files: the names in the library, the headers, the pkg-config file.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -87,13 +87,13 @@ fn the_headers_compile_alone_in_every_language_that_they_are_for() {
 
 /// The third word of each line of nm.
 fn names(arguments: &[&str], library: &str) -> BTreeSet<String> {
-    // Parts of the static library that are no object files make it complain, and are of no interest.
+    // It complains of members of the static library that are no object files: ignore them.
     let output = Command::new("nm").args(arguments).arg(prefix().join("lib").join(library)).output().expect("nm");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.lines().filter_map(|line| line.split_whitespace().nth(2)).map(str::to_owned).collect()
 }
 
-/// All that looks like a call, in declarations and in their documentation.
+/// Everything that looks like a call, in declarations and in their documentation.
 fn functions_of_the_header() -> BTreeSet<String> {
     let header = fs::read_to_string(source("include/framebuffer.h")).expect("the header");
     let words = header.split(|c: char| !(c.is_ascii_alphanumeric() || "_(".contains(c)));

@@ -1,5 +1,5 @@
-//! The installed library, as its users meet it: compiled against by the commands of the README, linked both ways, run in
-//! several processes and languages, under sanitizers and valgrind.
+//! The installed library as its users see it: programs compiled by the README's commands, linked both ways, run
+//! in several processes and languages, under sanitizers and valgrind.
 //!
 //! `cargo xtask test c` installs it, and says where by `FRAMEBUFFER_C_PREFIX`.
 

@@ -1,4 +1,4 @@
-//! The README's commands, as they stand there.
+//! The README's commands, verbatim.
 
 use std::fs;
 use std::path::Path;

@@ -6,14 +6,14 @@ use std::process::{Child, Command, Stdio};
 use framebuffer::{FrameBufferClient, FrameBufferServer, Key};
 use tempfile::TempDir;
 
-/// As the examples have them.
+/// The size of the examples' images.
 pub(crate) const STEP: usize = 3 * 640;
 pub(crate) const FRAME_SIZE: usize = 480 * STEP;
-/// How many frames the examples pass, and a ring that keeps them all.
+/// The number of frames that the examples pass, and a ring that keeps them all.
 pub(crate) const FRAMES: usize = 12;
 const KEEPS_ALL: u64 = 16 << 20;
 
-/// What the examples draw into frame `number`.
+/// The bytes that the examples draw into frame `number`.
 pub(crate) fn drawn(number: usize) -> Vec<u8> {
     (0..FRAME_SIZE).map(|at| (number + at / STEP + at % STEP) as u8).collect()
 }

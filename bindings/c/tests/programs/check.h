@@ -1,4 +1,4 @@
-/* What the check programs share: a condition that ends the program if it does not hold, and checks that are run by name. */
+/* For the check programs: a condition that ends the program if it is false, and checks that run by name. */
 
 #ifndef CHECK_H
 #define CHECK_H
@@ -21,7 +21,7 @@
 /* The call returns this status. */
 #define EXPECT(status, call) CHECK((call) == FRAMEBUFFER_STATUS_##status)
 
-/* The call returns this status, and the message has both texts in it. */
+/* The call returns this status, and the message contains both texts. */
 #define EXPECT_MESSAGE(status, call, one, other)                \
     do {                                                        \
         EXPECT(status, call);                                   \
@@ -34,7 +34,7 @@ typedef struct check {
     void (*run)(void);
 } check;
 
-/* Runs the checks that are named, all without a name; `--list` lists them. */
+/* Runs the named checks, without names all of them; `--list` lists them. */
 static inline int run_checks(const check *checks, size_t count, int argc, char **argv) {
     size_t ran = 0;
     for (size_t i = 0; i < count; i++) {

@@ -1,6 +1,6 @@
 /*
- * What the C API promises. Each check is run by a test of its name, in tests/installed/checks.rs; all of them together under
- * AddressSanitizer and under valgrind.
+ * Checks of the C API's promises. A test of the same name in tests/installed/checks.rs runs each check; others run all
+ * of them together, under AddressSanitizer and under valgrind.
  */
 
 #define _POSIX_C_SOURCE 200809L
@@ -174,7 +174,7 @@ static void *work(void *argument) {
         const framebuffer_status status = framebuffer_client_view(me->client, &frame, &view);
         CHECK(status == FRAMEBUFFER_STATUS_OK || status == FRAMEBUFFER_STATUS_TIMEOUT);
         CHECK(status != FRAMEBUFFER_STATUS_OK || consists_of(framebuffer_view_data(view), SIZE, me->number));
-        /* Somebody else's error is not ours. */
+        /* Another thread's error is not ours. */
         framebuffer_frame none = {64, RING + 1 + me->number, 0};
         EXPECT(LARGER_THAN_RING, framebuffer_client_read_frame(me->client, &none, text, sizeof text));
         snprintf(text, sizeof text, " %u bytes", RING + 1 + me->number);
@@ -218,7 +218,7 @@ static void a_view_may_be_released_by_another_thread(void) {
     EXPECT(OK, framebuffer_server_stop(it.server));
 }
 
-/* What a child does with what it inherits. Ends the child. */
+/* Checks what a child can do with inherited handles. Ends the child. */
 static void be_the_child(ring it, const framebuffer_frame *frame, framebuffer_view *view, framebuffer_loan *loan,
                          int to_parent) {
     char copy[SIZE];
@@ -231,7 +231,7 @@ static void be_the_child(ring it, const framebuffer_frame *frame, framebuffer_vi
     CHECK(write(to_parent, &written, sizeof written) == sizeof written);
     framebuffer_client_close(it.client);
     EXPECT(OK, framebuffer_server_stop(it.server));
-    /* No exit: what threads held that only the parent has is lost in a child, and would be taken for a leak. */
+    /* No exit: memory of threads that only the parent has is lost in a child, and would count as a leak. */
     execlp("true", "true", (char *)NULL);
     CHECK(!"exec fails");
 }

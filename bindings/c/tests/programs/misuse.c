@@ -1,5 +1,5 @@
 /*
- * What the C API does with arguments that are wrong, and with frames that are gone. Run as checks.c is.
+ * Checks of wrong arguments and of frames that are gone. Run as checks.c is.
  */
 
 #include "ring.h"

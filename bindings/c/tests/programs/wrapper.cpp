@@ -1,4 +1,4 @@
-// What the C++ header promises. Run as checks.c is.
+// Checks of the C++ header's promises. Run as checks.c is.
 
 #include <sys/stat.h>
 

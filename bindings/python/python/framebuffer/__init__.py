@@ -1,9 +1,9 @@
 """Frames between processes at memory speed, through a ring in shared memory.
 
-One process owns the ring: a `FrameBufferServer`, in a program of yours or in `framebuffer-sidecar`. Others open it with
-a `FrameBufferClient`, or `connect()` to the sidecar. A writer publishes a frame and sends its description, a `Frame` of
-three numbers, to the reader, by whatever messaging there is; the reader fetches the bytes, as a copy or in place. If
-the ring has moved on meanwhile, it gets a `FrameBufferTimeout`, never wrong bytes.
+One process owns the ring: `framebuffer-sidecar`, or a program with a `FrameBufferServer`. Others open it with a
+`FrameBufferClient`, or with `connect()` next to a sidecar. A writer publishes a frame and sends its description, a
+`Frame` of three numbers, to the reader over any messaging. The reader copies the bytes or views them in place. If the
+ring has moved on meanwhile, it gets a `FrameBufferTimeout`, never wrong bytes.
 """
 
 from framebuffer._native import Frame, Loan, View, __version__, connect

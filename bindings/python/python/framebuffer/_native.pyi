@@ -1,4 +1,4 @@
-"""The types of the part that is written in Rust; what each does is in its documentation at run time."""
+"""The types of the part in Rust. Its documentation is there at run time, by `help`."""
 
 import os
 from collections.abc import Mapping

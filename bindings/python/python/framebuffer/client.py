@@ -1,4 +1,4 @@
-"""`FrameBufferClient`: a program's access to a ring; and `read_frame`, for messages that carry the key."""
+"""`FrameBufferClient`, a program's access to a ring, and `read_frame`, for messages that carry the key."""
 
 import os
 import threading
@@ -12,16 +12,16 @@ __all__ = ["FrameBufferClient", "FrameBufferTimeout", "read_frame"]
 
 
 def read_frame(message: Mapping[str, Any]) -> bytes:
-    """Reads the frame that a message describes, by a client that is kept for its key.
+    """Reads the frame that a message describes. Keeps one client for each key.
 
-    May be called from many threads, and in forked children. A ring that was replaced by another of the same key is
-    opened anew.
+    Any number of threads may call it at once, forked children too. If another ring has replaced the key's ring, it opens
+    the new one.
 
     Args:
         message: A mapping with `key`, `offset`, `size` and `checksum`; other fields are ignored.
 
     Raises:
-        FrameBufferTimeout: If the frame is not, or no longer, there.
+        FrameBufferTimeout: If the frame is not there, or no longer.
         FrameBufferNotFound: If no ring has this key.
     """
     key = message["key"]
@@ -29,7 +29,7 @@ def read_frame(message: Mapping[str, Any]) -> bytes:
     try:
         return cached.client.read(message)
     except (FrameBufferError, ValueError):
-        # A frame of the ring that has replaced this one is, here, one that was never allocated or is not the same.
+        # In this ring, a frame of the ring that replaced it was never allocated, or is another frame.
         if cached.is_current():
             raise
     _forget(key, cached)
@@ -37,7 +37,7 @@ def read_frame(message: Mapping[str, Any]) -> bytes:
 
 
 class _Cached:
-    """An open client, and which file its ring is."""
+    """An open client, and the identity of its ring's file."""
 
     def __init__(self, key: str) -> None:
         self.path = os.path.join(os.environ.get("FRAMEBUFFER_DIR") or "/dev/shm", f"framebuffer-{key}")
@@ -61,7 +61,7 @@ def _cached(key: str) -> _Cached:
     with _lock:
         cached = _clients.get(key)
         if cached is None:
-            # A ring that was removed stays in memory for as long as somebody has it open.
+            # A removed ring stays in memory while a client has it open.
             for other in [other for other, client in _clients.items() if not client.is_current()]:
                 del _clients[other]
             cached = _clients[key] = _Cached(key)
@@ -83,7 +83,7 @@ def _identity(path: str) -> tuple[int, int] | None:
 
 
 def _new_lock() -> None:
-    # A thread that the child does not have may have held it.
+    # A thread that does not exist in the child may have had it locked.
     global _lock  # noqa: PLW0603
     _lock = threading.Lock()
 
@@ -92,7 +92,7 @@ os.register_at_fork(after_in_child=_new_lock)
 
 
 def _restore(key: str | None, directory: str | None, started: bool) -> FrameBufferClient:
-    """Makes a client out of its pickle."""
+    """Makes a client from its pickle."""
     client = FrameBufferClient(key, dir=directory)
     if started:
         client.start()

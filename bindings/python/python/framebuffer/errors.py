@@ -1,15 +1,15 @@
-"""What can go wrong.
+"""The exceptions.
 
-Wrong arguments are a `ValueError` or `TypeError`, wrong buffers a `BufferError`; all else is here.
+A wrong argument is a `ValueError` or `TypeError`, a wrong buffer a `BufferError`; everything else is here.
 """
 
 
 class FrameBufferError(Exception):
-    """Something about a ring failed. The message says what, never with the key."""
+    """An operation on a ring failed. The message says why, and never contains the key."""
 
 
-class FrameBufferTimeout(FrameBufferError, TimeoutError):  # noqa: N818 - what programs know it by
-    """The bytes that were promised are not there: the ring has moved on, or they were never written.
+class FrameBufferTimeout(FrameBufferError, TimeoutError):  # noqa: N818 - the name that programs know
+    """The frame is not there, or no longer: the ring has moved on, or the frame was never written.
 
     Expected in normal operation when a reader is slow.
 
@@ -25,12 +25,12 @@ class FrameBufferTimeout(FrameBufferError, TimeoutError):  # noqa: N818 - what p
 
 
 class FrameBufferExhausted(FrameBufferError):  # noqa: N818 - as FrameBufferTimeout
-    """Views, loans and operations under way hold so much of the ring that there is no room for the frame."""
+    """Views, loans and operations in progress pin so much of the ring that the frame does not fit."""
 
 
 class FrameBufferNotFound(FrameBufferError, FileNotFoundError):  # noqa: N818 - as FrameBufferTimeout
-    """There is no ring with this key: its server does not run, or uses another folder."""
+    """No ring has this key: its server is not running, or uses another folder."""
 
 
 class FrameBufferConnectError(FrameBufferError, ConnectionError):
-    """No sidecar could be reached, or its ring could not be opened."""
+    """No sidecar can be reached, or its ring cannot be opened."""

@@ -9,34 +9,34 @@ __all__ = ["FrameBufferServer"]
 
 
 class FrameBufferServer(_native.FrameBufferServer):
-    """Owns a ring: takes its memory, hands out its key, allocates frames, and removes it when stopped.
+    """Owns a ring: creates it, hands out its key, allocates frames, and removes the ring at the end.
 
-    `FrameBufferServer(size)` makes a key of its own, `FrameBufferServer(key, size)` takes yours. It starts with
-    `start()` or a `with` block, and stops with `stop()`, the block, or the end of the program. A program that is killed
-    leaves its ring, which the next server with the same key replaces.
+    `FrameBufferServer(size)` makes a random key, `FrameBufferServer(key, size)` takes yours. `start()` or a `with` block
+    starts the server; `stop()`, the end of the block or the end of the program stops it. A killed program leaves its
+    ring; the next server with the same key replaces it.
 
     Args:
-        key: The ring's name, and the right to open it: 1 to 200 characters out of `A-Z a-z 0-9 . _ -`.
-        size: How many bytes of frames the ring keeps, and the size of the largest, in bytes.
-        dir: The folder for the ring's file, a tmpfs. Default: `FRAMEBUFFER_DIR`, or `/dev/shm`.
-        mode: Permission bits of that file: who may open the ring. Default: the server's own user.
-        keep: Whether the ring outlives the server: the next one with the same key and size adopts it.
+        key: The ring's name and the secret that opens it: 1 to 200 characters of `A-Z a-z 0-9 . _ -`.
+        size: Bytes of frames that the ring keeps, and the size of the largest frame.
+        dir: The folder of the ring's file, on a tmpfs. Default: `FRAMEBUFFER_DIR`, or `/dev/shm`.
+        mode: Permission bits of that file: who may open the ring. Default: only the server's user.
+        keep: Whether the ring outlives the server: the next server with the same key and size adopts it.
 
-    All methods may be called from many threads at once. A child made by `fork` may allocate; the ring stays its
-    parent's.
+    Any number of threads may call the methods at once. A forked child may allocate; the ring still belongs to the
+    parent.
     """
 
     def start(self) -> None:
-        """Creates the ring, or adopts it. Does nothing if it is started.
+        """Creates or adopts the ring. Does nothing if the server is started.
 
         Raises:
-            FrameBufferError: If the key has a live server, or there is too little memory.
+            FrameBufferError: If another live server has the key, or memory is short.
         """
         super().start()
         _started.add(self)
 
 
-# Not left to the garbage collector: what is still referred to at the end of the interpreter is not collected.
+# Not left to the garbage collector: objects that are still referenced when the interpreter ends are not collected.
 _started: "weakref.WeakSet[FrameBufferServer]" = weakref.WeakSet()
 
 

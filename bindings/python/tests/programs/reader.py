@@ -1,4 +1,4 @@
-"""An old-style reader: an XML-RPC server that fetches the frames that it is told of, and says what is in them."""
+"""An old-style reader: an XML-RPC server that reads the frames described to it, and returns what they contain."""
 
 import sys
 import threading

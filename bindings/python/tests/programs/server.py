@@ -1,4 +1,4 @@
-"""An old-style server: owns a ring and tells its key, over XML-RPC or in lines of JSON."""
+"""An old-style server: owns a ring and hands out its key, over XML-RPC or in lines of JSON."""
 
 import json
 import sys

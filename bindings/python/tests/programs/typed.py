@@ -1,4 +1,4 @@
-"""What type checkers see of the package. mypy reads this; `ignore` marks what it must refuse."""
+"""The package for type checkers. mypy reads this; `ignore` marks what it must refuse."""
 
 from typing import assert_type
 
@@ -31,7 +31,7 @@ def typed(server: FrameBufferServer, client: FrameBufferClient) -> None:
 
 
 def refused(client: FrameBufferClient, frame: Frame) -> None:
-    """What is an error at run time is one for the checker."""
+    """Errors at run time are errors for the checker, too."""
     client.publish("text")  # type: ignore[arg-type]
     client.read(64, 1)  # type: ignore[call-overload]
     client.read(5.0, 1, bytes(8))  # type: ignore[call-overload]

@@ -1,4 +1,4 @@
-"""An old-style writer: puts frames into the ring and tells the reader of them over XML-RPC."""
+"""An old-style writer: puts frames into the ring and sends their descriptions to the reader over XML-RPC."""
 
 import sys
 import xmlrpc.client
@@ -7,7 +7,7 @@ from framebuffer.client import FrameBufferClient
 
 
 def main():
-    """Writes 20 frames, and then one that it tells of too late."""
+    """Writes 20 frames, and then one whose description it sends too late."""
     server, reader = xmlrpc.client.ServerProxy(sys.argv[1]), xmlrpc.client.ServerProxy(sys.argv[2])
     key = server.get_key()
     with FrameBufferClient(key) as client:
