@@ -1,4 +1,4 @@
-//! What the coordinator and its workers say to each other: JSON lines on a worker's standard input and output.
+//! The messages between the coordinator and its workers: JSON lines on a worker's standard input and output.
 //!
 //! Each order gets one answer. A worker ends when its standard input does.
 
@@ -14,7 +14,7 @@ pub(crate) enum Order {
     Run(Run),
 }
 
-/// What frames are to be moved.
+/// The frames to move.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Frames {
     /// Bytes of a frame, 16 at least.
@@ -29,7 +29,7 @@ pub(crate) struct Frames {
 /// A run of frames.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Run {
-    /// What is measured.
+    /// The measure to take.
     pub(crate) measure: Measure,
     /// Frames before the measured ones.
     pub(crate) warm: u64,
@@ -37,7 +37,7 @@ pub(crate) struct Run {
     pub(crate) count: u64,
 }
 
-/// What a run measures.
+/// The measure that a run takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Measure {
@@ -50,7 +50,7 @@ pub(crate) enum Measure {
 /// A worker's answer.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Answer {
-    /// What went wrong.
+    /// The error, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<String>,
     /// Of a reader after a latency run: for each measured frame, nanoseconds from the writer's stamp to this reader's.
