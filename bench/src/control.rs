@@ -5,7 +5,7 @@
 //! ring's frames. Each word has a pair of cache lines of its own (processors fetch them in pairs):
 //!
 //! ```text
-//! line  0     when the frame under way was begun, ns
+//! line  0     when the frame in flight was begun, ns
 //! line  1     event: counts up whenever a reader has taken a frame; beside it, whether the writer sleeps on it
 //! line  2..   for each reader, how many frames it has taken
 //! line 16     announced: the number of the newest frame (Python's reader spins on it)
@@ -69,7 +69,7 @@ impl Control {
         self.word(STAMP).store(time, Ordering::Release);
     }
 
-    /// When the frame under way was begun. To be called before the frame is [taken](Self::take).
+    /// When the frame in flight was begun. To be called before the frame is [taken](Self::take).
     pub(crate) fn stamped(&self) -> u64 {
         self.word(STAMP).load(Ordering::Acquire)
     }

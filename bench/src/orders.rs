@@ -19,7 +19,7 @@ pub(crate) enum Order {
 pub(crate) struct Frames {
     /// Bytes of a frame, 16 at least.
     pub(crate) size: usize,
-    /// How many may be under way at once.
+    /// How many may be in flight at once.
     pub(crate) window: u64,
     /// Whether all bytes are filled and compared, also of frames that are moved without touching them. To test that a
     /// transport delivers, not to measure.
@@ -41,9 +41,9 @@ pub(crate) struct Run {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Measure {
-    /// One frame under way at a time: how long each takes.
+    /// One frame in flight at a time: how long each takes.
     Latency,
-    /// As many under way as the window allows: how long all of them take.
+    /// As many in flight as the window allows: how long all of them take.
     Throughput,
 }
 
