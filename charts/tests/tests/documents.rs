@@ -54,12 +54,13 @@ fn anchors(text: &str) -> Vec<String> {
 fn fault(document: &Path, link: &str) -> Option<String> {
     let (path, anchor) = link.split_once('#').map_or((link, None), |(path, anchor)| (path, Some(anchor)));
     let target = if path.is_empty() { document.to_owned() } else { document.parent().unwrap().join(path) };
+    let name = document.strip_prefix(root()).unwrap().display();
     if !target.exists() {
-        return Some(format!("{}: {link}: no such file", document.display()));
+        return Some(format!("{name}: {link}: no such file"));
     }
     let there =
         anchor.is_none_or(|anchor| anchors(&fs::read_to_string(&target).unwrap()).iter().any(|it| it == anchor));
-    (!there).then(|| format!("{}: {link}: no such heading", document.display()))
+    (!there).then(|| format!("{name}: {link}: no such heading"))
 }
 
 #[test]
