@@ -12,14 +12,14 @@ const RING: u64 = 4 << 20;
 /// The shortest frame, no multiple of anything, and more than any socket buffers.
 const SIZES: [usize; 4] = [crate::payload::SHORTEST, 1001, 65_536 + 13, 1_500_000];
 
-/// Move some frames through every transport and compare every byte.
+/// Move some frames through every transport, and compare every byte.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Transports; all if none is named
+    /// Transports to check; by default all
     transports: Vec<String>,
 }
 
-/// Checks them all; an error if one fails, or none is there.
+/// Checks them all. An error if one fails, or if none is there.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let chosen = transports::choose(&args.transports)?;
     let folder = RunFolder::new()?;

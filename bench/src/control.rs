@@ -1,14 +1,14 @@
 //! [`Control`]: a page of words that the processes of one group share.
 //!
-//! It carries what belongs to the measurement and not to what is measured: the stamp of the frame under way, and how many
-//! frames each reader has taken, by which the writer paces itself. It also is the "spinning word" by which the ring's frames
-//! are announced. Each word has a pair of cache lines of its own (processors fetch them in pairs):
+//! It serves the measurement, not the transport: it carries the stamp of the frame in flight, and the number of frames
+//! that each reader has taken, by which the writer paces itself. It is also the "spinning word" that announces the
+//! ring's frames. Each word has a pair of cache lines of its own (processors fetch them in pairs):
 //!
 //! ```text
-//! line  0     when the frame under way was begun, ns
+//! line  0     when the frame in flight was begun, ns
 //! line  1     event: counts up whenever a reader has taken a frame; beside it, whether the writer sleeps on it
 //! line  2..   for each reader, how many frames it has taken
-//! line 16     announced: the number of the newest frame (what Python's reader spins on)
+//! line 16     announced: the number of the newest frame (Python's reader spins on it)
 //! line 17..   mailboxes: number, offset, size and checksum of a frame, in the line `number % MAILBOXES`
 //! ```
 //!
@@ -28,7 +28,7 @@ use crate::wait::{Patience, Waiting};
 
 /// Readers that a group has at most.
 pub(crate) const MOST_READERS: usize = 8;
-/// Frames under way at most.
+/// Frames in flight at most.
 pub(crate) const MAILBOXES: u64 = 64;
 /// How it is called in the group's folder.
 pub(crate) const FILE: &str = "control";
@@ -38,7 +38,7 @@ const LINE: usize = 16;
 const STAMP: usize = 0;
 const EVENT: usize = LINE;
 const TAKEN: usize = 2 * LINE;
-// What Python's writer announces frames with lies in line 16.
+// Line 16 is the word in which Python's writer announces frames.
 const MAILBOX: usize = 17 * LINE;
 const WORDS: usize = MAILBOX + MAILBOXES as usize * LINE;
 
@@ -69,7 +69,7 @@ impl Control {
         self.word(STAMP).store(time, Ordering::Release);
     }
 
-    /// When the frame under way was begun. To be called before the frame is [taken](Self::take).
+    /// When the frame in flight was begun. To be called before the frame is [taken](Self::take).
     pub(crate) fn stamped(&self) -> u64 {
         self.word(STAMP).load(Ordering::Acquire)
     }

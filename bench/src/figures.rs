@@ -1,4 +1,4 @@
-//! [`Figures`]: what a run has found, as `--json` writes it. docs/benchmarks.md describes the fields.
+//! [`Figures`]: the results of a run, as `--json` writes them. docs/benchmarks.md describes the fields.
 
 use serde::Serialize;
 
@@ -6,7 +6,7 @@ use crate::machine::Machine;
 use crate::transports::Transport;
 use crate::wait::Waiting;
 
-/// Everything that a run has found.
+/// All results of a run.
 #[derive(Debug, Serialize)]
 pub(crate) struct Figures {
     /// Changes when a field changes its meaning.
@@ -21,10 +21,10 @@ pub(crate) struct Figures {
 /// How it was measured.
 #[derive(Debug, Serialize)]
 pub(crate) struct Settings {
-    /// What was run.
+    /// The command that was run.
     pub(crate) command: String,
     pub(crate) ring_bytes: u64,
-    /// Frames under way at most, in throughput runs.
+    /// Frames in flight at most, in throughput runs.
     pub(crate) window: u64,
     /// How long the measurement took.
     pub(crate) seconds: u64,
@@ -41,9 +41,9 @@ pub(crate) struct Peer {
     pub(crate) waiting: Waiting,
     /// Empty if it has none of its own.
     pub(crate) version: String,
-    /// Why it can't run here, and how to get it.
+    /// Why it can't run here, and how to install it.
     pub(crate) skipped: Option<String>,
-    /// What went wrong with it.
+    /// The error that put it out.
     pub(crate) failed: Option<String>,
 }
 
@@ -106,7 +106,8 @@ impl Rounds {
         median(self.0.clone())
     }
 
-    /// How far the rounds' figures lie apart: half of the way from the first to the third quartile, as a part of the median.
+    /// The spread of the rounds' figures: half the distance between the first and the third quartile, relative to the
+    /// median.
     pub(crate) fn spread(&self) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
@@ -114,7 +115,7 @@ impl Rounds {
         (sorted[last - last / 4] - sorted[last / 4]) / 2.0 / self.median()
     }
 
-    /// The median of the rounds' ratios to `other`: what one round's disturbance does to both is in neither.
+    /// The median of the rounds' ratios to `other`: a disturbance that hits both in one round cancels out.
     pub(crate) fn ratio(&self, other: &Self) -> f64 {
         median(self.0.iter().zip(&other.0).map(|(one, other)| one / other).collect())
     }

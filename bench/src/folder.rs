@@ -15,8 +15,8 @@ const PREFIX: &str = "framebuffer-bench-";
 /// Locked for as long as the run lives.
 const LOCK: &str = "lock";
 
-/// A run's folder in shared memory. To be dropped after all processes of the run; it is removed then, with what peers have
-/// put beside it under its name.
+/// A run's folder in shared memory. Drop it after all processes of the run; it is removed then, with the files that
+/// peers have put beside it under its name.
 #[derive(Debug)]
 pub(crate) struct RunFolder {
     path: PathBuf,
@@ -61,7 +61,7 @@ impl Drop for RunFolder {
     }
 }
 
-/// Removes what runs have left in `shm` that can't have done so themselves.
+/// Removes the files in `shm` of runs that could not do so themselves.
 fn remove_old(shm: &Path) {
     for entry in fs::read_dir(shm).into_iter().flatten().flatten() {
         if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
@@ -76,7 +76,7 @@ fn remove_old(shm: &Path) {
     }
 }
 
-/// Removes a run's folder, and before it what lies beside it.
+/// Removes a run's folder, and first the files beside it.
 fn remove(path: &Path) {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     // Python's segments have the run's name in front, iceoryx2's files its prefix.
@@ -84,7 +84,7 @@ fn remove(path: &Path) {
     for entry in path.parent().and_then(|shm| fs::read_dir(shm).ok()).into_iter().flatten().flatten() {
         let found = entry.file_name().to_string_lossy().into_owned();
         if beside.iter().any(|prefix| found.starts_with(prefix)) {
-            // What is gone already needs no removal; what can't be removed is seen.
+            // A file that is gone needs no removal; one that can't be removed is noticed.
             let _ = fs::remove_file(entry.path());
         }
     }

@@ -1,4 +1,4 @@
-//! [`Group`]: the processes of one transport, and what a run of frames through them measures.
+//! [`Group`]: the processes of one transport, and the measurements of a run of frames through them.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -24,7 +24,7 @@ pub(crate) struct Group {
     frames: Option<Frames>,
 }
 
-/// What a run has measured.
+/// The measurements of a run.
 #[derive(Debug)]
 pub(crate) struct Measured {
     /// For each frame, nanoseconds until the last reader had it. Only of latency runs.
@@ -104,7 +104,7 @@ impl Group {
     }
 }
 
-/// Waits for an answer of each of `workers`, which depend on each other: one that has died makes the others wait in vain.
+/// Waits for an answer from each of `workers`. They depend on each other: if one has died, the others wait in vain.
 pub(crate) fn collect(workers: &mut [Worker]) -> Result<Vec<Answer>> {
     let deadline = Instant::now() + PATIENCE;
     let mut answers = Vec::with_capacity(workers.len());

@@ -1,4 +1,4 @@
-//! What `POST /allocate` costs beside a bare axum handler with the same JSON, over TCP and over a Unix socket.
+//! The cost of `POST /allocate` beside a bare axum handler with the same JSON, over TCP and over a Unix socket.
 //!
 //! It measures HTTP itself, to the byte and the microsecond, so it writes requests and reads answers with code of its own
 //! instead of the product's client.
@@ -41,7 +41,7 @@ const SIXTEEN: &str = r#"{"size":65536,"count":16}"#;
 const BARE_TCP: &str = "bare axum handler, TCP";
 const BARE_UNIX: &str = "bare axum handler, Unix socket";
 
-/// What the server's sockets are called.
+/// The names of the server's sockets.
 const BARE: &str = "bare";
 const ALLOCATE: &str = "allocate";
 
@@ -101,7 +101,8 @@ impl Variant {
         let connections = (0..CONNECTIONS).map(|_| connect()).collect::<Result<_>>()?;
         let [p50_ns, p99_ns, requests_per_second] = <[Rounds; 3]>::default();
         let request = format!(
-            "POST /allocate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            "POST /allocate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}",
             body.len()
         );
         Ok(Self { request, connections, found: Http { name, reference, p50_ns, p99_ns, requests_per_second } })

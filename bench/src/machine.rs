@@ -1,4 +1,4 @@
-//! [`Machine`]: on what was measured.
+//! [`Machine`]: the machine that was measured on.
 
 use std::fs;
 use std::thread::available_parallelism;
@@ -8,7 +8,7 @@ use serde::Serialize;
 /// Features of the processor that copying and hashing may use.
 const FEATURES: [&str; 7] = ["sse2", "avx2", "avx512f", "avx512vl", "erms", "fsrm", "hypervisor"];
 
-/// The machine, as Linux describes it. What can't be found out is empty.
+/// The machine, as Linux describes it. Unknown fields are empty.
 #[derive(Debug, Serialize)]
 pub(crate) struct Machine {
     pub(crate) date: String,
@@ -23,7 +23,7 @@ pub(crate) struct Machine {
     pub(crate) huge_pages: String,
     /// The setting for shared memory.
     pub(crate) huge_pages_shared: String,
-    /// Over the last minute, when the run began: what else there was to do.
+    /// The load average of the last minute, at the start of the run.
     pub(crate) load: String,
 }
 

@@ -1,14 +1,16 @@
 //! `framebuffer-bench`: FrameBuffer beside other ways to move frames between the processes of a machine.
 //!
-//! `cargo xtask bench` builds and runs it; docs/benchmarks.md says what is measured and how to read it. Read it in this order:
+//! `cargo xtask bench` builds and runs it; docs/benchmarks.md describes the measurements and how to read them. Read the
+//! code in this order:
 //!
-//! - [`transports`]: the ways that are compared, one file each.
-//! - [`worker`]: one end of a transport in a process of its own, and the loops that measure; [`payload`], [`control`],
-//!   [`wait`] and [`clock`] are what it works with.
-//! - [`group`]: the workers of one transport; [`process`] starts and ends them, [`orders`] is what they are told, [`folder`]
-//!   where their files are, [`interrupt`] how Ctrl-C ends all of it.
-//! - [`run`]: rounds over all transports and sizes; [`http`]: what an allocation over HTTP costs.
-//! - [`figures`]: what has been found; [`report`]: the table, the files and the chart; [`machine`]: on what was measured.
+//! - [`transports`]: the transports that are compared, one file each.
+//! - [`worker`]: one end of a transport in a process of its own, and the loops that measure; it uses [`payload`],
+//!   [`control`], [`wait`] and [`clock`].
+//! - [`group`]: the workers of one transport; [`process`] starts and ends them, [`orders`] are their messages,
+//!   [`folder`] has their files, and [`interrupt`] lets Ctrl-C end all of it.
+//! - [`run`]: rounds over all transports and sizes; [`http`]: the cost of an allocation over HTTP.
+//! - [`figures`]: the results; [`report`]: the table, the files and the chart; [`machine`]: the machine that was
+//!   measured on.
 //! - [`check`]: a quick test that all transports deliver.
 
 #![allow(clippy::cast_precision_loss, clippy::cast_sign_loss, reason = "figures for people, none of them negative")]

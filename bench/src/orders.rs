@@ -1,4 +1,4 @@
-//! What the coordinator and its workers say to each other: JSON lines on a worker's standard input and output.
+//! The messages between the coordinator and its workers: JSON lines on a worker's standard input and output.
 //!
 //! Each order gets one answer. A worker ends when its standard input does.
 
@@ -14,12 +14,12 @@ pub(crate) enum Order {
     Run(Run),
 }
 
-/// What frames are to be moved.
+/// The frames to move.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Frames {
     /// Bytes of a frame, 16 at least.
     pub(crate) size: usize,
-    /// How many may be under way at once.
+    /// How many may be in flight at once.
     pub(crate) window: u64,
     /// Whether all bytes are filled and compared, also of frames that are moved without touching them. To test that a
     /// transport delivers, not to measure.
@@ -29,7 +29,7 @@ pub(crate) struct Frames {
 /// A run of frames.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Run {
-    /// What is measured.
+    /// The measure to take.
     pub(crate) measure: Measure,
     /// Frames before the measured ones.
     pub(crate) warm: u64,
@@ -37,20 +37,20 @@ pub(crate) struct Run {
     pub(crate) count: u64,
 }
 
-/// What a run measures.
+/// The measure that a run takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Measure {
-    /// One frame under way at a time: how long each takes.
+    /// One frame in flight at a time: how long each takes.
     Latency,
-    /// As many under way as the window allows: how long all of them take.
+    /// As many in flight as the window allows: how long all of them take.
     Throughput,
 }
 
 /// A worker's answer.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Answer {
-    /// What went wrong.
+    /// The error, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<String>,
     /// Of a reader after a latency run: for each measured frame, nanoseconds from the writer's stamp to this reader's.

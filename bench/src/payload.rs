@@ -1,7 +1,7 @@
-//! What is in a frame, so that a reader can tell that it got the right one, whole.
+//! The content of a frame, by which a reader recognises the right one, whole.
 //!
-//! The first and the last 8 bytes carry the frame's number. A whole payload has a pattern between them that depends on the
-//! number too; it is for tests, since making and comparing it takes longer than moving it.
+//! The first and the last 8 bytes carry the frame's number. A whole payload has a pattern between them that depends on
+//! the number too; it is for tests, since making and comparing it takes longer than moving it.
 
 use anyhow::{Result, ensure};
 
@@ -20,7 +20,7 @@ pub(crate) fn mark(payload: &mut [u8], number: u64, whole: bool) {
     payload[len - 8..].copy_from_slice(&number.to_le_bytes());
 }
 
-/// Compares what was received with what [`mark`] made.
+/// Compares the received payload with the one that [`mark`] made.
 ///
 /// # Errors
 ///

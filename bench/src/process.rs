@@ -1,7 +1,8 @@
 //! A child process that cannot outlive the coordinator, and a worker among them that answers orders.
 //!
-//! Every child is this program once more: it asks the kernel to be ended with its parent, then becomes what it was told
-//! ([`become_program`]). The kernel ends it when the *thread* ends that started it, so only the main thread starts any.
+//! Every child is this program once more: it asks the kernel to be ended with its parent, then executes its real
+//! program ([`become_program`]). The kernel ends it when the *thread* ends that started it, so only the main thread
+//! starts any.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -50,8 +51,8 @@ pub(crate) fn become_program(args: &BecomeArgs) -> Result<()> {
     Err(error).with_context(|| format!("failed to start {}", program.display()))
 }
 
-/// From now on, orphans in this process tree become children of this process: Python's trackers of shared memory outlive
-/// the workers that they track.
+/// From now on, orphans in this process tree become children of this process: Python's trackers of shared memory
+/// outlive the workers that they track.
 ///
 /// # Errors
 ///
@@ -189,7 +190,7 @@ impl Worker {
         }
     }
 
-    /// What it is.
+    /// Its name for messages.
     pub(crate) fn name(&self) -> &str {
         &self.process.name
     }

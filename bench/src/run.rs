@@ -1,7 +1,8 @@
 //! `framebuffer-bench run`: rounds over all transports, sizes and numbers of readers.
 //!
-//! Within a round, the transports take turns at each size, so that whatever else the machine does meets all of them alike;
-//! each round begins with another one. All processes live from the first round to the last, asleep when it is not their turn.
+//! Within a round, the transports take turns at each size, so that a disturbance by the machine hits all of them alike;
+//! each round starts with a different one. All processes live from the first round to the last, asleep between their
+//! turns.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -21,53 +22,53 @@ use crate::{http, interrupt, report};
 
 /// 4 KiB, 64 KiB, 1 MiB, 1080p and 4K in RGB.
 const SIZES: [usize; 5] = [4 << 10, 64 << 10, 1 << 20, 1920 * 1080 * 3, 3840 * 2160 * 3];
-/// Frames under way at once in throughput runs.
+/// Frames in flight at once in throughput runs.
 const WINDOW: u64 = 8;
-/// Frames before the measured ones, first after a change of size: all memory that frames go through has been touched then.
+/// Frames before the measured ones, after a change of size: they touch all memory that frames go through.
 const WARM: u64 = WINDOW + 2;
 
-/// How this is called without `cargo xtask`.
+/// The command for this without `cargo xtask`.
 const CALLED: &str = "framebuffer-bench run";
 /// The ring's size in MiB.
 const RING: u64 = 512;
 /// The name of the allocation over HTTP, which is no transport.
 const HTTP: &str = "http";
 
-/// Measure, and print a table.
+/// Measure all transports and print a table.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Take a minute instead of ten, for coarser figures
+    /// Take one minute instead of ten, with coarser figures
     #[arg(long)]
     quick: bool,
-    /// Write all figures into this file
+    /// Write all figures to this file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Draw a chart into this file, as SVG
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
-    /// Write tables for a document into this file
+    /// Write the tables to this file, as Markdown
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
-    /// Only these transports, or `http`; without ours and memcpy, others have nothing to be compared with
+    /// Only this transport, or `http`; may be repeated. Ratios need ours and memcpy as well
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
-    /// Only frames of these sizes, in bytes
+    /// Only frames of this size, in bytes; may be repeated
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(16..=64 << 20))]
     size: Vec<u32>,
-    /// Only so many readers
+    /// Only this number of readers
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u8).range(1..=MOST_READERS as i64))]
     readers: Option<u8>,
     /// Size of our ring in MiB
     #[arg(long, value_name = "MIB", default_value_t = RING, value_parser = clap::value_parser!(u64).range(1..=65536))]
     ring: u64,
-    /// The command that people type for this
+    /// The command that the report names
     #[arg(long, hide = true, default_value = CALLED)]
     called: String,
 }
 
-/// How much is measured.
+/// The extent of the measurement.
 struct Plan {
-    /// Numbers of readers, with the sizes for each and the time by which its rounds must be over.
+    /// Numbers of readers, with the sizes for each and the time by which its rounds must end.
     fan_outs: Vec<(usize, Vec<usize>, Duration)>,
     /// Rounds, if there is time.
     rounds: usize,
@@ -91,13 +92,13 @@ impl Plan {
         plan
     }
 
-    /// Whether frames last in the ring until their reader has them, however many are under way.
+    /// Checks that frames stay in the ring until their reader has them, however many are in flight.
     fn check(&self, ring: u64) -> Result<()> {
         let largest = self.fan_outs.iter().flat_map(|fan_out| &fan_out.1).max().copied().unwrap_or_default() as u64;
         let least = 2 * WINDOW * largest;
         ensure!(
             ring >= least,
-            "a ring of {ring} bytes is too small for {WINDOW} frames of {largest} bytes under way: it takes {least}"
+            "a ring of {ring} bytes is too small for {WINDOW} frames of {largest} bytes in flight: it takes {least}"
         );
         Ok(())
     }
@@ -156,7 +157,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// What is typed to get the same figures again: not the files that they went to.
+/// The command that gives the same figures again, without the files that they went to.
 fn command_line(args: &Args) -> String {
     let mut words = vec![args.called.clone()];
     words.extend(args.quick.then(|| "--quick".to_owned()));
@@ -172,11 +173,11 @@ fn command_line(args: &Args) -> String {
     words.join(" ")
 }
 
-/// Shows what is being done, if somebody looks.
+/// Shows the progress on a terminal.
 fn progress(what: &str) {
     let mut stderr = std::io::stderr();
     if std::io::IsTerminal::is_terminal(&stderr) {
-        // Nothing depends on it.
+        // An error does no harm.
         let _ = write!(stderr, "\r\x1b[K{what}");
         let _ = stderr.flush();
     }
@@ -254,7 +255,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// One turn of one transport: both measures. Without known counts, only what is needed to find them.
+    /// One turn of one transport: both measures. Without known counts, it only determines them.
     fn turn(&mut self, group: &mut Group, size: usize, readers: usize, known: Option<&Counts>) -> Result<Counts> {
         group.prepare(Frames { size, window: WINDOW, whole: false })?;
         let target = self.plan.target;
@@ -263,7 +264,7 @@ impl Bench<'_> {
             let run = group.run(Run { measure: Measure::Latency, warm: 1, count })?;
             let each = run.wall.as_secs_f64() / (count + 1) as f64;
             let fill = (target.as_secs_f64() / each) as u64;
-            // With several under way, each takes less.
+            // With several in flight, each takes less.
             return Ok(Counts { latency: fill.clamp(4, 5_000), throughput: (2 * fill).clamp(8, 20_000) });
         };
         let fast = group.run(Run { measure: Measure::Throughput, warm: WARM, count: throughput })?;

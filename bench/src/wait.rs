@@ -23,15 +23,15 @@ pub(crate) enum Waiting {
     Block,
 }
 
-/// How many processors there are for the benchmark. Found out once: asking takes longer than moving a small frame, and the
+/// The number of processors for the benchmark. Asked for once: that takes longer than moving a small frame, and the
 /// answer changes when a process is bound to one of them.
 fn processors() -> usize {
     static PROCESSORS: OnceLock<usize> = OnceLock::new();
     *PROCESSORS.get_or_init(|| available_parallelism().map_or(1, Into::into))
 }
 
-/// Gives a process that spins a processor of its own, if there is one for each of the `processes` that wait for each other: two
-/// of them on one processor would measure the scheduler. Those that block are left to the scheduler, which knows best.
+/// Binds a process that spins to a processor of its own, if there is one for each of the `processes` that wait for each
+/// other: two of them on one processor would measure the scheduler. Processes that block are left to the scheduler.
 ///
 /// # Errors
 ///
@@ -60,8 +60,8 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
-    /// A wait of one out of `processes` that wait for each other. If there are more of them than processors, one that spins
-    /// would keep the processor from the one that it waits for, so it yields often; else hardly ever.
+    /// A wait of one out of `processes` that wait for each other. If they outnumber the processors, one that spins
+    /// would keep the processor from the one that it waits for, so it yields often; otherwise hardly ever.
     pub(crate) fn new(waiting: Waiting, processes: usize) -> Self {
         let crowded = processes > processors();
         let burst = match waiting {
@@ -76,7 +76,7 @@ impl Patience {
     ///
     /// # Errors
     ///
-    /// When [`PATIENCE`] is at its end; `what` says what was waited for.
+    /// When [`PATIENCE`] is exhausted; `what` names the event that did not come.
     pub(crate) fn pass(&mut self, what: impl FnOnce() -> String) -> Result<()> {
         self.turns += 1;
         if self.turns < self.burst {

@@ -1,7 +1,7 @@
 //! A worker: the writer or a reader of one transport, in a process of its own.
 //!
-//! It opens its end, then does what it is ordered to ([`crate::orders`]) until there are no more orders. The loops here are
-//! what all transports are measured by; `transports/shared_memory.py` has the same in Python.
+//! It opens its end, then follows its orders ([`crate::orders`]) until there are no more. The loops here measure all
+//! transports; `transports/shared_memory.py` has the same in Python.
 
 use std::io::{BufRead, Write};
 use std::path::PathBuf;
@@ -27,7 +27,7 @@ pub(crate) struct Args {
     reader: Option<usize>,
 }
 
-/// Does what it is ordered to.
+/// Follows the coordinator's orders.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let transport = Transport::find(&args.transport)?;
     let place = Place { dir: args.dir.clone(), readers: args.readers, reader: args.reader };
@@ -38,7 +38,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         (Ends::Alone { copier }, _) => Worker::Alone(copier()),
         (Ends::Python, _) => anyhow::bail!("{} is not a worker of this program", transport.id),
     };
-    // Not before: what opening starts (threads that touch memory, say) is not bound to one processor.
+    // Not before: threads that opening starts (to touch memory, say) are not to be bound to one processor.
     let which = args.reader.map_or(0, |reader| reader + 1);
     wait::pin(transport.waiting, args.readers + 1, which)?;
     let mut state = State { place, control, number: 0, frames: None, buffer: Vec::new() };
@@ -68,14 +68,14 @@ enum Worker {
     Alone(Copier),
 }
 
-/// What all runs of a worker share.
+/// The state that all runs of a worker share.
 struct State {
     place: Place,
     control: Control,
     /// The number of the last frame.
     number: u64,
     frames: Option<Frames>,
-    /// The writer's payload, or what a reader copies frames to. Used again for each frame.
+    /// The writer's payload, or the buffer to which a reader copies. Reused for each frame.
     buffer: Vec<u8>,
 }
 
@@ -106,7 +106,7 @@ fn write(sender: &mut dyn Sender, state: &mut State, frames: &Frames, run: Run) 
     let mut started = clock::now();
     for turn in 0..run.warm + run.count {
         if turn == run.warm {
-            // All that came before is out of the way.
+            // The frames before are done.
             state.control.wait_until_taken(readers, state.number)?;
             started = clock::now();
         }

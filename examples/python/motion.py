@@ -1,12 +1,12 @@
-"""How much moves in front of a camera: a process that captures, a process that computes, and a ring between them.
+"""Measures motion in front of a camera: one process captures, one computes, and a ring connects them.
 
     python motion.py                  # a made-up picture
     python motion.py 0                # camera number 0
     python motion.py clip.mp4         # a file
 
-The first process has OpenCV write each picture straight into the ring and sends the other what a Frame says, a few
-dozen bytes. The other looks at the picture where it is. With FRAMEBUFFER_URL set the ring is that of the sidecar there;
-otherwise this program has its own.
+The first process has OpenCV write each picture straight into the ring and sends its description, a few dozen bytes, to
+the second, which computes on the picture in place. With FRAMEBUFFER_URL set, both use the ring of the sidecar there;
+otherwise this program owns one.
 """
 
 import argparse
@@ -27,25 +27,25 @@ from framebuffer import FrameBufferClient, FrameBufferServer, FrameBufferTimeout
 Picture = NDArray[numpy.uint8]
 
 RING = 256 << 20
-# How many pictures may be under way. The ring never waits for a reader, so whoever wants to lose none counts.
+# How many pictures may be in flight. The ring never waits for a reader: a program that may lose none has to count.
 WINDOW = 8
 
 
 def main() -> None:
-    """Starts the other process, and captures."""
+    """Starts the other process and captures."""
     arguments = parse()
     # The other process is a new interpreter, not a fork: OpenCV has threads.
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     window = context.Semaphore(WINDOW)
     with open_ring() as client:
-        # A client is sent as its key: the other process opens the same ring.
+        # A client is pickled as its key: the other process opens the same ring.
         consumer = context.Process(target=consume, args=(client, receiver, window), daemon=True)
         consumer.start()
         receiver.close()
         with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
             for message in produce(client, arguments):
-                # Who waits for room waits for nothing if the other process has died.
+                # Do not wait for ever: the other process may have died.
                 while not window.acquire(timeout=1):
                     if not consumer.is_alive():
                         raise SystemExit("the process that computes has died")
@@ -55,17 +55,17 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("source", nargs="?", help="number of a camera, or a video file; default: a made-up picture")
-    parser.add_argument("--frames", type=int, default=600, help="end after this many, 0: never (default: %(default)s)")
-    parser.add_argument("--size", default="1280x720", help="of the made-up picture (default: %(default)s)")
+    parser.add_argument("--frames", type=int, default=600, help="stop after this many, 0: never (default: %(default)s)")
+    parser.add_argument("--size", default="1280x720", help="size of the made-up picture (default: %(default)s)")
     return parser.parse_args()
 
 
 @contextlib.contextmanager
 def open_ring() -> Iterator[FrameBufferClient]:
-    """A client of the sidecar's ring, or of one of our own."""
+    """Opens the ring of the sidecar, or one of our own."""
     if os.environ.get("FRAMEBUFFER_URL"):
         with connect() as client:
             yield client
@@ -75,7 +75,7 @@ def open_ring() -> Iterator[FrameBufferClient]:
 
 
 def produce(client: FrameBufferClient, arguments: argparse.Namespace) -> Iterator[dict[str, object]]:
-    """Captures picture after picture into the ring, and says where each is."""
+    """Captures picture after picture into the ring and yields the description of each."""
     source = MadeUp(arguments.size) if arguments.source is None else Captured(arguments.source)
     number = 0
     while number < arguments.frames or not arguments.frames:
@@ -84,7 +84,7 @@ def produce(client: FrameBufferClient, arguments: argparse.Namespace) -> Iterato
             picture = picture.reshape(source.height, source.width, 3)
             if not source.read(picture):
                 return
-            # A frame that is committed does not change any more: no array may be left that could.
+            # A committed frame is immutable: drop the array that could still write to it.
             del picture
             frame = loan.commit()
         yield {**frame.to_dict(), "shape": (source.height, source.width, 3)}
@@ -92,7 +92,7 @@ def produce(client: FrameBufferClient, arguments: argparse.Namespace) -> Iterato
 
 
 def consume(client: FrameBufferClient, receiver: Connection, window: Semaphore) -> None:
-    """Computes how much has changed from each picture to the next, and says so once a second."""
+    """Computes the change from each picture to the next, and prints it once a second."""
     before: Picture | None = None
     seen = lost = 0
     energy = 0.0
@@ -121,7 +121,7 @@ def consume(client: FrameBufferClient, receiver: Connection, window: Semaphore) 
 
 
 class Captured:
-    """A camera or a file."""
+    """A camera or a video file."""
 
     def __init__(self, source: str) -> None:
         self.capture = cv2.VideoCapture(int(source) if source.isdecimal() else source)
@@ -134,13 +134,13 @@ class Captured:
         """Captures the next picture into `picture`; `False` at the end."""
         there, captured = self.capture.read(picture)
         if there and not numpy.shares_memory(captured, picture):
-            # Of another size than was said at first.
+            # Its size differs from the announced one.
             numpy.copyto(picture, cv2.resize(captured, (self.width, self.height)))
         return there
 
 
 class MadeUp:
-    """A square that moves over a grey ground."""
+    """A square that moves over a grey background."""
 
     def __init__(self, size: str) -> None:
         self.width, self.height = (int(side) for side in size.split("x"))

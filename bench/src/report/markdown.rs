@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::units::{rate, ratio, size as bytes, time};
 use crate::figures::{Cell, Figures, Peer, Rounds};
 
-/// All tables, with what they were measured on and by which command.
+/// All tables, with the machine and the command that they come from.
 pub(super) fn document(figures: &Figures) -> String {
     let settings = &figures.settings;
     let mut text = String::from(

@@ -1,4 +1,4 @@
-//! What a run shows: a table for the terminal, and files.
+//! The output of a run: a table for the terminal, and files.
 
 use std::fs;
 use std::path::Path;

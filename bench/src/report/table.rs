@@ -15,7 +15,7 @@ pub(crate) fn table(figures: &Figures) -> String {
     let settings = &figures.settings;
     let _ = writeln!(
         text,
-        "{}: {} s, ring of {} MiB, {} frames under way for throughput\n",
+        "{}: {} s, ring of {} MiB, {} frames in flight for throughput\n",
         settings.command,
         settings.seconds,
         settings.ring_bytes >> 20,
@@ -92,7 +92,7 @@ fn http(figures: &Figures) -> String {
     text
 }
 
-/// Who is not in the table, and why.
+/// The transports that are not in the table, and why.
 fn left_out(figures: &Figures) -> String {
     let mut text = String::new();
     for peer in &figures.transports {

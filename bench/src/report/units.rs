@@ -19,7 +19,7 @@ pub(super) fn time(nanoseconds: f64) -> String {
     format!("{} {unit}", three_digits(figure))
 }
 
-/// What moves in a second: bytes if they are copied, else frames.
+/// The throughput per second: in bytes if they are copied, else in frames.
 pub(super) fn rate(frames_per_second: f64, size: usize, copies: bool) -> String {
     if copies {
         return format!("{:.2} GB/s", frames_per_second * size as f64 / 1e9);

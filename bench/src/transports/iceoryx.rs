@@ -1,8 +1,8 @@
 //! iceoryx2, publish and subscribe: copied, or in place.
 //!
-//! Its best settings for this: one publisher, no overflow, slices as long as the frames, memory that is not filled before it
-//! is lent. Readers look again and again, as in its own benchmarks. Every length gets a service of its own, so that the
-//! samples lie as closely as they can.
+//! With its best settings for this: one publisher, no overflow, slices as long as the frames, memory that is not filled
+//! before it is lent. Readers spin, as in its own benchmarks. Every length gets a service of its own, so that the
+//! samples are packed as densely as possible.
 
 use anyhow::{Context, Result, anyhow};
 use iceoryx2::port::publisher::Publisher;
@@ -19,7 +19,7 @@ use crate::control::Control;
 use crate::orders::Frames;
 use crate::wait::{Patience, Waiting};
 
-/// The crate does not tell its version, but cargo has noted it.
+/// The crate does not give its version, but cargo has noted it.
 const LOCK: &str = include_str!("../../../Cargo.lock");
 
 pub(super) const COPY: Transport = Transport {

@@ -1,4 +1,4 @@
-//! The ways to move a frame that are compared: one file each, two ends each.
+//! The transports that are compared: one file each, two ends each.
 //!
 //! To add one: write its [`Sender`] and [`Receiver`] and put it into [`ALL`].
 
@@ -25,8 +25,8 @@ mod zeromq;
 #[path = "zeromq_missing.rs"]
 mod zeromq;
 
-/// All that are compared, in the order of the table. The first that copies and the first that does not are what the others
-/// are compared with.
+/// All transports, in the order of the table. The others are compared with the first one that copies and the first one
+/// that does not.
 pub(crate) const ALL: &[Transport] = &[
     ring::COPY_SPINNING,
     ring::COPY_SOCKET,
@@ -62,7 +62,7 @@ pub(crate) struct Transport {
     pub(crate) ends: Ends,
     /// The server between them, if there is one, to be started in a group's folder.
     pub(crate) server: Option<fn(&Path) -> Command>,
-    /// Its version, or why it can't run here and how to get it.
+    /// Its version, or why it can't run here and how to install it.
     pub(crate) available: fn() -> Result<String>,
 }
 
@@ -118,7 +118,7 @@ pub(crate) trait Sender {
         Ok(())
     }
 
-    /// Sends `payload` as frame `number` to every reader. What it needs besides from one frame to the next is in `control`.
+    /// Sends `payload` as frame `number` to every reader. `control` has whatever else is shared between frames.
     ///
     /// # Errors
     ///
@@ -142,7 +142,7 @@ pub(crate) trait Receiver {
     ///
     /// # Errors
     ///
-    /// If it does not come, or is not what was sent.
+    /// If it does not come, or differs from the frame sent.
     fn receive(&mut self, control: &Control, number: u64, buffer: &mut [u8]) -> Result<Received>;
 
     /// Whether `receive` fills the buffer.
@@ -174,7 +174,7 @@ impl Transport {
     }
 }
 
-/// What a program says about its version.
+/// The version that a program reports.
 fn version_of(program: &str, get_it: &str) -> Result<String> {
     let said = Command::new(program).arg("--version").output();
     let said = said.with_context(|| format!("{program} cannot be started; to get it: {get_it}"))?;
@@ -182,7 +182,7 @@ fn version_of(program: &str, get_it: &str) -> Result<String> {
     Ok(String::from_utf8_lossy(&said.stdout).trim().to_owned())
 }
 
-/// For what is always there.
+/// Availability of a transport that is always there.
 #[expect(clippy::unnecessary_wraps, reason = "others may be missing")]
 fn built_in() -> Result<String> {
     Ok(String::new())

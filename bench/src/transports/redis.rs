@@ -1,7 +1,7 @@
 //! Redis over its Unix socket: a `redis-server` without persistence, frames carried by `PUBLISH`.
 //!
-//! `SET` and `GET` with a notification would take one more way through the server. The few words of the protocol are spoken
-//! here and not by a client library, for its sake: libraries hand out every payload in a new allocation.
+//! `SET` and `GET` with a notification would add a round trip to the server. This file speaks the few words of the
+//! protocol itself, in Redis's favour: client libraries return every payload in a new allocation.
 
 use std::io::{BufRead, BufReader, IoSlice, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -40,7 +40,7 @@ fn server(dir: &Path) -> Command {
     let mut command = Command::new(PROGRAM);
     command.arg("--port").arg("0").arg("--unixsocket").arg(dir.join(SOCKET)).arg("--unixsocketperm").arg("600");
     command.arg("--dir").arg(dir).args(["--save", "", "--appendonly", "no", "--daemonize", "no"]);
-    // No limit on what a slow reader has waiting: the writer paces itself.
+    // No limit on a slow reader's backlog: the writer paces itself.
     command.args(["--client-output-buffer-limit", "pubsub 0 0 0"]);
     command
 }
@@ -126,7 +126,7 @@ impl Receiver for Reader {
         skip_string(&mut self.0)?;
         let len = number(&mut self.0, b'$')?;
         ensure!(len == buffer.len(), "a frame of {len} bytes came instead of {}", buffer.len());
-        // What is longer than the reader's own buffer goes past it.
+        // Data longer than the reader's own buffer bypasses it.
         self.0.read_exact(buffer).context("failed to receive a frame")?;
         let at = clock::now();
         self.0.read_exact(&mut [0; 2]).context("failed to receive the end of a frame")?;

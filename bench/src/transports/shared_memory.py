@@ -1,7 +1,8 @@
 """A worker in Python: the writer or a reader of frames in multiprocessing.shared_memory.
 
-A segment has as many slots as frames may be under way. The writer copies a frame into a slot and sets a word in the control
-page (see control.rs); readers spin on that word, copy the frame into a buffer that they use again, and say that they have it.
+A segment has as many slots as frames may be in flight. The writer copies a frame into a slot and sets a word in the
+control page (see control.rs); readers spin on that word, copy the frame into a buffer that they reuse, and acknowledge
+it.
 The orders are those of orders.rs.
 """
 

@@ -1,4 +1,4 @@
-//! A Unix stream socket: 8 bytes of length, then the payload. Both ends wait in the kernel, or both look again and again.
+//! A Unix stream socket: 8 bytes of length, then the payload. Both ends wait in the kernel, or both spin.
 
 use std::io::{IoSlice, Read, Write};
 use std::net::TcpStream;
@@ -14,7 +14,7 @@ use crate::orders::Frames;
 use crate::wait::{PATIENCE, Patience, Waiting};
 
 const SOCKET: &str = "frames.sock";
-/// What is asked for in each direction. The kernel gives 208 KiB by default, and more to root only.
+/// The buffer to ask for in each direction. The kernel gives 208 KiB by default, and more to root only.
 const BUFFER: usize = 1 << 20;
 
 pub(super) const STREAM: Transport = Transport {

@@ -1,7 +1,7 @@
 //! ZeroMQ over `ipc://`: libzmq, as the crate `zmq` compiles it, one publisher.
 //!
-//! A publisher and not a pusher, since one message then serves all readers. No high-water mark: the writer paces itself, so
-//! that nothing is dropped. Readers receive into a buffer that is used again.
+//! A publisher and not a pusher, since one message then serves all readers. No high-water mark: the writer paces
+//! itself, so that nothing is dropped. Readers receive into a buffer that is used again.
 
 use anyhow::{Context as _, Result};
 use zmq::{Context, Socket, SocketType};
