@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::OnceLock;
 
-use framebuffer_operator::carrier::Carrier;
+use framebuffer_operator::injector::Injector;
 use futures::FutureExt as _;
 use kube::Client;
 use tokio::sync::RwLock;
@@ -101,7 +101,7 @@ pub async fn restoring(space: &Space, test: Pin<Box<dyn Future<Output = ()> + '_
     let result = AssertUnwindSafe(test).catch_unwind().await;
     beside(|| install(&[])).await;
     // Ready replicas serve what was trusted when they started; the leader that comes after them may make something else.
-    if carrier() == Carrier::Webhook {
+    if injector() == Injector::Webhook {
         trusted_authority(space).await;
     }
     if let Err(panic) = result {
@@ -115,7 +115,7 @@ pub fn install(more: &[&str]) {
     let mut arguments = vec!["upgrade", "--install", RELEASE, &chart, "--namespace", SYSTEM, "--create-namespace"];
     let registry = format!("image.registry={}", registry());
     let tag = format!("image.tag={}", tag());
-    let carrier = format!("injection.carrier={}", CARRIER.get().expect("a test has chosen it"));
+    let carrier = format!("injection.mode={}", CARRIER.get().expect("a test has chosen it"));
     arguments.extend([
         "--set",
         &carrier,
@@ -133,10 +133,10 @@ pub fn install(more: &[&str]) {
 }
 
 /// Who carries as the chart is installed for this program's tests.
-pub fn carrier() -> Carrier {
+pub fn injector() -> Injector {
     match CARRIER.get().copied() {
-        Some("auto") if serves_policies() => Carrier::Policy,
-        _ => Carrier::Webhook,
+        Some("auto") if serves_policies() => Injector::Policy,
+        _ => Injector::Webhook,
     }
 }
 

@@ -1,13 +1,13 @@
 //! The chart's life: its own test, uninstall, install. What it renders is tested in `charts/tests`.
 
 use framebuffer_e2e::alone;
-use framebuffer_e2e::cluster::{OPERATOR, RELEASE, SYSTEM, carrier, install};
+use framebuffer_e2e::cluster::{OPERATOR, RELEASE, SYSTEM, injector, install};
 use framebuffer_e2e::numbers::measured;
 use framebuffer_e2e::objects::{RING, framebuffer, idle, pod};
 use framebuffer_e2e::policy::bindings;
 use framebuffer_e2e::program::helm;
 use framebuffer_operator::api::FrameBuffer;
-use framebuffer_operator::carrier::Carrier;
+use framebuffer_operator::injector::Injector;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::json;
@@ -30,7 +30,7 @@ fn framebuffers_outlive_an_uninstallation_and_work_again_after_an_installation()
         let kept = space.api::<FrameBuffer>().get_opt(RING).await.unwrap();
         let webhook = space.api_all::<MutatingWebhookConfiguration>().get_opt(OPERATOR).await.unwrap();
         let operator = space.api_in::<Deployment>(SYSTEM).get_opt(OPERATOR).await.unwrap();
-        if carrier() == Carrier::Policy {
+        if injector() == Injector::Policy {
             space.until("the bindings are gone with their policy", async || bindings(space).await.is_empty()).await;
         }
         // Before anything can fail: the next test needs it.

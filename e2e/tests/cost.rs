@@ -138,7 +138,7 @@ fn injection_costs_a_pod_milliseconds_however_many_framebuffers_there_are() {
         restoring(
             space,
             Box::pin(async {
-                beside(|| install(&["--set", "injection.carrier=webhook"])).await;
+                beside(|| install(&["--set", "injection.mode=webhook"])).await;
                 space.until("the bindings are gone", async || bindings(space).await.is_empty()).await;
                 let label = name(0);
                 let accepted = async || space.try_dry(&asking(Some(&label), "after")).await.is_ok();

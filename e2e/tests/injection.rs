@@ -4,12 +4,12 @@ use std::fs;
 use std::path::PathBuf;
 
 use framebuffer_e2e::Space;
-use framebuffer_e2e::cluster::{carrier, image, root};
+use framebuffer_e2e::cluster::{injector, image, root};
 use framebuffer_e2e::load::injected_once;
 use framebuffer_e2e::objects::{INJECTED, LABEL, RING, SIDECAR, framebuffer, idle, plain_pod, pod, workload};
 use framebuffer_e2e::space::{has_sidecar, refusal, wait_in};
 use framebuffer_operator::api::FrameBuffer;
-use framebuffer_operator::carrier::Carrier;
+use framebuffer_operator::injector::Injector;
 use framebuffer_operator::commands::inject_all;
 use framebuffer_operator::render::Settings;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -168,9 +168,9 @@ fn every_pod_that_cannot_have_the_ring_is_refused_with_the_message_of_its_fixtur
             let message = refusal(space.try_dry(&pod).await, &pod);
             let expected = fs::read_to_string(path.with_extension("txt")).unwrap();
             assert!(message.contains(expected.trim()), "{}: {message}", path.display());
-            let who = match carrier() {
-                Carrier::Webhook => "inject.framebuffer.dev",
-                Carrier::Policy => "framebuffer-operator-injected",
+            let who = match injector() {
+                Injector::Webhook => "inject.framebuffer.dev",
+                Injector::Policy => "framebuffer-operator-injected",
             };
             assert!(message.contains(who), "{}: {message}", path.display());
         }

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
-mod carrier;
+
 mod chart;
 mod cost;
 mod dataplane;

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use framebuffer_e2e::cluster::{carrier, install};
+use framebuffer_e2e::cluster::{injector, install};
 use framebuffer_e2e::load::{beside, injected_once};
 use framebuffer_e2e::numbers::measured;
 use framebuffer_e2e::objects::{INJECTED, LABEL, RING, framebuffer, idle, pod, workload};
@@ -12,7 +12,7 @@ use framebuffer_e2e::policy::{POLICY, api, binding, bindings, policies};
 use framebuffer_e2e::space::{has_sidecar, size};
 use framebuffer_e2e::{Space, alone, in_namespace};
 use framebuffer_operator::api::FrameBuffer;
-use framebuffer_operator::carrier::Carrier;
+use framebuffer_operator::injector::Injector;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ const REFUSED: &str = "framebuffer.dev/refused";
 
 /// Whether there is a policy to test.
 fn injects_by_itself() -> bool {
-    let policy = carrier() == Carrier::Policy;
+    let policy = injector() == Injector::Policy;
     if !policy {
         measured("not tested: injection by the API server; this cluster's cannot do it");
     }

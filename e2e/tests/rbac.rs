@@ -1,10 +1,10 @@
 //! What the operator's account may not do, and what nobody else may.
 
-use framebuffer_e2e::cluster::{OPERATOR, SYSTEM, carrier};
+use framebuffer_e2e::cluster::{OPERATOR, SYSTEM, injector};
 use framebuffer_e2e::in_namespace;
 use framebuffer_e2e::objects::{RING, framebuffer, idle, workload};
 use framebuffer_e2e::program::{kubectl, output};
-use framebuffer_operator::carrier::Carrier;
+use framebuffer_operator::injector::Injector;
 use serde_json::json;
 
 #[test]
@@ -102,7 +102,7 @@ fn nobody_but_the_operator_may_write_the_status() {
 #[test]
 fn the_api_server_takes_no_status_that_injects_anything_but_the_charts_sidecar() {
     in_namespace(async |space| {
-        if carrier() != Carrier::Policy {
+        if injector() != Injector::Policy {
             return;
         }
         space.declare(&framebuffer(&json!({"size": "1Mi"}))).await;

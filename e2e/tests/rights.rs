@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use framebuffer_e2e::cluster::{OPERATOR, SYSTEM, carrier, root};
+use framebuffer_e2e::cluster::{OPERATOR, SYSTEM, injector, root};
 use framebuffer_e2e::program::kubectl;
 
 use crate::in_namespace;
@@ -33,7 +33,7 @@ fn documented() -> BTreeSet<Right> {
     let table = text.lines().skip_while(|line| !line.starts_with("| resource | verbs |")).skip(2);
     for line in table.take_while(|line| line.starts_with('|')) {
         let cells: Vec<&str> = line.split('|').map(str::trim).collect();
-        if !["both", carrier().as_str()].contains(&cells[4]) {
+        if !["both", injector().as_str()].contains(&cells[4]) {
             continue;
         }
         let name = cells[3].split("the one named `").nth(1).map_or("", |rest| rest.split('`').next().unwrap());

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::carrier::Carrier;
+use crate::injector::Injector;
 use crate::render::Settings;
 
 /// Injects FrameBuffer rings into labelled pods.
@@ -22,7 +22,7 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the operator in a cluster: carrier, controller
+    /// Run the operator in a cluster: injector, controller
     Run(Box<RunArgs>),
     /// Print the CustomResourceDefinition
     Crd,
@@ -66,9 +66,9 @@ pub struct RunArgs {
     #[arg(long, env = "POD_NAME")]
     pub identity: Option<String>,
     /// Who brings the sidecar into pods: the API server by a MutatingAdmissionPolicy, or this program when it is asked
-    #[arg(long, env = "FRAMEBUFFER_OPERATOR_CARRIER", value_enum, default_value = "webhook")]
-    pub carrier: Carrier,
-    /// The MutatingAdmissionPolicy, with --carrier=policy
+    #[arg(long, env = "FRAMEBUFFER_OPERATOR_INJECTION_MODE", value_enum, default_value = "webhook")]
+    pub injection_mode: Injector,
+    /// The MutatingAdmissionPolicy, with --injection-mode=policy
     #[arg(long, env = "FRAMEBUFFER_OPERATOR_POLICY_NAME", default_value = "framebuffer-operator-inject")]
     pub policy_name: String,
     /// The webhook's Service

@@ -14,7 +14,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::carrier::Carrier;
+use crate::injector::Injector;
 
 /// What became of an admission request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -68,13 +68,13 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self::new(Carrier::Webhook)
+        Self::new(Injector::Webhook)
     }
 }
 
 impl Metrics {
-    /// Those of a replica with its part in this carrier: without a webhook nothing is said of admissions and certificates.
-    pub fn new(carrier: Carrier) -> Self {
+    /// Those of a replica with its part in this injector: without a webhook nothing is said of admissions and certificates.
+    pub fn new(injector: Injector) -> Self {
         // From 0.1 ms to 1.6 s.
         let durations = Histogram::new((0..15).map(|power| 0.0001 * f64::from(1 << power)));
         let mut metrics = Self {
@@ -90,7 +90,7 @@ impl Metrics {
             certificate_expiry: Gauge::default(),
         };
         metrics.register();
-        if carrier == Carrier::Webhook {
+        if injector == Injector::Webhook {
             metrics.register_webhook();
         }
         metrics
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn without_a_webhook_no_certificate_seems_to_have_ended() {
-        let expiry = |carrier| Arc::new(Metrics::new(carrier)).text().contains("certificate_expiry");
-        assert!(expiry(Carrier::Webhook) && !expiry(Carrier::Policy));
+        let expiry = |injector| Arc::new(Metrics::new(injector)).text().contains("certificate_expiry");
+        assert!(expiry(Injector::Webhook) && !expiry(Injector::Policy));
     }
 }

@@ -3,8 +3,8 @@
 - run
 - --sidecar-image={{ include "framebuffer.sidecarImage" . }}
 - --sidecar-pull-policy={{ .Values.sidecar.image.pullPolicy }}
-- --carrier={{ include "framebuffer.carrier" . }}
-{{- if eq (include "framebuffer.carrier" .) "policy" }}
+- --injection-mode={{ include "framebuffer.injector" . }}
+{{- if eq (include "framebuffer.injector" .) "policy" }}
 - --policy-name={{ include "framebuffer.policy" . }}
 {{- else }}
 - --service-name={{ include "framebuffer.operator" . }}

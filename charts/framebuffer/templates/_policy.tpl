@@ -1,11 +1,11 @@
 {{/* Who brings what the operator has rendered into pods: "policy" or "webhook". */}}
-{{- define "framebuffer.carrier" -}}
+{{- define "framebuffer.injector" -}}
 {{- $served := .Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy" -}}
-{{- $carrier := .Values.injection.carrier -}}
-{{- if and (eq $carrier "policy") (not $served) -}}
-{{- fail "injection.carrier: policy needs a cluster that serves MutatingAdmissionPolicy of admissionregistration.k8s.io/v1 (Kubernetes 1.36); set webhook, or auto, which chooses by the cluster" -}}
+{{- $injector := .Values.injection.mode -}}
+{{- if and (eq $injector "policy") (not $served) -}}
+{{- fail "injection.mode: policy needs a cluster that serves MutatingAdmissionPolicy of admissionregistration.k8s.io/v1 (Kubernetes 1.36); set webhook, or auto, which chooses by the cluster" -}}
 {{- end -}}
-{{- if ne $carrier "auto" }}{{ $carrier }}{{ else if $served }}policy{{ else }}webhook{{ end -}}
+{{- if ne $injector "auto" }}{{ $injector }}{{ else if $served }}policy{{ else }}webhook{{ end -}}
 {{- end -}}
 
 {{/* The MutatingAdmissionPolicy. Its bindings are the operator's: one for each name of a FrameBuffer. */}}

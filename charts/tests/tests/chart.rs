@@ -51,7 +51,7 @@ fn values_that_do_not_exist_or_fit_are_refused_by_name() {
         ("image.tagg=x", "tagg"),
         ("sidecar.image.pullPolicy=Sometimes", "pullPolicy"),
         ("webhook.timeoutSeconds=31", "timeoutSeconds"),
-        ("injection.carrier=pigeon", "carrier"),
+        ("injection.mode=pigeon", "carrier"),
         ("log.level=loud", "level"),
         ("image.digest=abc", "digest"),
         ("podDisruptionBudget.maxUnavailable=some", "maxUnavailable"),
@@ -73,7 +73,7 @@ fn the_operator_cannot_be_made_to_wait_for_itself() {
 #[ignore = "needs helm"]
 fn every_pod_passes_the_restricted_standard_but_where_the_values_say_otherwise() {
     for values in value_sets() {
-        for object in render(&values, &[]).into_iter().chain(render_by_policy(&values, &["injection.carrier=policy"])) {
+        for object in render(&values, &[]).into_iter().chain(render_by_policy(&values, &["injection.mode=policy"])) {
             let spec = &object["spec"]["template"]["spec"];
             if spec.is_object() {
                 assert_eq!(
@@ -192,7 +192,7 @@ fn what_selects_the_operators_pods_matches_them() {
 #[ignore = "needs helm"]
 fn no_rule_has_a_wildcard_and_no_secret_is_readable_cluster_wide() {
     for values in value_sets() {
-        let objects = [render(&values, &[]), render_by_policy(&values, &["injection.carrier=policy"])].concat();
+        let objects = [render(&values, &[]), render_by_policy(&values, &["injection.mode=policy"])].concat();
         for kind in ["Role", "ClusterRole"] {
             for role in of_kind(&objects, kind) {
                 let text = role["rules"].to_string();

@@ -7,7 +7,7 @@ use k8s_openapi::api::coordination::v1::LeaseSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use tokio::time::Instant;
 
-use crate::carrier::Carrier;
+use crate::injector::Injector;
 
 pub(super) use k8s_openapi::api::coordination::v1::Lease;
 
@@ -43,19 +43,19 @@ pub(super) enum Action {
     Replace(Lease),
 }
 
-/// Says which carrier its holder works for.
-const CARRIER_ANNOTATION: &str = "framebuffer.dev/carrier";
+/// Says which injector its holder works for.
+const INJECTION_MODE_ANNOTATION: &str = "framebuffer.dev/injection-mode";
 
 /// Who asks for the lease.
 #[derive(Debug, Clone)]
 pub(super) struct Candidate {
     pub(super) name: String,
-    pub(super) carrier: Carrier,
+    pub(super) injector: Injector,
 }
 
 /// Decides for `me` about a lease that has not changed for `age`.
 ///
-/// A replica that serves the webhook needs a leader's certificates to become ready, and a replica of the other carrier would
+/// A replica that serves the webhook needs a leader's certificates to become ready, and a replica of the other injector would
 /// go on leading until it is: such a leader is deposed. It notices when it renews; until then both write the same statuses.
 pub(super) fn decide(
     lease: Option<Lease>,
@@ -64,15 +64,15 @@ pub(super) fn decide(
     duration: Duration,
     now: Timestamp,
 ) -> Action {
-    let Candidate { name: me, carrier } = me;
+    let Candidate { name: me, injector } = me;
     let mut annotations = lease.as_ref().and_then(|lease| lease.metadata.annotations.clone()).unwrap_or_default();
-    annotations.insert(CARRIER_ANNOTATION.to_owned(), carrier.as_str().to_owned());
+    annotations.insert(INJECTION_MODE_ANNOTATION.to_owned(), injector.as_str().to_owned());
     let Some(mut lease) = lease else {
         let metadata = ObjectMeta { annotations: Some(annotations), ..ObjectMeta::default() };
         return Action::Create(Lease { metadata, spec: Some(held(None, me, duration, now)) });
     };
-    let theirs = lease.metadata.annotations.as_ref().and_then(|all| all.get(CARRIER_ANNOTATION));
-    let deposed = *carrier == Carrier::Webhook && theirs.is_some_and(|theirs| theirs == Carrier::Policy.as_str());
+    let theirs = lease.metadata.annotations.as_ref().and_then(|all| all.get(INJECTION_MODE_ANNOTATION));
+    let deposed = *injector == Injector::Webhook && theirs.is_some_and(|theirs| theirs == Injector::Policy.as_str());
     let spec = lease.spec.as_ref();
     let holder = spec.and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default();
     // What the holder promised, if it promised more than we would.

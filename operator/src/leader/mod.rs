@@ -3,7 +3,7 @@
 //! # Guarantees
 //!
 //! At most one replica works at a time, as far as clocks run at the same speed (and but for a moment when the webhook takes over from
-//! the other carrier): a leader that cannot renew its lease stops
+//! the other injector): a leader that cannot renew its lease stops
 //! before another may take it. Clocks need not agree: a candidate measures on its own clock how long the lease has not
 //! changed.
 
@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::carrier::Carrier;
+use crate::injector::Injector;
 use lease::{Action, Candidate, LeaseExt as _, Observed, decide};
 
 /// How the lease is kept.
@@ -49,10 +49,10 @@ pub struct Election {
 
 impl Election {
     /// For the lease `name`, as `me`: a name that no other replica has. A replica of the webhook deposes a leader of the other
-    /// carrier; see [`lease`].
-    pub fn new(client: Client, namespace: &str, name: &str, me: &str, carrier: Carrier, timing: Timing) -> Self {
+    /// injector; see [`lease`].
+    pub fn new(client: Client, namespace: &str, name: &str, me: &str, injector: Injector, timing: Timing) -> Self {
         let api = Api::namespaced(client, namespace);
-        let me = Candidate { name: me.to_owned(), carrier };
+        let me = Candidate { name: me.to_owned(), injector };
         Self { api, name: name.to_owned(), me, timing, observed: Observed::default() }
     }
 

@@ -102,9 +102,9 @@ async fn a_request_under_way_is_answered_before_the_end() {
 }
 
 #[tokio::test]
-async fn clients_are_asked_to_part_from_the_first_signal_on() {
+async fn clients_are_asked_to_close_from_the_first_signal_on() {
     let stopping = CancellationToken::new();
-    let router = part(Router::new().route("/", axum::routing::get(|| async { "here" })), stopping.clone());
+    let router = close_when_stopping(Router::new().route("/", axum::routing::get(|| async { "here" })), stopping.clone());
     let asked = async |version| {
         let request = Request::builder().version(version).uri("/").body(axum::body::Body::empty()).unwrap();
         let response = tower::ServiceExt::oneshot(router.clone(), request).await.unwrap();

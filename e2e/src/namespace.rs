@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use framebuffer_operator::api::{FrameBuffer, status::READY};
-use framebuffer_operator::carrier::Carrier;
+use framebuffer_operator::injector::Injector;
 use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
 use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope};
 use kube::api::{DeleteParams, DynamicObject, ListParams, LogParams, ObjectMeta, Patch, PatchParams, PostParams};
@@ -129,7 +129,7 @@ impl Space {
     /// been rendered and bound. One that is invalid is known as that.
     pub async fn declare(&self, framebuffer: &Value) {
         self.accept(framebuffer).await;
-        if carrier() == Carrier::Webhook {
+        if injector() == Injector::Webhook {
             return;
         }
         let name = framebuffer["metadata"]["name"].as_str().expect("a FrameBuffer has a name");

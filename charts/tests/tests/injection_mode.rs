@@ -14,7 +14,7 @@ fn defaults() -> std::path::PathBuf {
 fn carrier(objects: &[Value]) -> Vec<String> {
     let deployment = of_kind(objects, "Deployment").next().unwrap();
     let arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"].as_array().unwrap();
-    arguments.iter().filter_map(|argument| argument.as_str()?.strip_prefix("--carrier=")).map(str::to_owned).collect()
+    arguments.iter().filter_map(|argument| argument.as_str()?.strip_prefix("--injection-mode=")).map(str::to_owned).collect()
 }
 
 fn kinds(objects: &[Value], kind: &str) -> usize {
@@ -26,15 +26,15 @@ fn kinds(objects: &[Value], kind: &str) -> usize {
 fn the_carrier_is_what_the_cluster_can_unless_the_values_say_otherwise() {
     for (settings, old, new) in [
         (&[][..], "webhook", "policy"),
-        (&["injection.carrier=auto"], "webhook", "policy"),
-        (&["injection.carrier=webhook"], "webhook", "webhook"),
+        (&["injection.mode=auto"], "webhook", "policy"),
+        (&["injection.mode=webhook"], "webhook", "webhook"),
     ] {
         assert_eq!(carrier(&render(&defaults(), settings)), [old], "{settings:?}");
         assert_eq!(carrier(&render_by_policy(&defaults(), settings)), [new], "{settings:?}");
     }
-    assert_eq!(carrier(&render_by_policy(&defaults(), &["injection.carrier=policy"])), ["policy"]);
+    assert_eq!(carrier(&render_by_policy(&defaults(), &["injection.mode=policy"])), ["policy"]);
     let chart = chart().display().to_string();
-    let refused = helm(&["template", "framebuffer", &chart, "--set", "injection.carrier=policy"]);
+    let refused = helm(&["template", "framebuffer", &chart, "--set", "injection.mode=policy"]);
     let why = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && why.contains("Kubernetes 1.36"), "{why}");
 }
@@ -43,7 +43,7 @@ fn the_carrier_is_what_the_cluster_can_unless_the_values_say_otherwise() {
 #[ignore = "needs helm"]
 fn with_the_policy_there_is_nothing_of_the_webhook() {
     for values in value_sets() {
-        let objects = render_by_policy(&values, &["injection.carrier=policy"]);
+        let objects = render_by_policy(&values, &["injection.mode=policy"]);
         for kind in ["Service", "MutatingWebhookConfiguration", "Certificate", "Issuer"] {
             assert_eq!(kinds(&objects, kind), 0, "{kind} with {}", values.display());
         }
@@ -76,7 +76,7 @@ fn with_the_policy_there_is_nothing_of_the_webhook() {
 #[ignore = "needs helm"]
 fn the_operator_is_told_of_its_policy_and_may_bind_it() {
     for values in value_sets() {
-        let objects = render_by_policy(&values, &["injection.carrier=policy"]);
+        let objects = render_by_policy(&values, &["injection.mode=policy"]);
         let name = of_kind(&objects, "MutatingAdmissionPolicy").next().unwrap()["metadata"]["name"].clone();
         let deployment = of_kind(&objects, "Deployment").next().unwrap();
         let arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"].as_array().unwrap();
@@ -91,7 +91,7 @@ fn the_operator_is_told_of_its_policy_and_may_bind_it() {
 #[ignore = "needs helm"]
 fn labelled_pods_without_a_sidecar_are_refused_whoever_injects() {
     for values in value_sets() {
-        for objects in [render(&values, &[]), render_by_policy(&values, &["injection.carrier=policy"])] {
+        for objects in [render(&values, &[]), render_by_policy(&values, &["injection.mode=policy"])] {
             let last = |policy: &&Value| policy["metadata"]["name"].as_str().unwrap().ends_with("-injected");
             let policy = of_kind(&objects, "ValidatingAdmissionPolicy").find(last).unwrap();
             assert_eq!(policy["spec"]["failurePolicy"], "Fail");

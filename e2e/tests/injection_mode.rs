@@ -37,7 +37,7 @@ fn the_carrier_changes_both_ways_and_no_labelled_pod_slips_through_or_is_injecte
                     let mut deployment = workload("Deployment", carrier, &[idle("app")]);
                     deployment["spec"]["replicas"] = json!(10);
                     without_node(&mut deployment["spec"]["template"]);
-                    let setting = format!("injection.carrier={carrier}");
+                    let setting = format!("injection.mode={carrier}");
                     let change = async {
                         let (setting, created) = (setting.clone(), space.accept(&deployment));
                         let installed = beside(move || install(&["--set", &setting]));
