@@ -55,7 +55,7 @@ pub(crate) const SLOTS_OFFSET: u64 = 4096;
 pub(crate) const SLOT_SIZE: u64 = 1344;
 /// Offset of the data ring in the file, when it has no huge pages to align to.
 #[cfg(not(loom))]
-pub(crate) const RING_OFFSET: u64 = SLOTS_OFFSET + PARTICIPANTS as u64 * SLOT_SIZE;
+pub(crate) const RING_OFFSET: u64 = framebuffer_contract::segment::CONTROL_LENGTH;
 
 /// Frames start at multiples of this: a cache line.
 pub(crate) const FRAME_ALIGN: u64 = 64;
@@ -161,5 +161,6 @@ const _: () = {
     assert!(offset_of!(Slot, counters) == 1088);
     assert!(size_of::<Slot>() as u64 == SLOT_SIZE);
     assert!(size_of::<FrameHeader>() as u64 == HEADER_SIZE);
+    assert!(RING_OFFSET == SLOTS_OFFSET + PARTICIPANTS as u64 * SLOT_SIZE);
     assert!(RING_OFFSET == 348_160);
 };

@@ -12,6 +12,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use framebuffer_contract::Geometry;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, FallocateFlags, fallocate};
 use nix::libc;
@@ -19,7 +20,7 @@ use nix::unistd::linkat;
 
 use super::error::SegmentError;
 use super::locks::{HeldLock, OWNER};
-use super::{Geometry, Segment, check_header, memory, open_file, path};
+use super::{Segment, check_header, memory, open_file, path};
 use crate::key::{Key, random_bytes};
 use crate::layout::{MAGIC, PARTICIPANTS, VERSION};
 use crate::own_file::reopen;
@@ -38,7 +39,7 @@ pub(crate) struct Owned {
 /// Creates the segment with this key and becomes its owner. One that a dead owner left is adopted with `keep`, otherwise
 /// replaced.
 pub(crate) fn create(dir: &Path, key: &Key, size: u64, mode: u32, keep: bool) -> Result<Owned, SegmentError> {
-    let geometry = Geometry::new(size)?;
+    let geometry = super::geometry(size)?;
     for _ in 0..ATTEMPTS {
         if let Some(lock) = take_over(dir, key)? {
             if keep {

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use framebuffer_contract::InvalidSize;
+use framebuffer_contract::segment::SIZE_LIMIT;
 use thiserror::Error;
 
 use crate::key::InvalidKey;
@@ -107,5 +109,14 @@ impl SegmentError {
     /// Wraps what the system said about `action`; for `map_err`.
     pub(crate) fn io<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> Self {
         move |source| Self::Io { action, source: source.into() }
+    }
+}
+
+impl From<InvalidSize> for SegmentError {
+    fn from(invalid: InvalidSize) -> Self {
+        match invalid {
+            InvalidSize::Zero => Self::ZeroSize,
+            InvalidSize::TooLarge { size } => Self::SizeLimit { size, limit: SIZE_LIMIT },
+        }
     }
 }

@@ -8,15 +8,13 @@ use std::fs::File;
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 
+use framebuffer_contract::segment::HUGE_PAGE;
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 
 use super::error::SegmentError;
 use crate::layout::Control;
-
-/// Size of a huge page on x86-64 and on aarch64 with 4 KiB pages.
-pub(crate) const HUGE_PAGE: u64 = 2 << 20;
 
 /// Advice for the kernel that changes no contents.
 #[derive(Debug, Clone, Copy)]

@@ -15,6 +15,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use framebuffer_contract::segment::SIZE_LIMIT;
+use framebuffer_contract::{Geometry, defaults, variables};
+
 use crate::checksum::{Checksum, Streaming, hash};
 use crate::key::Key;
 use crate::layout::{self, Control, FRAME_ALIGN, FrameHeader, HEADER_SIZE, MAGIC, PARTICIPANTS, Slot, VERSION};
@@ -31,17 +34,11 @@ pub(crate) mod memory;
 pub(crate) mod prefault;
 
 use error::SegmentError;
-use mapping::{HUGE_PAGE, Mapping};
-
-/// Rings from this size on are aligned to huge pages.
-const HUGE_FROM: u64 = 64 << 20;
-
-/// The largest ring: twice its size, which is what it takes to map it, fits into a 47-bit address space.
-pub(crate) const SIZE_LIMIT: u64 = 1 << 45;
+use mapping::Mapping;
 
 /// The folder that segments are in: `FRAMEBUFFER_DIR`, or `/dev/shm`.
 pub fn default_dir() -> PathBuf {
-    std::env::var_os("FRAMEBUFFER_DIR").filter(|dir| !dir.is_empty()).map_or_else(|| "/dev/shm".into(), PathBuf::from)
+    std::env::var_os(variables::DIR).filter(|dir| !dir.is_empty()).map_or_else(|| defaults::DIR.into(), PathBuf::from)
 }
 
 /// Bytes of shared memory that a ring of `size` bytes takes, all told: its segment's length.
@@ -50,7 +47,7 @@ pub fn default_dir() -> PathBuf {
 ///
 /// [`SegmentError::ZeroSize`] and [`SegmentError::SizeLimit`].
 pub fn segment_length(size: u64) -> Result<u64, SegmentError> {
-    Geometry::new(size).map(Geometry::file_length)
+    geometry(size).map(Geometry::file_length)
 }
 
 /// The path of the segment with this key.
@@ -58,38 +55,9 @@ fn path(dir: &Path, key: &Key) -> PathBuf {
     dir.join(format!("framebuffer-{}", key.as_str()))
 }
 
-/// The sizes of a segment. All of it follows from the ring's size, and is checked against what the file says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Geometry {
-    /// Payload that the user wants to keep, in bytes.
-    pub(crate) size: u64,
-    /// Bytes of the data ring.
-    pub(crate) capacity: u64,
-    /// Offset of the data ring in the file.
-    pub(crate) ring_offset: u64,
-}
-
-impl Geometry {
-    /// The geometry for a ring of `size` bytes: room for `size` bytes of payload, and for headers and alignment on top
-    /// of it 64 KiB or a 256th, whatever is more. So ten frames of a tenth always fit, and one of `size`.
-    pub(crate) fn new(size: u64) -> Result<Self, SegmentError> {
-        if size == 0 {
-            return Err(SegmentError::ZeroSize);
-        }
-        if size > SIZE_LIMIT {
-            return Err(SegmentError::SizeLimit { size, limit: SIZE_LIMIT });
-        }
-        let capacity = size + (64 << 10).max(size / 256);
-        let huge = size >= HUGE_FROM;
-        let page = if huge { HUGE_PAGE } else { page_size() };
-        let ring_offset = if huge { HUGE_PAGE } else { layout::RING_OFFSET.next_multiple_of(page) };
-        Ok(Self { size, capacity: capacity.next_multiple_of(page), ring_offset })
-    }
-
-    /// Bytes of the whole file.
-    pub(crate) fn file_length(self) -> u64 {
-        self.ring_offset + self.capacity
-    }
+/// The geometry for a ring of `size` bytes on this machine.
+fn geometry(size: u64) -> Result<Geometry, SegmentError> {
+    Ok(Geometry::new(size, page_size())?)
 }
 
 fn page_size() -> u64 {
@@ -229,7 +197,7 @@ fn check_header(file: &File) -> Result<Geometry, SegmentError> {
     if word(1) != VERSION {
         return Err(SegmentError::Version { found: word(1), supported: VERSION });
     }
-    let geometry = Geometry::new(word(2)).map_err(|_| SegmentError::Damaged {
+    let geometry = geometry(word(2)).map_err(|_| SegmentError::Damaged {
         what: "ring size",
         found: word(2),
         expected: SIZE_LIMIT,

@@ -13,9 +13,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use framebuffer_contract::segment::HUGE_PAGE;
 use nix::errno::Errno;
 
-use super::mapping::{Advice, HUGE_PAGE, Mapping};
+use super::mapping::{Advice, Mapping};
 
 /// How much is asked of the kernel at once: little enough to stop soon when asked to, and whole huge pages.
 const STEP: usize = 16 * HUGE_PAGE as usize;
