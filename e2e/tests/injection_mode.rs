@@ -1,12 +1,14 @@
 //! The carrier, changed under load.
 
 use framebuffer_e2e::alone;
-use framebuffer_e2e::cluster::{install, restoring, serves_policies};
-use framebuffer_e2e::load::{Load, beside, injected_once, meanwhile};
-use framebuffer_e2e::numbers::measured;
-use framebuffer_e2e::objects::{framebuffer, idle, pod, without_node, workload};
+use framebuffer_e2e::cluster::{install, restoring};
+use framebuffer_e2e::load::{Load, injected_once, meanwhile};
+use framebuffer_e2e::manifests::{framebuffer, idle, pod, without_node, workload};
+use framebuffer_e2e::metrics::measured;
+use framebuffer_e2e::namespace::has_sidecar;
 use framebuffer_e2e::policy::bindings;
-use framebuffer_e2e::space::has_sidecar;
+use framebuffer_e2e::program::run_blocking;
+use framebuffer_e2e::settings::serves_policies;
 use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::json;
 use std::time::Duration;
@@ -23,14 +25,14 @@ fn tell(what: &str, load: &Load) {
 
 #[test]
 fn the_carrier_changes_both_ways_and_no_labelled_pod_slips_through_or_is_injected_twice() {
-    alone(async |space| {
+    alone(async |namespace| {
         if !serves_policies() {
             measured("not tested: a change of the carrier; this cluster's API server cannot inject by itself");
             return;
         }
-        space.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
+        namespace.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
         restoring(
-            space,
+            namespace,
             Box::pin(async {
                 let mut seen = Vec::new();
                 for carrier in ["webhook", "policy"] {
@@ -39,26 +41,26 @@ fn the_carrier_changes_both_ways_and_no_labelled_pod_slips_through_or_is_injecte
                     without_node(&mut deployment["spec"]["template"]);
                     let setting = format!("injection.mode={carrier}");
                     let change = async {
-                        let (setting, created) = (setting.clone(), space.accept(&deployment));
-                        let installed = beside(move || install(&["--set", &setting]));
+                        let (setting, created) = (setting.clone(), namespace.accept(&deployment));
+                        let installed = run_blocking(move || install(&["--set", &setting]));
                         tokio::join!(created, installed);
                         // What was refused meanwhile is tried again.
                         let all =
                             |found: &Deployment| found.status.as_ref().and_then(|status| status.replicas) == Some(10);
-                        space.wait(carrier, "to have all its pods", all).await;
+                        namespace.wait(carrier, "to have all its pods", all).await;
                         let accepted = async || {
-                            space.try_dry(&pod("after", &[idle("app")])).await.is_ok_and(|pod| injected_once(&pod))
+                            namespace.try_dry(&pod("after", &[idle("app")])).await.is_ok_and(|pod| injected_once(&pod))
                         };
-                        space.until("labelled pods are accepted", accepted).await;
+                        namespace.until("labelled pods are accepted", accepted).await;
                     };
-                    let ((), load) = Box::pin(meanwhile(space, change)).await;
+                    let ((), load) = Box::pin(meanwhile(namespace, change)).await;
                     tell(&format!("the carrier became the {carrier}"), &load);
                     let gone = carrier == "webhook";
-                    let bound = async || bindings(space).await.is_empty() == gone;
-                    space.until("bindings are there with the policy, and gone without", bound).await;
+                    let bound = async || bindings(namespace).await.is_empty() == gone;
+                    namespace.until("bindings are there with the policy, and gone without", bound).await;
                     seen.push(load);
                 }
-                assert!(space.pods().await.iter().all(has_sidecar), "a labelled pod has no sidecar");
+                assert!(namespace.pods().await.iter().all(has_sidecar), "a labelled pod has no sidecar");
                 for load in seen {
                     assert_eq!(load.wrong, Vec::<String>::new());
                     let last = load.refused.iter().map(|(when, _)| *when).max().unwrap_or_default();

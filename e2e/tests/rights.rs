@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use framebuffer_e2e::cluster::{OPERATOR, SYSTEM, injector, root};
 use framebuffer_e2e::program::kubectl;
+use framebuffer_e2e::settings::{OPERATOR, SYSTEM, injector, root};
 
 use crate::in_namespace;
 

@@ -3,6 +3,7 @@
 use std::io::{Read as _, Write as _};
 
 use anyhow::{Context as _, bail};
+use framebuffer_contract::kubernetes::INJECT_LABEL;
 use kube::{CustomResourceExt as _, ResourceExt as _};
 use serde_json::Value;
 
@@ -118,7 +119,7 @@ fn inject_one(
         notes.extend(injection.warnings.iter().map(|warning| format!("{title}: {warning}")));
     }
     if !asked {
-        notes.push(format!("{title}: asks for no ring (label {}), left as it is", crate::api::INJECT_LABEL));
+        notes.push(format!("{title}: asks for no ring (label {}), left as it is", INJECT_LABEL));
     }
     Ok(())
 }

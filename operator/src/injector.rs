@@ -57,8 +57,9 @@ impl Readiness {
             Self::Bound(bound) if bound.names.contains(name) => None,
             Self::Bound(bound) => {
                 let why = bound.failure.as_deref();
-                let why = why
-                    .unwrap_or("the binding for this name is not in effect yet: labelled pods are refused for a moment");
+                let why = why.unwrap_or(
+                    "the binding for this name is not in effect yet: labelled pods are refused for a moment",
+                );
                 Some((POLICY, why.to_owned()))
             }
         }

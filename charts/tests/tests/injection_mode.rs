@@ -3,8 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
 
 use framebuffer_chart_tests::{chart, helm, of_kind, render, render_by_policy, value_sets};
-use framebuffer_operator::api::{INJECT_LABEL, INJECTED_ANNOTATION};
-use framebuffer_operator::render::{ADMIN_PORT, PORT, SIDECAR, VOLUME};
+use framebuffer_contract::kubernetes::{ADMIN_PORT, INJECT_LABEL, INJECTED_ANNOTATION, PORT, SIDECAR, VOLUME};
 use serde_json::{Value, json};
 
 fn defaults() -> std::path::PathBuf {
@@ -14,7 +13,11 @@ fn defaults() -> std::path::PathBuf {
 fn carrier(objects: &[Value]) -> Vec<String> {
     let deployment = of_kind(objects, "Deployment").next().unwrap();
     let arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"].as_array().unwrap();
-    arguments.iter().filter_map(|argument| argument.as_str()?.strip_prefix("--injection-mode=")).map(str::to_owned).collect()
+    arguments
+        .iter()
+        .filter_map(|argument| argument.as_str()?.strip_prefix("--injection-mode="))
+        .map(str::to_owned)
+        .collect()
 }
 
 fn kinds(objects: &[Value], kind: &str) -> usize {

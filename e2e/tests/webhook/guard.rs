@@ -1,7 +1,7 @@
 //! What the operator may make of its own webhook.
 
-use framebuffer_e2e::cluster::{OPERATOR, SYSTEM};
 use framebuffer_e2e::program::output;
+use framebuffer_e2e::settings::{OPERATOR, SYSTEM};
 
 use crate::in_namespace;
 

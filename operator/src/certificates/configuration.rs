@@ -124,8 +124,14 @@ mod tests {
     #[test]
     fn every_other_edit_is_found_and_named() {
         assert_eq!(found_differences(|found| found[0]["failurePolicy"] = json!("Ignore")), "failurePolicy was edited");
-        assert_eq!(found_differences(|found| found[0]["rules"][0]["operations"] = json!(["DELETE"])), "rules was edited");
-        assert_eq!(found_differences(|found| found[0]["clientConfig"]["service"]["path"] = json!("/")), "clientConfig was edited");
+        assert_eq!(
+            found_differences(|found| found[0]["rules"][0]["operations"] = json!(["DELETE"])),
+            "rules was edited"
+        );
+        assert_eq!(
+            found_differences(|found| found[0]["clientConfig"]["service"]["path"] = json!("/")),
+            "clientConfig was edited"
+        );
         assert_eq!(found_differences(|found| found[0]["timeoutSeconds"] = json!(1)), "timeoutSeconds was edited");
         let selector = json!({"matchLabels": {"a": "b"}});
         assert_eq!(

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use framebuffer_contract::kubernetes::{INJECT_LABEL, INJECTED_ANNOTATION};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::core::{ApiResource, Object, ObjectMeta};
@@ -9,8 +10,8 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher::Event;
 use serde::{Deserialize, Serialize};
 
+use crate::api::FrameBuffer;
 use crate::api::status::PodCounts;
-use crate::api::{FrameBuffer, INJECT_LABEL, INJECTED_ANNOTATION};
 
 /// A pod as far as it is decoded.
 pub type WatchedPod = Object<Ignored, WatchedStatus>;

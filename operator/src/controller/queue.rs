@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use framebuffer_contract::kubernetes::INJECT_LABEL;
 use futures::channel::mpsc::UnboundedSender;
 use futures::{StreamExt as _, TryStreamExt as _};
 use kube::runtime::reflector::store::Writer;
@@ -17,7 +18,7 @@ use tracing::warn;
 
 use super::context::Context;
 use super::pods::{WatchedPod, resource};
-use crate::api::{FrameBuffer, INJECT_LABEL};
+use crate::api::FrameBuffer;
 use crate::injector::Readiness;
 
 /// How long changes of pods are gathered: a rollout of a thousand pods then causes only a few writes of the status.

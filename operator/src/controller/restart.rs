@@ -8,6 +8,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
+use framebuffer_contract::kubernetes::{INJECT_LABEL, RESTARTED_ANNOTATION};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use kube::api::{DynamicObject, Patch, PatchParams};
@@ -25,7 +26,7 @@ use super::pods::{Counted, Owner};
 use super::restarted::Fate;
 use crate::MANAGER;
 use crate::api::status::PodCounts;
-use crate::api::{FrameBuffer, INJECT_LABEL, RESTARTED_ANNOTATION, UpdateKind};
+use crate::api::{FrameBuffer, UpdateKind};
 use crate::events::send_event;
 use crate::render::Rendering;
 
@@ -98,22 +99,13 @@ pub(super) fn rendered_at(framebuffer: &FrameBuffer, hash: &str) -> Option<Times
 }
 
 /// Owners of outdated pods that were created before `before`. `None` stands for pods without an owner.
-fn owners<'a>(
-    pods: impl Iterator<Item = &'a Counted>,
-    hash: &str,
-    before: Timestamp,
-) -> HashSet<Option<Owner>> {
+fn owners<'a>(pods: impl Iterator<Item = &'a Counted>, hash: &str, before: Timestamp) -> HashSet<Option<Owner>> {
     let outdated = |pod: &&Counted| pod.hash.as_deref() != Some(hash) && pod.created < before;
     pods.filter(outdated).map(|pod| pod.owner.clone()).collect()
 }
 
 /// Restarts the owners that have not been restarted for this hash.
-async fn restart(
-    framebuffer: &FrameBuffer,
-    hash: &str,
-    owners: HashSet<Option<Owner>>,
-    context: &Context,
-) -> Restarts {
+async fn restart(framebuffer: &FrameBuffer, hash: &str, owners: HashSet<Option<Owner>>, context: &Context) -> Restarts {
     let key = &ObjectRef::from_obj(framebuffer);
     let mut failed = BTreeSet::new();
     let mut done = BTreeSet::new();

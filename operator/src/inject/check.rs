@@ -1,11 +1,12 @@
 //! What is denied: everything that the API server would refuse with a message nobody understands, or that would make the
 //! ring silently unusable.
 
+use framebuffer_contract::kubernetes::{ADMIN_PORT, PORT, SIDECAR, VOLUME};
 use serde_json::Value;
 
+use super::denial::Denial;
 use super::pod::{Container, Pod, text};
-use super::{Denial, SIDECAR, VOLUME};
-use crate::render::{ADMIN_PORT, PORT, Rendering};
+use crate::render::Rendering;
 
 pub(super) fn not_windows(pod: &Pod<'_>) -> Result<(), Denial> {
     let os = pod.field("os").map(|os| text(os, "name"));

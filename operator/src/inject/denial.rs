@@ -1,8 +1,8 @@
 //! [`Denial`]: why a pod cannot have the ring, in words that say what to do.
 
+use framebuffer_contract::kubernetes::INJECT_LABEL;
 use thiserror::Error;
 
-use crate::api::INJECT_LABEL;
 use crate::validate::Invalid;
 
 /// Why a pod cannot have the ring. The messages are for whoever applied the pod, or reads the events of its owner.

@@ -14,10 +14,10 @@ mod pod;
 pub mod template;
 mod warnings;
 
+use framebuffer_contract::kubernetes::{INJECT_LABEL, INJECTED_ANNOTATION, SIDECAR, VOLUME};
 use serde_json::Value;
 
-use crate::api::{INJECT_LABEL, INJECTED_ANNOTATION};
-use crate::render::{Rendering, SIDECAR, VOLUME};
+use crate::render::Rendering;
 
 pub use denial::Denial;
 pub use patch::{Operation, apply};

@@ -1,10 +1,10 @@
 //! [`Operation`]: what is added to a pod, and where.
 
+use framebuffer_contract::kubernetes::{INJECTED_ANNOTATION, VOLUME};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::pod::{Container, Pod, text};
-use super::{INJECTED_ANNOTATION, VOLUME};
 use crate::render::Rendering;
 
 /// An operation of a JSON patch (RFC 6902). There is only `add`.

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::Denial;
+use super::denial::Denial;
 
 /// A view of a raw pod whose lists have been seen to be lists.
 pub(super) struct Pod<'a> {

@@ -1,9 +1,9 @@
 //! What works but may surprise. Kubernetes shows these lines to whoever applied the pod.
 
+use framebuffer_contract::kubernetes::{INJECTED_ANNOTATION, VOLUME};
 use serde_json::Value;
 
 use super::pod::{Container, Pod, text};
-use super::{INJECTED_ANNOTATION, VOLUME};
 use crate::render::Rendering;
 
 pub(super) const MIRROR: &str =

@@ -62,7 +62,8 @@ fn a_replica_of_the_webhook_deposes_a_leader_of_the_policy_and_nobody_else_depos
         (Injector::Webhook, Injector::Policy, false),
         (Injector::Webhook, Injector::Webhook, false),
     ] {
-        lease.metadata.annotations = Some([("framebuffer.dev/injection-mode".to_owned(), theirs.as_str().to_owned())].into());
+        lease.metadata.annotations =
+            Some([("framebuffer.dev/injection-mode".to_owned(), theirs.as_str().to_owned())].into());
         let action = asks(&lease, mine);
         assert_eq!(action != Action::Wait, deposes, "{theirs:?} {mine:?}");
         if let Action::Replace(taken) = action {

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use framebuffer_contract::kubernetes::INJECT_LABEL;
 use kube::api::DynamicObject;
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 
 use crate::MANAGER;
-use crate::api::{INJECT_LABEL, MAX_NAME};
+use crate::api::MAX_NAME;
 
 /// Label of our bindings, with the policy's name as value: one watch selects exactly them.
 pub const POLICY_LABEL: &str = "framebuffer.dev/policy";

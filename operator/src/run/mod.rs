@@ -23,8 +23,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::api::FrameBuffer;
-use crate::injector::{Injector, Readiness};
 use crate::cli::{LogFormat, RunArgs};
+use crate::injector::{Injector, Readiness};
 use crate::leader::{Election, Timing};
 use crate::metrics::Metrics;
 use crate::signals::Signals;

@@ -16,12 +16,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{Shared, bind};
-use crate::injector::Readiness;
 use crate::certificates::configuration::all_bundles;
 use crate::certificates::plan::Lifetimes;
 use crate::certificates::rotator::{CertificateRotator, Names};
 use crate::certificates::serving::Serving;
 use crate::cli::RunArgs;
+use crate::injector::Readiness;
 use crate::webhook::{Admission, lookup::Lookup, router, serve};
 
 /// Period of checks whether the API server trusts the certificate, until it does.
