@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use framebuffer_contract::kubernetes::{INJECT_LABEL, INJECTED_ANNOTATION};
+use framebuffer_contract::kubernetes::{INJECT_LABEL, INJECTED_ANNOTATION, REFUSED_ANNOTATION};
 use framebuffer_e2e::cluster::install;
 use framebuffer_e2e::load::injected_once;
 use framebuffer_e2e::manifests::{RING, framebuffer, idle, pod, workload};
@@ -19,8 +19,6 @@ use framebuffer_operator::injector::Injector;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
-
-const REFUSED: &str = "framebuffer.dev/refused";
 
 /// Whether there is a policy to test.
 fn injects_by_itself() -> bool {
@@ -228,9 +226,9 @@ fn no_annotation_lets_a_pod_through_or_keeps_one_out() {
         assert!(message.contains("FrameBuffer `nothing` does not exist"), "{message}");
         // Somebody says that it has been refused.
         if injects_by_itself() {
-            let refused = namespace.try_dry(&annotated(json!({REFUSED: "so it was"}), RING)).await.unwrap();
+            let refused = namespace.try_dry(&annotated(json!({REFUSED_ANNOTATION: "so it was"}), RING)).await.unwrap();
             assert!(injected_once(&refused), "{refused:#}");
-            assert_eq!(refused["metadata"]["annotations"].get(REFUSED), None);
+            assert_eq!(refused["metadata"]["annotations"].get(REFUSED_ANNOTATION), None);
         }
     });
 }

@@ -28,7 +28,7 @@
 {{- end }}
 {{- end -}}
 
-{{/* Where the operator's pods go: replicas on different nodes and in different zones where there are such. */}}
+{{/* Placement of the operator's pods: on different nodes, and in different zones if there are any. */}}
 {{- define "framebuffer.placement" -}}
 {{- with .Values.nodeSelector -}}
 nodeSelector:
@@ -67,7 +67,7 @@ topologySpreadConstraints:
   {{- end }}
 {{- end -}}
 
-{{/* Condition of an admission policy that concerns nobody but the operator. */}}
+{{/* Condition of an admission policy that applies to the operator only. */}}
 {{- define "framebuffer.byTheOperator" -}}
 - name: by-the-operator
   expression: >-
