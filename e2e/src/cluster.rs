@@ -84,8 +84,8 @@ fn install_once() {
     });
 }
 
-/// Runs a test that installs the operator with other values, and then installs it as usual in any case. The next test finds
-/// the usual state: the certificates are the operator's own again, and trusted.
+/// Runs a test that installs the operator with other values, and then installs it as usual in any case. The next test
+/// finds the usual state: the certificates are the operator's own again, and trusted.
 pub async fn restoring(namespace: &TestNamespace, test: Pin<Box<dyn Future<Output = ()> + '_>>) {
     let result = AssertUnwindSafe(test).catch_unwind().await;
     run_blocking(|| install(&[])).await;

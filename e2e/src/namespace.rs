@@ -126,8 +126,8 @@ impl TestNamespace {
         self.try_create(manifest).await.unwrap_or_else(|error| panic!("{error} was the answer to {manifest:#}"))
     }
 
-    /// Creates a `FrameBuffer`, and waits until labelled pods can use it: at once in webhook mode, once it is rendered and
-    /// bound in policy mode. An invalid one is waited for until its status says so.
+    /// Creates a `FrameBuffer`, and waits until labelled pods can use it: at once in webhook mode, once it is rendered
+    /// and bound in policy mode. An invalid one is waited for until its status says so.
     pub async fn declare(&self, framebuffer: &Value) {
         self.accept(framebuffer).await;
         if injector() == Injector::Webhook {

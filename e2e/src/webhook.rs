@@ -48,8 +48,8 @@ pub fn bundle(configuration: &MutatingWebhookConfiguration) -> Option<String> {
     Some(String::from_utf8_lossy(&bundle.0).into_owned())
 }
 
-/// Waits until the API server trusts exactly the CA in the Secret, made by the operator; returns it as PEM. A Secret without
-/// the CA's key is not the operator's: the leader is about to replace it.
+/// Waits until the API server trusts exactly the CA in the Secret, made by the operator; returns it as PEM. A Secret
+/// without the CA's key is not the operator's: the leader is about to replace it.
 pub async fn trusted_authority(namespace: &TestNamespace) -> String {
     let mut trusted = None;
     let agreed = async || {
@@ -71,8 +71,8 @@ pub fn expiry(replica: &Pod) -> Option<i64> {
     text.lines().find_map(|line| line.strip_prefix(METRIC)?.trim().parse().ok())
 }
 
-/// Makes a new connection to every replica, as an API server would that trusts the current configuration. The API server
-/// itself keeps its connections open, and rarely sees a new certificate.
+/// Makes a new connection to every replica, as an API server would that trusts the current configuration. The API
+/// server itself keeps its connections open, and rarely sees a new certificate.
 ///
 /// Returns the number of replicas connected to: 0 where pods cannot be reached from here.
 ///

@@ -1,4 +1,5 @@
-//! What injection costs with many `FrameBuffer`s in the pod's namespace: by the API server itself and by the webhook, in one run.
+//! What injection costs with many `FrameBuffer`s in the pod's namespace: by the API server itself and by the webhook,
+//! in one run.
 //!
 //! The suite measures one and a thousand. `FRAMEBUFFER_E2E_COST=1,10,100,1000` measures more.
 
@@ -115,10 +116,10 @@ async fn measure(namespace: &TestNamespace, who: &str, number: usize) -> f64 {
     #[allow(clippy::cast_precision_loss, reason = "a few hundred")]
     let each_second = PODS as f64 / start.elapsed().as_secs_f64();
     measured(&format!(
-        "{who}, {number} FrameBuffers in the namespace: the API server took {mutating:.2} ms for mutation and {validating:.2} ms for \
-         validation of a labelled pod on average (its buckets say p50 {h50:.1}, p99 {h99:.1} ms for mutation); a client waited {p50:.2} ms \
-         (p99 {p99:.2}), without the label {plain50:.2} ms (p99 {plain99:.2}); {each_second:.0} labelled pods created per second, one \
-         after the other"
+        "{who}, {number} FrameBuffers in the namespace: the API server took {mutating:.2} ms for mutation and \
+         {validating:.2} ms for validation of a labelled pod on average (its buckets say p50 {h50:.1}, p99 {h99:.1} ms \
+         for mutation); a client waited {p50:.2} ms (p99 {p99:.2}), without the label {plain50:.2} ms (p99 \
+         {plain99:.2}); {each_second:.0} labelled pods created per second, one after the other"
     ));
     mutating
 }

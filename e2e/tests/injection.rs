@@ -1,4 +1,4 @@
-//! What becomes of a labelled pod on its way through the API server.
+//! Injection of labelled pods by the API server or the webhook.
 
 use std::fs;
 use std::path::PathBuf;
@@ -50,8 +50,8 @@ async fn fixture(namespace: &TestNamespace, yaml: &str) -> Value {
     pod
 }
 
-/// Without what differs from one creation to the next, and without the order of volumes: the service account's own
-/// comes before the carrier's, and after what was injected by hand.
+/// Removes fields that differ from one creation to the next, and sorts volumes: the service account's own comes before
+/// the injected one, but after one that was injected by hand.
 fn comparable(mut pod: Value) -> Value {
     let metadata = pod["metadata"].as_object_mut().unwrap();
     for field in ["creationTimestamp", "managedFields", "uid", "resourceVersion", "name", "generateName"] {
@@ -84,7 +84,7 @@ fn sort_by(list: &mut Value, field: &str) {
 }
 
 #[test]
-fn the_carrier_and_the_command_inject_make_the_same_pod_of_every_fixture() {
+fn the_cluster_and_the_command_inject_make_the_same_pod_of_every_fixture() {
     in_namespace(async |namespace| {
         create_framebuffers(namespace).await;
         let framebuffers: Vec<FrameBuffer> = serde_saphyr::from_multiple(&framebuffers()).unwrap();
@@ -95,14 +95,14 @@ fn the_carrier_and_the_command_inject_make_the_same_pod_of_every_fixture() {
             let pod = fixture(namespace, &fs::read_to_string(&path).unwrap()).await;
             let (by_hand, _) = inject_all(&serde_saphyr::to_string(&pod).unwrap(), &framebuffers, &settings).unwrap();
             let mut by_hand: Value = serde_saphyr::from_str(&by_hand).unwrap();
-            // Without the label no carrier sees it.
+            // Without the label the cluster does not inject it.
             by_hand["metadata"]["labels"].as_object_mut().unwrap().remove(INJECT_LABEL);
             let shown = path.display();
-            let carried = namespace.try_dry(&pod).await.unwrap_or_else(|error| panic!("{shown}: {error}"));
+            let injected = namespace.try_dry(&pod).await.unwrap_or_else(|error| panic!("{shown}: {error}"));
             let by_hand = namespace.try_dry(&by_hand).await.unwrap_or_else(|error| panic!("{shown}, by hand: {error}"));
-            assert_eq!(carried["spec"]["initContainers"][0]["name"], SIDECAR, "{shown}");
-            let (carried, by_hand) = (comparable(carried), comparable(by_hand));
-            assert_eq!(carried, by_hand, "{shown}:\n{carried:#}\n{by_hand:#}");
+            assert_eq!(injected["spec"]["initContainers"][0]["name"], SIDECAR, "{shown}");
+            let (injected, by_hand) = (comparable(injected), comparable(by_hand));
+            assert_eq!(injected, by_hand, "{shown}:\n{injected:#}\n{by_hand:#}");
         }
     });
 }

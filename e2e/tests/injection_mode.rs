@@ -1,4 +1,4 @@
-//! The carrier, changed under load.
+//! The injection mode, changed under load.
 
 use framebuffer_e2e::alone;
 use framebuffer_e2e::cluster::{install, restoring};
@@ -13,7 +13,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::json;
 use std::time::Duration;
 
-fn tell(what: &str, load: &Load) {
+fn report(what: &str, load: &Load) {
     let times = load.refused.iter().map(|(when, _)| *when);
     let (first, last) = (times.clone().min().unwrap_or_default(), times.max().unwrap_or_default());
     measured(&format!(
@@ -24,10 +24,10 @@ fn tell(what: &str, load: &Load) {
 }
 
 #[test]
-fn the_carrier_changes_both_ways_and_no_labelled_pod_slips_through_or_is_injected_twice() {
+fn the_injection_mode_changes_both_ways_and_no_labelled_pod_slips_through_or_is_injected_twice() {
     alone(async |namespace| {
         if !serves_policies() {
-            measured("not tested: a change of the carrier; this cluster's API server cannot inject by itself");
+            measured("not tested: a change of the injection mode; this cluster's API server cannot inject");
             return;
         }
         namespace.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
@@ -35,29 +35,29 @@ fn the_carrier_changes_both_ways_and_no_labelled_pod_slips_through_or_is_injecte
             namespace,
             Box::pin(async {
                 let mut seen = Vec::new();
-                for carrier in ["webhook", "policy"] {
-                    let mut deployment = workload("Deployment", carrier, &[idle("app")]);
+                for mode in ["webhook", "policy"] {
+                    let mut deployment = workload("Deployment", mode, &[idle("app")]);
                     deployment["spec"]["replicas"] = json!(10);
                     without_node(&mut deployment["spec"]["template"]);
-                    let setting = format!("injection.mode={carrier}");
+                    let setting = format!("injection.mode={mode}");
                     let change = async {
                         let (setting, created) = (setting.clone(), namespace.accept(&deployment));
                         let installed = run_blocking(move || install(&["--set", &setting]));
                         tokio::join!(created, installed);
-                        // What was refused meanwhile is tried again.
+                        // Pods that were refused meanwhile are created again.
                         let all =
                             |found: &Deployment| found.status.as_ref().and_then(|status| status.replicas) == Some(10);
-                        namespace.wait(carrier, "to have all its pods", all).await;
+                        namespace.wait(mode, "to have all its pods", all).await;
                         let accepted = async || {
                             namespace.try_dry(&pod("after", &[idle("app")])).await.is_ok_and(|pod| injected_once(&pod))
                         };
                         namespace.until("labelled pods are accepted", accepted).await;
                     };
                     let ((), load) = Box::pin(meanwhile(namespace, change)).await;
-                    tell(&format!("the carrier became the {carrier}"), &load);
-                    let gone = carrier == "webhook";
+                    report(&format!("the injection mode became {mode}"), &load);
+                    let gone = mode == "webhook";
                     let bound = async || bindings(namespace).await.is_empty() == gone;
-                    namespace.until("bindings are there with the policy, and gone without", bound).await;
+                    namespace.until("bindings exist in policy mode, and are gone in webhook mode", bound).await;
                     seen.push(load);
                 }
                 assert!(namespace.pods().await.iter().all(has_sidecar), "a labelled pod has no sidecar");

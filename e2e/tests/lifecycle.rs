@@ -118,7 +118,7 @@ fn pods_go_on_after_their_framebuffer_was_deleted_and_new_ones_are_refused() {
         streaming(namespace, "orphan").await;
         namespace.api::<FrameBuffer>().delete(RING, &DeleteParams::default()).await.unwrap();
         let late = pod("late", &[script("app", "true")]);
-        // The carrier hears of it a moment later.
+        // The injector learns of it a moment later.
         namespace.until("new pods are refused", async || namespace.try_dry(&late).await.is_err()).await;
         let message = namespace.reject(&late).await;
         assert!(message.contains(&format!("FrameBuffer `{RING}` does not exist")), "{message}");

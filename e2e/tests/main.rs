@@ -1,5 +1,5 @@
-//! Tests on a real cluster, by topic, each test in a namespace of its own. The chart is installed with its defaults: the
-//! API server injects if it can. Tests in webhook mode are a program of their own, in `webhook/`.
+//! Tests on a real cluster, by topic, each test in a namespace of its own. The chart is installed with its defaults:
+//! the API server injects if it can. Tests in webhook mode are a program of their own, in `webhook/`.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 

@@ -1,5 +1,5 @@
-//! The API server injects by itself: with the operator down, before a `FrameBuffer` is rendered, and after somebody has edited what
-//! it needs for that.
+//! The API server injects by itself: with the operator down, before a `FrameBuffer` is rendered, and after somebody has
+//! edited what it needs for that.
 
 use std::time::{Duration, Instant};
 

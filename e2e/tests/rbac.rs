@@ -91,15 +91,17 @@ fn nobody_but_the_operator_may_write_the_status() {
         }
         // Nor does the API server take it from the object itself.
         let mut declared = framebuffer(&json!({"size": "1Mi"}));
-        declared["status"] = json!({"injection": {"hash": "mine", "renderedAt": "2026-01-01T00:00:00Z", "sidecar": {}, "volume": {},
-            "volumeMount": {}, "env": []}});
+        declared["status"] = json!({"injection": {
+            "hash": "mine", "renderedAt": "2026-01-01T00:00:00Z",
+            "sidecar": {}, "volume": {}, "volumeMount": {}, "env": [],
+        }});
         let created = namespace.accept(&declared).await;
         assert_ne!(created["status"]["injection"]["hash"], "mine", "{created:#}");
     });
 }
 
-/// Whoever has the operator's token could else bring anything into labelled pods. It is refused to everybody, the administrator that
-/// this test is too.
+/// Whoever has the operator's token could else bring anything into labelled pods. It is refused to everybody, the
+/// administrator that this test is too.
 #[test]
 fn the_api_server_takes_no_status_that_injects_anything_but_the_charts_sidecar() {
     in_namespace(async |namespace| {

@@ -1,4 +1,4 @@
-//! What the operator's account may do, against its documentation. Under either carrier.
+//! The permissions of the operator's account, compared with their documentation, in either injection mode.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -26,7 +26,7 @@ fn rights(account: &str) -> BTreeSet<Right> {
     rights
 }
 
-/// The table in docs/security.md: resource, verbs, where, with which carrier, why.
+/// The table in docs/security.md: resource, verbs, where, mode, why.
 fn documented() -> BTreeSet<Right> {
     let text = fs::read_to_string(root().join("docs/security.md")).unwrap();
     let mut rights = BTreeSet::new();

@@ -1,4 +1,4 @@
-//! An upgrade and a rollback while labelled pods are created. Under either carrier.
+//! An upgrade and a rollback while labelled pods are created, in either injection mode.
 
 use framebuffer_e2e::TestNamespace;
 use framebuffer_e2e::cluster::install;

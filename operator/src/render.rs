@@ -1,5 +1,5 @@
-//! [`render`]: the one place that decides the content of an injection. What applies it to pods (the webhook, the command
-//! line, the API server from `status.injection`) adds nothing of its own.
+//! [`render`]: the one place that decides the content of an injection. What applies it to pods (the webhook, the
+//! command line, the API server from `status.injection`) adds nothing of its own.
 
 use framebuffer_contract::kubernetes::{ADMIN_PORT, PORT, SIDECAR, VOLUME};
 use framebuffer_contract::variables;
@@ -111,8 +111,8 @@ fn sidecar(spec: &ValidSpec, settings: &Settings) -> Container {
     }
 }
 
-/// Environment rather than arguments, so that the image's tools (`stat`, `doctor`, `healthcheck`) find the ring when run
-/// with `kubectl exec`.
+/// Environment rather than arguments, so that the image's tools (`stat`, `doctor`, `healthcheck`) find the ring when
+/// run with `kubectl exec`.
 fn environment(spec: &ValidSpec) -> Vec<EnvVar> {
     let uid = ObjectFieldSelector { api_version: Some("v1".to_owned()), field_path: "metadata.uid".to_owned() };
     let key = EnvVarSource { field_ref: Some(uid), ..EnvVarSource::default() };
@@ -140,8 +140,8 @@ fn port(name: &str, port: u16) -> ContainerPort {
     }
 }
 
-/// The kubelet starts no other container before this hook has ended. A startup probe would do the same but cost each pod
-/// more than a second: the kubelet probes in whole seconds, and not before the first is over.
+/// The kubelet starts no other container before this hook has ended. A startup probe would do the same but cost each
+/// pod more than a second: the kubelet probes in whole seconds, and not before the first is over.
 fn until_ready() -> LifecycleHandler {
     let command = vec![PROGRAM.to_owned(), "healthcheck".to_owned(), format!("--wait={START_SECONDS}")];
     LifecycleHandler { exec: Some(ExecAction { command: Some(command) }), ..LifecycleHandler::default() }

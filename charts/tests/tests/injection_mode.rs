@@ -4,7 +4,8 @@
 
 use framebuffer_chart_tests::{chart, documents, file, helm, of_kind, render, render_by_policy, value_sets};
 use framebuffer_contract::kubernetes::{
-    ADMIN_PORT, INJECT_LABEL, INJECTED_ANNOTATION, PORT, REFUSED_ANNOTATION, RESTARTED_ANNOTATION, SIDECAR, VOLUME, WEBHOOK,
+    ADMIN_PORT, INJECT_LABEL, INJECTED_ANNOTATION, PORT, REFUSED_ANNOTATION, RESTARTED_ANNOTATION, SIDECAR, VOLUME,
+    WEBHOOK,
 };
 use framebuffer_contract::variables;
 use serde_json::{Value, json};

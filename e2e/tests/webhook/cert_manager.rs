@@ -1,6 +1,6 @@
-//! The chart with certificates by cert-manager, whose part this test plays: it has cert-manager's custom resources, and writes
-//! what cert-manager and its injector would write: a Secret of type `kubernetes.io/tls` with `ca.crt`, named by the Certificate,
-//! and that CA as `caBundle` where an annotation names the Certificate.
+//! The chart with certificates by cert-manager, whose part this test plays: it has cert-manager's custom resources, and
+//! writes what cert-manager and its injector would write: a Secret of type `kubernetes.io/tls` with `ca.crt`, named by
+//! the Certificate, and that CA as `caBundle` where an annotation names the Certificate.
 
 use std::time::Instant;
 

@@ -86,8 +86,8 @@ struct Seen {
     untrusted: Vec<String>,
 }
 
-/// Looks at the Secret and connects to the replicas until the serving certificate was renewed twice and the CA once, and the
-/// old CA is gone.
+/// Looks at the Secret and connects to the replicas until the serving certificate was renewed twice and the CA once,
+/// and the old CA is gone.
 async fn rotations(namespace: &TestNamespace) -> Seen {
     let (secrets, mut seen) = (namespace.api_in::<Secret>(SYSTEM), Seen::default());
     let rotated = async || {
@@ -115,14 +115,13 @@ fn no_admission_fails_while_the_serving_certificate_is_renewed_twice_and_the_aut
         restoring(namespace, Box::pin(async {
             run_blocking(|| install(SHORT)).await;
             replaced(namespace).await;
-            namespace
-                .until("labelled pods are accepted", async || namespace.try_dry(&pod("app", &[idle("app")])).await.is_ok())
-                .await;
+            let accepted = async || namespace.try_dry(&pod("app", &[idle("app")])).await.is_ok();
+            namespace.until("labelled pods are accepted", accepted).await;
             let start = std::time::Instant::now();
             let (seen, load) = Box::pin(meanwhile(namespace, rotations(namespace))).await;
             measured(&format!(
-                "{} serving certificates of {} CAs in {:?}: {} of {} admissions failed (the longest took {:?}), {} of {} new \
-                 connections were not trusted",
+                "{} serving certificates of {} CAs in {:?}: {} of {} admissions failed (the longest took {:?}), {} of \
+                 {} new connections were not trusted",
                 seen.certificates.len(),
                 seen.authorities.len(),
                 start.elapsed(),

@@ -114,7 +114,8 @@ fn while_the_leader_is_killed_labelled_pods_are_created_and_its_work_goes_on() {
         let (took, load) = Box::pin(meanwhile(namespace, work)).await;
         let last = load.refused.iter().map(|(when, _)| *when).max().unwrap_or_default();
         measured(&format!(
-            "after the leader was killed its work went on after {took:?}, by {}; {} of {} pods were refused, the last after {last:?}",
+            "after the leader was killed its work went on after {took:?}, by {}; {} of {} pods were refused, the last \
+             after {last:?}",
             if leader(namespace).await.as_ref() == Some(&old) { "itself, restarted" } else { "the other" },
             load.refused.len(),
             load.refused.len() + load.accepted,

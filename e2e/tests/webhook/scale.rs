@@ -97,9 +97,9 @@ fn spent() -> (f64, f64) {
     (of("sum"), of("count") / 1e3)
 }
 
-/// Tells what the API server measured itself. The buckets of its histogram end at 5, 25 and 100 ms: a p99 of them is a guess. Its
-/// summary is exact, but of the whole mutating admission of everything that was created since it started, other tests' objects among
-/// them. Gives the mean time of our calls.
+/// Tells what the API server measured itself. The buckets of its histogram end at 5, 25 and 100 ms: a p99 of them is a
+/// guess. Its summary is exact, but of the whole mutating admission of everything that was created since it started,
+/// other tests' objects among them. Gives the mean time of our calls.
 fn creations(before: (f64, f64)) -> f64 {
     let after = spent();
     let mean = (after.0 - before.0) / (after.1 - before.1);
@@ -109,8 +109,8 @@ fn creations(before: (f64, f64)) -> f64 {
         ["0.5", "0.99"].map(|part| milliseconds(&text, &format!("{name}{{"), &format!("{labels},quantile=\"{part}\"")));
     let all = milliseconds(&text, &format!("{name}_count{{"), labels) / 1e3;
     measured(&format!(
-        "the API server's own numbers: a call of the webhook took {mean:.2} ms on average; all mutating admission of {all} \
-         creations of any kind, ours among them, p50 {p50:.2} ms, p99 {p99:.2} ms"
+        "the API server's own metrics: a call of the webhook took {mean:.2} ms on average; all mutating admission of \
+         {all} creations of any kind, ours among them, p50 {p50:.2} ms, p99 {p99:.2} ms"
     ));
     mean
 }
@@ -134,7 +134,8 @@ async fn difference(namespace: &TestNamespace) {
     let [[p50, p99], [plain50, plain99]] =
         [&mut with, &mut without].map(|times| [50, 99].map(|part| quantile(times, part)));
     measured(&format!(
-        "a dry run by a client: p50 {p50:.2} ms, p99 {p99:.2} ms with the label; {plain50:.2} and {plain99:.2} ms without"
+        "a dry run by a client: p50 {p50:.2} ms, p99 {p99:.2} ms with the label; {plain50:.2} and {plain99:.2} ms \
+         without"
     ));
 }
 

@@ -85,8 +85,8 @@ impl Material {
     }
 }
 
-/// Serving certificate and key in a Secret's data. The CA's key may be missing: a Secret of cert-manager, which lacks it,
-/// is served until the leader has replaced it.
+/// Serving certificate and key in a Secret's data. The CA's key may be missing: a Secret of cert-manager, which lacks
+/// it, is served until the leader has replaced it.
 ///
 /// # Errors
 ///

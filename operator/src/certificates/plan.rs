@@ -86,8 +86,8 @@ pub enum Plan {
 
 /// Decides the next step.
 ///
-/// `facts` are `None` if there is no usable Secret; `trusted` says whether the API server has exactly these CAs; `names`
-/// are the DNS names of the webhook's service.
+/// `facts` are `None` if there is no usable Secret; `trusted` says whether the API server has exactly these CAs;
+/// `names` are the DNS names of the webhook's service.
 pub fn plan(facts: Option<&Facts>, names: &[String], trusted: bool, lifetimes: &Lifetimes, now: Timestamp) -> Plan {
     let Some(Facts { cas, serving }) = facts else { return Plan::Create };
     let Some(newest) = cas.first().filter(|ca| now < ca.not_after) else { return Plan::Create };

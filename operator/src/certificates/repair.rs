@@ -56,8 +56,8 @@ impl Repair {
             None => return Found::Good,
             Some(Edited::Annotation) => {
                 let why = format!(
-                    "{title} lacks a readable annotation {WEBHOOKS_ANNOTATION}, without which edits cannot be detected; \
-                     helm upgrade restores it"
+                    "{title} lacks a readable annotation {WEBHOOKS_ANNOTATION}, without which edits cannot be \
+                     detected; helm upgrade restores it"
                 );
                 return Found::Wrong { why, again: Duration::MAX };
             }

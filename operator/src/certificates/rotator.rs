@@ -129,7 +129,8 @@ impl CertificateRotator {
         };
         let Some(webhook) = webhook else {
             let missing = format!(
-                "MutatingWebhookConfiguration {} does not exist: labelled pods are refused until helm upgrade puts it back",
+                "MutatingWebhookConfiguration {} does not exist: labelled pods are refused until helm upgrade \
+                 restores it",
                 self.names.webhook
             );
             self.report(Readiness::WebhookNotReady(missing));
@@ -149,8 +150,8 @@ impl CertificateRotator {
         Ok(next.min(again))
     }
 
-    /// Takes one step; returns how long to wait for the next if nothing changes. `wrong` says what else is wrong with the
-    /// configuration.
+    /// Takes one step; returns how long to wait for the next if nothing changes. `wrong` says what else is wrong with
+    /// the configuration.
     async fn step(
         &self,
         secret: Option<&Secret>,
@@ -202,8 +203,8 @@ impl CertificateRotator {
         next
     }
 
-    /// Makes new certificates. The CA bundle is written first: replicas may still serve with certificates of a CA in it,
-    /// and serve with the new one as soon as the Secret is there.
+    /// Makes new certificates. The CA bundle is written first: replicas may still serve with certificates of a CA in
+    /// it, and serve with the new one as soon as the Secret is there.
     async fn create(
         &self,
         secret: Option<&Secret>,

@@ -60,14 +60,14 @@ fn ready(found: &Found<'_>) -> Verdict {
 fn up_to_date(found: &Found<'_>) -> Verdict {
     let PodCounts { matched, ready: _, outdated } = found.pods;
     if found.rendering.is_err() {
-        let message = "there is nothing to compare pods with while the spec is invalid".to_owned();
+        let message = "pods cannot be compared with an invalid spec".to_owned();
         return Verdict { status: "Unknown", reason: "InvalidSpec", message };
     }
     if outdated == 0 {
-        let message = "every labelled pod runs what is injected today".to_owned();
+        let message = "every labelled pod has the current injection".to_owned();
         return Verdict { status: "True", reason: "UpToDate", message };
     }
-    let some = format!("{outdated} of {matched} pods run something older than what is injected today");
+    let some = format!("{outdated} of {matched} pods have an older injection than the current one");
     let Restarts { restarted, unsupported, failed, settling, off } = found.restarts;
     let (reason, what) = match found.update {
         UpdateKind::OnDelete => ("WaitingForDelete", "they get it when they are replaced".to_owned()),

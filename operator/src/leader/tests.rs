@@ -47,14 +47,14 @@ fn another_ones_lease_is_taken_only_when_it_has_not_changed_for_its_duration() {
 }
 
 #[test]
-fn a_replica_of_the_webhook_deposes_a_leader_of_the_policy_and_nobody_else_deposes_anybody() {
+fn a_replica_in_webhook_mode_deposes_a_leader_in_policy_mode_and_nobody_else_deposes_anybody() {
     let asks = |lease: &Lease, injector| {
         let lease = Some(lease.clone());
         decide(lease, Duration::ZERO, &asking(injector), LEASE, Timestamp::UNIX_EPOCH)
     };
     let mut lease = held_by("you");
     for injector in [Injector::Policy, Injector::Webhook] {
-        assert_eq!(asks(&lease, injector), Action::Wait, "a lease of before there were injectors");
+        assert_eq!(asks(&lease, injector), Action::Wait, "a lease without the annotation");
     }
     for (theirs, mine, deposes) in [
         (Injector::Policy, Injector::Policy, false),

@@ -1,5 +1,5 @@
-//! [`BindingReconciler`]: when bindings are created and deleted. Every replica creates missing ones when it starts, so that
-//! a change of the injection mode need not wait for a leader; the leader does the rest.
+//! [`BindingReconciler`]: when bindings are created and deleted. Every replica creates missing ones when it starts, so
+//! that a change of the injection mode need not wait for a leader; the leader does the rest.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,7 +25,8 @@ const DELETED_AT_ONCE: usize = 50;
 /// Delay after a failure.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// Delay from the creation of a binding, or of the policy, until it is in effect: API servers poll for them once a second.
+/// Delay from the creation of a binding, or of the policy, until it is in effect: API servers poll for them once a
+/// second.
 pub(super) const SETTLE: Duration = Duration::from_secs(2);
 
 /// Creates missing bindings, retrying until all exist and are in effect.
@@ -102,8 +103,8 @@ impl Known {
         self.bound = bound.into_iter().map(since).collect();
     }
 
-    /// Forgets all names but these: the other bindings are about to be deleted, and a new `FrameBuffer` with such a name
-    /// has to wait for a new binding.
+    /// Forgets all names but these: the other bindings are about to be deleted, and a new `FrameBuffer` with such a
+    /// name has to wait for a new binding.
     pub(super) fn withdraw(&mut self, names: &BTreeSet<String>) {
         self.bound.retain(|name, _| names.contains(name));
     }
@@ -122,7 +123,8 @@ impl Known {
         if policy.uid.is_empty() {
             let name = &policy.name;
             let why = format!(
-                "MutatingAdmissionPolicy {name} does not exist: labelled pods are refused until `helm upgrade` puts it back"
+                "MutatingAdmissionPolicy {name} does not exist: labelled pods are refused until `helm upgrade` \
+                 restores it"
             );
             return (Readiness::PolicyNotReady(why), None);
         }
@@ -157,10 +159,12 @@ impl BindingReconciler {
             let retry = failed.then(|| Instant::now() + RETRY);
             let more = self.known.more.then(Instant::now);
             let due = [next, retry, more].into_iter().flatten().min();
+            let timer =
+                async { if let Some(due) = due { sleep_until(due).await } else { std::future::pending().await } };
             tokio::select! {
                 () = self.names_change() => {}
                 _ = edits.next() => sleep(GATHER).await,
-                () = async { if let Some(due) = due { sleep_until(due).await } else { std::future::pending().await } } => {}
+                () = timer => {}
             }
         }
     }

@@ -1,7 +1,7 @@
 //! `run`: starts everything, and stops it in order at the end.
 //!
-//! Every replica runs the reflector of `FrameBuffer`s, its [`Role`] for the injector ([`policy`] or [`webhook`]) and the
-//! admin port. The leader also runs the leader's work of its role, and the controller.
+//! Every replica runs the reflector of `FrameBuffer`s, its [`Role`] for the injector ([`policy`] or [`webhook`]) and
+//! the admin port. The leader also runs the leader's work of its role, and the controller.
 
 mod policy;
 mod webhook;

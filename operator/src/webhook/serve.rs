@@ -45,8 +45,9 @@ pub fn tls(certificates: Arc<dyn ResolvesServerCert>) -> anyhow::Result<Arc<Serv
 
 /// Asks clients to close their connection after the next response, from the first signal on.
 ///
-/// The API server keeps HTTP/1.1 connections open between requests. If we close one while it is idle, the API server may
-/// be about to send the next request, which then fails; a connection that it closes itself after our response is safe.
+/// The API server keeps HTTP/1.1 connections open between requests. If we close one while it is idle, the API server
+/// may be about to send the next request, which then fails; a connection that it closes itself after our response is
+/// safe.
 pub fn close_when_stopping(router: Router, stopping: CancellationToken) -> Router {
     router.layer(middleware::from_fn(move |request: Request, next: Next| {
         let stopping = stopping.clone();

@@ -113,7 +113,7 @@ fn outdated_pods_are_reported_with_what_happens_to_them() {
     let rolling = |restarts| Case { pods, update: UpdateKind::RollingRestart, restarts, ..Case::default() };
     let (status, reason, message) = Case { pods, ..Case::default() }.up_to_date();
     assert_eq!((status.as_str(), reason.as_str()), ("False", "WaitingForDelete"));
-    let expected = "2 of 3 pods run something older than what is injected today; they get it when they are replaced";
+    let expected = "2 of 3 pods have an older injection than the current one; they get it when they are replaced";
     assert_eq!(message, expected);
     assert_eq!(rolling(Restarts { settling: true, ..Restarts::default() }).up_to_date().1, "Settling");
     assert_eq!(rolling(Restarts::default()).up_to_date().1, "NotRestarted");
