@@ -1,5 +1,4 @@
-//! What injection costs with many `FrameBuffer`s in the pod's namespace: by the API server itself and by the webhook,
-//! in one run.
+//! The cost of injection with many `FrameBuffer`s in the pod's namespace, in both modes, in one run.
 //!
 //! The suite measures one and a thousand. `FRAMEBUFFER_E2E_COST=1,10,100,1000` measures more.
 
@@ -19,7 +18,7 @@ use futures::{StreamExt as _, stream};
 use kube::api::ListParams;
 use serde_json::{Value, json};
 
-/// Pods for each number.
+/// Pods for each number of `FrameBuffer`s.
 const PODS: usize = 300;
 
 const STEP: &str = "apiserver_admission_step_admission_duration_seconds";
@@ -33,7 +32,7 @@ fn sizes() -> Vec<usize> {
     wanted.split(',').map(|size| size.trim().parse().expect("FRAMEBUFFER_E2E_COST has numbers")).collect()
 }
 
-/// Declares as many, and waits until all are ready.
+/// Declares `FrameBuffer`s, and waits until all are ready.
 async fn declare(namespace: &TestNamespace, from: usize, to: usize) {
     stream::iter(from..to)
         .for_each_concurrent(4, async |number| {
@@ -57,7 +56,7 @@ async fn all_ready(namespace: &TestNamespace, number: usize) {
     namespace.until("all FrameBuffers are ready", all).await;
 }
 
-/// What the API server says of its admission of created objects, all of it: mutation and validation.
+/// The API server's metrics of all admission of created objects: mutation and validation.
 struct Admission {
     /// Sum of seconds and number, for each step.
     steps: [(f64, f64); 2],

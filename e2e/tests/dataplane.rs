@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::ListParams;
 use serde_json::{Value, json};
 
-/// Lines of one frame each: the rest is about the stream.
+/// The lines about frames; the others are about the stream.
 fn frames(framemd5: &str) -> Vec<&str> {
     framemd5.lines().filter(|line| line.starts_with("0,")).collect()
 }
@@ -93,7 +93,7 @@ fn a_large_ring_is_charged_to_the_sidecar_and_within_its_limit() {
             panic!("{ring}")
         };
         assert!(size >= 512 << 20 && blocks * block >= size, "{ring}");
-        // Everything that the ring will ever take it has from the start: read all of it.
+        // All memory of the ring is allocated from the start: read all of it.
         namespace.exec("large", "app", &["/bin/sh", "-c", "cat /dev/shm/framebuffer-* > /dev/null"]);
         let node = pod.spec.as_ref().unwrap().node_name.clone().unwrap();
         let of = |container: &str| usage(&node, &namespace.name, "large", container);
@@ -103,7 +103,7 @@ fn a_large_ring_is_charged_to_the_sidecar_and_within_its_limit() {
             })
             .await;
         let (sidecar, app) = (of(SIDECAR).unwrap().memory, of("app").unwrap().memory);
-        // The account has page tables and probes in it as well; what is resident, the kernel tells.
+        // The charge includes page tables and probes; the kernel reports resident memory.
         let status = "cat /proc/$(pidof framebuffer-sidecar | tr ' ' '\\n' | sort -n | head -n 1)/status";
         let status = namespace.exec("large", "app", &["/bin/sh", "-c", status]);
         let resident = kibibytes(&status, "RssAnon:") + kibibytes(&status, "RssFile:");
@@ -131,7 +131,7 @@ fn kibibytes(status: &str, field: &str) -> u64 {
 }
 
 #[test]
-fn a_ring_larger_than_any_node_is_told_in_the_pods_events_and_status() {
+fn a_ring_larger_than_any_node_is_reported_in_the_pods_events_and_status() {
     in_namespace(async |namespace| {
         namespace.declare(&framebuffer(&json!({"size": "900Gi"}))).await;
         namespace.accept(&pod("huge", &[idle("app")])).await;
@@ -164,20 +164,20 @@ fn a_ring_larger_than_any_node_is_told_in_the_pods_events_and_status() {
 }
 
 #[test]
-fn a_memory_limit_that_cannot_hold_the_ring_is_told_before_any_pod_starts() {
+fn a_memory_limit_that_cannot_hold_the_ring_is_reported_before_any_pod_starts() {
     in_namespace(async |namespace| {
         let sidecar = json!({"resources": {"limits": {"memory": "32Mi"}}});
         namespace.declare(&framebuffer(&json!({"size": "256Mi", "sidecar": sidecar}))).await;
         let words = "spec.sidecar.resources";
-        let told = |found: &FrameBuffer| {
+        let reported = |found: &FrameBuffer| {
             let conditions = found.status.iter().flat_map(|status| &status.conditions);
             conditions.into_iter().any(|condition| {
                 condition.type_ == "Ready" && condition.reason == "InvalidSpec" && condition.message.contains(words)
             })
         };
-        namespace.wait(RING, "to be invalid", told).await;
+        namespace.wait(RING, "to be invalid", reported).await;
         let tight = pod("tight", &[idle("app")]);
-        // Where the API server injects, it may still have to hear of the name.
+        // In policy mode the name may not be bound yet.
         let in_words = async || namespace.try_dry(&tight).await.is_err_and(|error| error.to_string().contains(words));
         namespace.until("pods are refused in the same words", in_words).await;
     });

@@ -38,7 +38,7 @@ async fn create_framebuffers(namespace: &TestNamespace) {
     }
 }
 
-/// A fixture as a pod of this namespace that the API server's other admission lets in: with the objects that it names.
+/// A fixture as a pod of this namespace, with the objects that other admission requires for it.
 async fn fixture(namespace: &TestNamespace, yaml: &str) -> Value {
     let mut pod: Value = serde_saphyr::from_str(yaml).unwrap();
     pod["metadata"]["namespace"] = json!(namespace.name);
@@ -118,7 +118,7 @@ fn a_pod_that_brings_an_injection_along_is_not_injected_again() {
             let (yaml, _) = inject_all(&pod, &declared, &settings).unwrap();
             serde_saphyr::from_str::<Value>(&yaml).unwrap()
         };
-        // Today's: nothing is lacking. Another: it is left alone.
+        // The current injection is complete; another one is left alone.
         for (sidecar, lacking) in
             [(image("sidecar"), false), ("example.com/sidecar:0".to_owned(), false), (image("sidecar"), true)]
         {
@@ -132,7 +132,7 @@ fn a_pod_that_brings_an_injection_along_is_not_injected_again() {
             assert_eq!(created["spec"]["initContainers"][0]["image"], *sidecar, "{created:#}");
             assert_eq!(created["metadata"]["annotations"], made(sidecar)["metadata"]["annotations"]);
         }
-        // The API server's image of a pod that a kubelet runs from a file.
+        // The mirror of a static pod.
         let mut mirror = pod("static", &[idle("app")]);
         mirror["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "x"});
         mirror["spec"]["nodeName"] = json!("somewhere");
@@ -213,7 +213,7 @@ fn a_pod_whose_framebuffer_is_missing_is_refused_and_created_after_it_appears() 
         assert!(message.contains(&expected), "{message}");
         namespace.accept(&workload("Deployment", "early", &[idle("app")])).await;
         namespace
-            .until("an event tells why there is no pod", async || {
+            .until("an event says why there is no pod", async || {
                 let events = namespace.api::<Event>().list(&ListParams::default()).await.unwrap();
                 events.iter().any(|event| event.message.as_deref().is_some_and(|text| text.contains(&expected)))
             })

@@ -41,7 +41,7 @@ fn key(namespace: &TestNamespace, name: &str) -> String {
 
 fn head(namespace: &TestNamespace, name: &str) -> u64 {
     let stat = namespace.exec(name, SIDECAR, &["/framebuffer-sidecar", "stat"]);
-    let line = stat.lines().find(|line| line.starts_with("head")).expect("stat tells the head");
+    let line = stat.lines().find(|line| line.starts_with("head")).expect("stat prints the head");
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
@@ -67,7 +67,7 @@ fn a_sidecar_killed_under_traffic_comes_back_with_the_same_ring_and_nobody_else_
     });
 }
 
-/// Whether a line of progress tells of a frame that did not arrive.
+/// Whether a line of progress reports a lost frame.
 fn lost(line: &str) -> bool {
     line.ends_with(" timeouts") && !line.ends_with(" 0 timeouts")
 }

@@ -1,5 +1,5 @@
-//! The API server injects by itself: with the operator down, before a `FrameBuffer` is rendered, and after somebody has
-//! edited what it needs for that.
+//! Policy mode: with the operator down, before a `FrameBuffer` is rendered, and after edits of the policy and its
+//! bindings.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-/// Whether there is a policy to test.
+/// Whether the API server injects; if not, there is nothing to test.
 fn injects_by_itself() -> bool {
     let policy = injector() == Injector::Policy;
     if !policy {
@@ -81,7 +81,7 @@ fn with_the_operator_down_labelled_pods_start_with_their_ring_and_edits_wait_for
         measured(&format!("an edit took effect {:?} after the operator was started", back.elapsed()));
         assert!(all, "a labelled pod has no sidecar");
         assert_eq!(still.unwrap()["metadata"]["annotations"][INJECTED_ANNOTATION], hash(&old));
-        // What is pending can be seen: the status speaks of an older generation than there is.
+        // The pending edit is visible: the status has an older generation than the object.
         let observed = edited.status.unwrap().observed_generation;
         assert_eq!((observed, edited.metadata.generation), (Some(1), Some(2)));
         assert_eq!(found.status.unwrap().observed_generation, Some(2));
@@ -95,7 +95,7 @@ fn with_the_operator_down_labelled_pods_start_with_their_ring_and_edits_wait_for
 }
 
 #[test]
-fn pods_of_a_framebuffer_that_is_not_rendered_yet_are_told_so_and_created_within_seconds() {
+fn pods_of_a_framebuffer_that_is_not_rendered_yet_are_refused_with_that_reason_and_created_within_seconds() {
     alone(async |namespace| {
         if !injects_by_itself() {
             return;
@@ -151,7 +151,7 @@ fn a_framebuffer_and_its_deployment_can_be_created_at_once() {
 }
 
 #[test]
-fn a_binding_comes_and_goes_with_its_name_and_is_put_back_when_somebody_touches_it() {
+fn a_binding_comes_and_goes_with_its_name_and_is_restored_after_an_edit() {
     in_namespace(async |namespace| {
         if !injects_by_itself() {
             return;
@@ -169,13 +169,13 @@ fn a_binding_comes_and_goes_with_its_name_and_is_put_back_when_somebody_touches_
             json!({"spec": {"matchResources": {"namespaceSelector": {"matchLabels": {"a": "b"}}}}}),
         ] {
             api(namespace).patch(&id, &PatchParams::default(), &Patch::Merge(&edit)).await.unwrap();
-            namespace.until("an edited binding is put back", same).await;
+            namespace.until("an edited binding is restored", same).await;
         }
         let unlabelled = json!({"metadata": {"labels": null}});
         api(namespace).patch(&id, &PatchParams::default(), &Patch::Merge(&unlabelled)).await.unwrap();
         let labelled =
             async || binding(namespace, &name).await.is_some_and(|found| found.metadata.labels == good.metadata.labels);
-        namespace.until("its labels are put back", labelled).await;
+        namespace.until("its labels are restored", labelled).await;
         namespace.api::<FrameBuffer>().delete(&name, &DeleteParams::default()).await.unwrap();
         namespace
             .until("the binding goes with the last of its name", async || binding(namespace, &name).await.is_none())
@@ -184,19 +184,19 @@ fn a_binding_comes_and_goes_with_its_name_and_is_put_back_when_somebody_touches_
 }
 
 #[test]
-fn a_policy_that_is_deleted_is_told_of_until_an_upgrade_puts_it_back() {
+fn a_deleted_policy_is_reported_until_an_upgrade_restores_it() {
     alone(async |namespace| {
         if !injects_by_itself() {
             return;
         }
         namespace.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
         policies(namespace).delete(POLICY, &DeleteParams::default()).await.unwrap();
-        let told = |found: &FrameBuffer| {
+        let reported = |found: &FrameBuffer| {
             ready(found).is_some_and(|(ready, why)| {
                 !ready && why.contains("MutatingAdmissionPolicy framebuffer-operator-inject does not exist")
             })
         };
-        namespace.wait(RING, "to tell of it", told).await;
+        namespace.wait(RING, "to report it", reported).await;
         namespace
             .until("labelled pods are refused", async || namespace.try_dry(&pod("app", &[idle("app")])).await.is_err())
             .await;
@@ -233,7 +233,6 @@ fn no_annotation_lets_a_pod_through_or_keeps_one_out() {
     });
 }
 
-/// What is said of itself by tests that need an administrator's view of the operator.
 #[test]
 fn the_operator_serves_nothing_but_its_admin_port_and_keeps_no_secret() {
     in_namespace(async |namespace: &TestNamespace| {

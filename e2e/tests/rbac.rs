@@ -1,4 +1,4 @@
-//! What the operator's account may not do, and what nobody else may.
+//! Requests that are refused to the operator's account, and to everybody.
 
 use framebuffer_e2e::in_namespace;
 use framebuffer_e2e::manifests::{RING, framebuffer, idle, workload};
@@ -8,7 +8,7 @@ use framebuffer_operator::injector::Injector;
 use serde_json::json;
 
 #[test]
-fn what_the_operator_does_not_need_is_refused() {
+fn permissions_that_the_operator_does_not_need_are_missing() {
     in_namespace(async |namespace| {
         let account = format!("system:serviceaccount:{SYSTEM}:{OPERATOR}");
         for (verb, resource) in [

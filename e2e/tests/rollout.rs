@@ -1,4 +1,4 @@
-//! What happens to pods that run something older than their `FrameBuffer` says.
+//! Updates of pods with an older injection than the current one.
 
 use framebuffer_contract::kubernetes::INJECTED_ANNOTATION;
 use framebuffer_e2e::TestNamespace;

@@ -1,6 +1,7 @@
-//! The chart with certificates by cert-manager, whose part this test plays: it has cert-manager's custom resources, and
-//! writes what cert-manager and its injector would write: a Secret of type `kubernetes.io/tls` with `ca.crt`, named by
-//! the Certificate, and that CA as `caBundle` where an annotation names the Certificate.
+//! The chart with certificates from cert-manager, which this test simulates: it creates cert-manager's custom
+//! resources, and writes the objects that cert-manager and its cainjector would write: a Secret of type
+//! `kubernetes.io/tls` with `ca.crt`, named by the Certificate, and that CA as `caBundle` where an annotation names the
+//! Certificate.
 
 use std::time::Instant;
 
@@ -81,7 +82,7 @@ async fn write_secret(namespace: &TestNamespace, material: &Material) {
     namespace.api_in::<Secret>(SYSTEM).patch(SECRET, &params, &Patch::Apply(secret)).await.unwrap();
 }
 
-/// What the injector does.
+/// Writes the CA bundle as the cainjector does.
 async fn inject(namespace: &TestNamespace, material: &Material) {
     let found = configuration(namespace).await.unwrap();
     let from = found.annotations().get("cert-manager.io/inject-ca-from");
@@ -115,7 +116,7 @@ async fn first_certificate(namespace: &TestNamespace, material: &Material) {
             replicas.len() == 2 && replicas.iter().all(started)
         })
         .await;
-    // Without the injector nobody trusts the operator, and it does not say that it is ready.
+    // Without the cainjector nobody trusts the operator, and it is not ready.
     assert!(
         operators(namespace).await.iter().all(|replica| !is_ready(replica)),
         "a replica is ready that nobody trusts"
@@ -198,16 +199,16 @@ async fn lives(namespace: &TestNamespace, material: Material) {
     }
     namespace.wait(RING, "to be ready", says(true, "")).await;
     let new = renewed(namespace, &material).await;
-    // An edit is put back in this mode too, with cert-manager's CA.
+    // An edit is reverted with cert-manager too, and its CA is kept.
     let good = configuration(namespace).await.unwrap().webhooks;
     let ignore = json!([{"op": "replace", "path": "/webhooks/0/failurePolicy", "value": "Ignore"}]);
     edit(namespace, "kubectl-edit", ignore).await;
     let back = |found: &MutatingWebhookConfiguration| found.webhooks == good;
-    let found = wait_in(namespace.api_all(), OPERATOR, "to be put back", back).await;
+    let found = wait_in(namespace.api_all(), OPERATOR, "to be restored", back).await;
     assert_eq!(bundle(&found), Some(new.cas.clone()));
     // A CA that is not that of what is served.
     inject(namespace, &issued(1)).await;
-    namespace.wait(RING, "to tell of the wrong CA", says(false, "is no certificate of the CA in")).await;
+    namespace.wait(RING, "to report the wrong CA", says(false, "is no certificate of the CA in")).await;
     inject(namespace, &new).await;
     namespace.wait(RING, "to be ready again", says(true, "")).await;
 }

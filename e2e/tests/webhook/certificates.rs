@@ -1,4 +1,4 @@
-//! The webhook's certificates, kept by the operator itself.
+//! The webhook's certificates, rotated by the operator itself.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -25,7 +25,7 @@ fn entry(secret: &Secret, name: &str) -> Option<String> {
     Some(String::from_utf8_lossy(&entry.0).into_owned())
 }
 
-/// Deletes the Secret; the one in its place, and its CA.
+/// Deletes the Secret; returns the new one, and its CA.
 async fn replaced(namespace: &TestNamespace) -> (Secret, String) {
     let secrets = namespace.api_in::<Secret>(SYSTEM);
     let old = entry(&secrets.get(SECRET).await.unwrap(), "ca.crt").unwrap();
@@ -77,7 +77,7 @@ fn an_edited_ca_bundle_is_repaired() {
     });
 }
 
-/// What a life of certificates has shown.
+/// Observations during the rotation of certificates.
 #[derive(Debug, Default)]
 struct Seen {
     authorities: BTreeSet<String>,

@@ -1,4 +1,4 @@
-//! What it costs: thousands of pods, and the time until a pod is ready.
+//! Cost: thousands of pods, and the time until a pod is ready.
 
 use std::time::{Duration, Instant};
 
@@ -97,9 +97,9 @@ fn spent() -> (f64, f64) {
     (of("sum"), of("count") / 1e3)
 }
 
-/// Tells what the API server measured itself. The buckets of its histogram end at 5, 25 and 100 ms: a p99 of them is a
-/// guess. Its summary is exact, but of the whole mutating admission of everything that was created since it started,
-/// other tests' objects among them. Gives the mean time of our calls.
+/// Prints the API server's own measurements; returns the mean time of our calls. The buckets of its histogram end at 5,
+/// 25 and 100 ms, so a p99 from them is a guess. Its summary is exact, but covers the whole mutating admission of
+/// everything created since it started, including other tests' objects.
 fn creations(before: (f64, f64)) -> f64 {
     let after = spent();
     let mean = (after.0 - before.0) / (after.1 - before.1);
@@ -115,7 +115,7 @@ fn creations(before: (f64, f64)) -> f64 {
     mean
 }
 
-/// Tells what a client sees: the same pod with and without the label, in turns.
+/// Prints a client's times: the same pod with and without the label, in turns.
 async fn difference(namespace: &TestNamespace) {
     let (mut with, mut without) = (Vec::new(), Vec::new());
     for _ in 0..500 {

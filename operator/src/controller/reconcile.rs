@@ -25,7 +25,7 @@ pub(super) async fn reconcile(framebuffer: Arc<FrameBuffer>, context: Arc<Contex
     // Validate.
     let valid = validate(&framebuffer);
     let update = valid.as_ref().map_or(UpdateKind::OnDelete, |spec| spec.update);
-    // Build; the hash tells which of the pods are outdated.
+    // Build. The hash decides which pods are outdated.
     let rendering = valid.map(|spec| render(&spec, &context.settings));
     let hash = rendering.as_ref().ok().map(|rendering| rendering.hash.as_str());
     let pods = context.pods.lock().expect("nobody panics with this lock").count(&key, hash);
