@@ -12,6 +12,9 @@ pub const INJECTED_ANNOTATION: &str = "framebuffer.dev/injected";
 /// Annotation of a pod template: the hash for which the operator has restarted its pods.
 pub const RESTARTED_ANNOTATION: &str = "framebuffer.dev/restarted-for";
 
+/// Annotation of a pod in admission: why the policy refuses it. No admitted pod has it.
+pub const REFUSED_ANNOTATION: &str = "framebuffer.dev/refused";
+
 /// Name of the mutating webhook.
 pub const WEBHOOK: &str = "inject.framebuffer.dev";
 
@@ -33,7 +36,7 @@ mod tests {
 
     #[test]
     fn everything_is_in_the_domain_of_the_group() {
-        for name in [INJECT_LABEL, INJECTED_ANNOTATION, RESTARTED_ANNOTATION] {
+        for name in [INJECT_LABEL, INJECTED_ANNOTATION, RESTARTED_ANNOTATION, REFUSED_ANNOTATION] {
             assert!(name.starts_with(&format!("{GROUP}/")), "{name}");
         }
         assert!(WEBHOOK.ends_with(&format!(".{GROUP}")));

@@ -1,67 +1,56 @@
-//! The cluster under test: the one that `KUBECONFIG` names, with the operator installed by the chart.
+//! The cluster under test: the one that `KUBECONFIG` names, with the operator installed by the chart. Runs tests in
+//! namespaces of their own, and tests that disturb others alone.
 
 use std::env;
 use std::panic::{AssertUnwindSafe, resume_unwind};
-use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::OnceLock;
 
-use framebuffer_operator::carrier::Carrier;
+use framebuffer_operator::injector::Injector;
 use futures::FutureExt as _;
 use kube::Client;
 use tokio::sync::RwLock;
 
-use crate::load::beside;
-use crate::program::{helm, kubectl};
-use crate::space::Space;
+use crate::namespace::TestNamespace;
+use crate::program::{helm, run_blocking};
+use crate::settings::{RELEASE, SYSTEM, chart, choose_injection_mode, injection_mode, injector, registry, tag};
 use crate::webhook::trusted_authority;
 
-/// The operator's namespace.
-pub const SYSTEM: &str = "framebuffer-system";
-/// The chart's release.
-pub const RELEASE: &str = "framebuffer";
-/// The operator's Deployment, service account, lease and webhook configuration.
-pub const OPERATOR: &str = "framebuffer-operator";
-
-/// Tests that change the operator or the cluster hold it alone, others together.
+/// Tests that change the operator or the cluster lock it exclusively, others share it.
 static GATE: RwLock<()> = RwLock::const_new(());
 
-/// The carrier that all tests of this program have, as a value of the chart. A switch takes as long as many tests.
-static CARRIER: OnceLock<&str> = OnceLock::new();
-
 /// Runs a test in a namespace of its own, together with others.
-pub fn in_namespace(test: impl AsyncFnOnce(&Space)) {
+pub fn in_namespace(test: impl AsyncFnOnce(&TestNamespace)) {
     run("auto", &[], false, test);
 }
 
 /// Runs a test in a namespace that enforces the restricted Pod Security Standard.
-pub fn in_restricted_namespace(test: impl AsyncFnOnce(&Space)) {
+pub fn in_restricted_namespace(test: impl AsyncFnOnce(&TestNamespace)) {
     run("auto", &[("pod-security.kubernetes.io/enforce", "restricted")], false, test);
 }
 
 /// Runs a test in a namespace of its own while no other test runs: it disturbs them.
-pub fn alone(test: impl AsyncFnOnce(&Space)) {
+pub fn alone(test: impl AsyncFnOnce(&TestNamespace)) {
     run("auto", &[], true, test);
 }
 
-/// The same with the webhook as the carrier, wherever the tests run.
+/// The same in webhook mode, whatever the cluster supports.
 pub mod with_webhook {
-    use super::{Space, run};
+    use super::{TestNamespace, run};
 
     /// Runs a test in a namespace of its own, together with others.
-    pub fn in_namespace(test: impl AsyncFnOnce(&Space)) {
+    pub fn in_namespace(test: impl AsyncFnOnce(&TestNamespace)) {
         run("webhook", &[], false, test);
     }
 
     /// Runs a test in a namespace of its own while no other test runs: it disturbs them.
-    pub fn alone(test: impl AsyncFnOnce(&Space)) {
+    pub fn alone(test: impl AsyncFnOnce(&TestNamespace)) {
         run("webhook", &[], true, test);
     }
 }
 
-fn run(carrier: &'static str, labels: &[(&str, &str)], alone: bool, test: impl AsyncFnOnce(&Space)) {
-    let chosen = *CARRIER.get_or_init(|| carrier);
-    assert_eq!(chosen, carrier, "tests of one program have one carrier");
+fn run(mode: &'static str, labels: &[(&str, &str)], alone: bool, test: impl AsyncFnOnce(&TestNamespace)) {
+    choose_injection_mode(mode);
     install_once();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     runtime.expect("a runtime can be started").block_on(async {
@@ -72,13 +61,13 @@ fn run(carrier: &'static str, labels: &[(&str, &str)], alone: bool, test: impl A
             _shared = GATE.read().await;
         }
         let client = Client::try_default().await.expect("KUBECONFIG is good");
-        let space = Space::create(client, labels).await;
-        // Caught, so that the namespace goes whatever happens, and what its pods said is shown.
-        let result = AssertUnwindSafe(test(&space)).catch_unwind().await;
+        let namespace = TestNamespace::create(client, labels).await;
+        // Catch a panic, to print the logs of the namespace's pods and delete it in any case.
+        let result = AssertUnwindSafe(test(&namespace)).catch_unwind().await;
         if result.is_err() {
-            space.report().await;
+            namespace.report().await;
         }
-        space.delete().await;
+        namespace.delete().await;
         if let Err(panic) = result {
             resume_unwind(panic);
         }
@@ -95,30 +84,30 @@ fn install_once() {
     });
 }
 
-/// Runs a test that installs the operator in another way, and installs it as usual again, whatever happens. The next test
-/// finds nothing of the other way: the certificates are the operator's own again, and trusted.
-pub async fn restoring(space: &Space, test: Pin<Box<dyn Future<Output = ()> + '_>>) {
+/// Runs a test that installs the operator with other values, and then installs it as usual in any case. The next test
+/// finds the usual state: the certificates are the operator's own again, and trusted.
+pub async fn restoring(namespace: &TestNamespace, test: Pin<Box<dyn Future<Output = ()> + '_>>) {
     let result = AssertUnwindSafe(test).catch_unwind().await;
-    beside(|| install(&[])).await;
-    // Ready replicas serve what was trusted when they started; the leader that comes after them may make something else.
-    if carrier() == Carrier::Webhook {
-        trusted_authority(space).await;
+    run_blocking(|| install(&[])).await;
+    // Ready replicas serve a certificate that was trusted when they started; a new leader may still replace it.
+    if injector() == Injector::Webhook {
+        trusted_authority(namespace).await;
     }
     if let Err(panic) = result {
         resume_unwind(panic);
     }
 }
 
-/// Installs or upgrades the operator, with these arguments more for helm, and waits until it is ready.
+/// Installs or upgrades the operator, with more arguments for helm, and waits until it is ready.
 pub fn install(more: &[&str]) {
     let chart = chart().display().to_string();
     let mut arguments = vec!["upgrade", "--install", RELEASE, &chart, "--namespace", SYSTEM, "--create-namespace"];
     let registry = format!("image.registry={}", registry());
     let tag = format!("image.tag={}", tag());
-    let carrier = format!("injection.carrier={}", CARRIER.get().expect("a test has chosen it"));
+    let mode = format!("injection.mode={}", injection_mode());
     arguments.extend([
         "--set",
-        &carrier,
+        &mode,
         "--set",
         &registry,
         "--set",
@@ -130,60 +119,4 @@ pub fn install(more: &[&str]) {
     ]);
     arguments.extend(more);
     helm(&arguments);
-}
-
-/// Who carries as the chart is installed for this program's tests.
-pub fn carrier() -> Carrier {
-    match CARRIER.get().copied() {
-        Some("auto") if serves_policies() => Carrier::Policy,
-        _ => Carrier::Webhook,
-    }
-}
-
-/// Whether this cluster's API server can inject by itself.
-pub fn serves_policies() -> bool {
-    static SERVED: OnceLock<bool> = OnceLock::new();
-    *SERVED.get_or_init(|| {
-        kubectl(&["api-resources", "--api-group=admissionregistration.k8s.io", "--no-headers"]).lines().any(|line| {
-            line.starts_with("mutatingadmissionpolicies ") && line.contains("admissionregistration.k8s.io/v1 ")
-        })
-    })
-}
-
-/// Whether the API server shares this machine's loopback address and processes, as that of `cargo xtask cluster` does.
-pub fn is_here() -> bool {
-    kubectl(&["config", "view", "--minify", "-o", "jsonpath={.clusters[0].cluster.server}"]) == "https://127.0.0.1:6443"
-        && kubectl(&["get", "nodes", "-o", "name"]).trim() == "node/node0"
-}
-
-/// The chart's folder.
-pub fn chart() -> PathBuf {
-    root().join("charts/framebuffer")
-}
-
-/// The repository's folder.
-pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate is in a folder of the repository").into()
-}
-
-/// An image of this repository, as the cluster's nodes find it.
-pub fn image(name: &str) -> String {
-    format!("{}/framebuffer-{name}:{}", registry(), tag())
-}
-
-/// An image with busybox's programs.
-pub fn busybox() -> String {
-    variable("FRAMEBUFFER_E2E_BUSYBOX", "localhost/busybox:test")
-}
-
-fn registry() -> String {
-    variable("FRAMEBUFFER_E2E_REGISTRY", "localhost")
-}
-
-fn tag() -> String {
-    variable("FRAMEBUFFER_E2E_TAG", "test")
-}
-
-fn variable(name: &str, default: &str) -> String {
-    env::var(name).unwrap_or_else(|_| default.to_owned())
 }

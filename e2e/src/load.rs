@@ -1,35 +1,37 @@
-//! [`meanwhile`]: labelled pods, created all the time while something happens to the operator.
+//! [`meanwhile`]: creates labelled pods all the time while something happens to the operator.
 
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
+use framebuffer_contract::kubernetes::{SIDECAR, VOLUME};
+use framebuffer_contract::variables;
 use serde_json::Value;
 
-use crate::objects::{SIDECAR, idle, pod};
-use crate::space::Space;
+use crate::manifests::{idle, pod};
+use crate::namespace::TestNamespace;
 
-/// What became of them.
+/// The results of their creation.
 #[derive(Debug, Default)]
 pub struct Load {
     /// How many were accepted.
     pub accepted: usize,
-    /// Those that were not: when the answer came, since the beginning, and what it was.
+    /// The refusals: time from the start to the answer, and the message.
     pub refused: Vec<(Duration, String)>,
-    /// Those that were accepted and are not injected, or more than once.
+    /// Pods that were accepted but not injected, or more than once.
     pub wrong: Vec<String>,
     /// The longest wait for an answer.
     pub longest: Duration,
 }
 
-/// Creates labelled pods, one after the other and as dry runs, until `change` is done. The `FrameBuffer` must be there.
-pub async fn meanwhile<T>(space: &Space, change: impl Future<Output = T>) -> (T, Load) {
+/// Creates labelled pods, one after the other and as dry runs, until `change` is done. The `FrameBuffer` must exist.
+pub async fn meanwhile<T>(namespace: &TestNamespace, change: impl Future<Output = T>) -> (T, Load) {
     let (mut load, start, mut change) = (Load::default(), Instant::now(), pin!(change));
     let manifest = pod("meanwhile", &[idle("app")]);
     loop {
         let asked = Instant::now();
         let answer = tokio::select! {
             done = &mut change => return (done, load),
-            answer = space.try_dry(&manifest) => answer,
+            answer = namespace.try_dry(&manifest) => answer,
         };
         load.longest = load.longest.max(asked.elapsed());
         match answer {
@@ -42,7 +44,7 @@ pub async fn meanwhile<T>(space: &Space, change: impl Future<Output = T>) -> (T,
     }
 }
 
-/// Whether the sidecar is there, and its volume, mount and environment in every container, each of them once.
+/// Whether the pod has the sidecar and its volume, and every container their mount and environment, each exactly once.
 pub fn injected_once(pod: &Value) -> bool {
     let count = |list: &Value, field: &str, names: &[&str]| {
         let items = list.as_array().into_iter().flatten();
@@ -50,14 +52,9 @@ pub fn injected_once(pod: &Value) -> bool {
     };
     let spec = &pod["spec"];
     count(&spec["initContainers"], "name", &[SIDECAR]) == 1
-        && count(&spec["volumes"], "name", &["framebuffer"]) == 1
+        && count(&spec["volumes"], "name", &[VOLUME]) == 1
         && spec["containers"].as_array().into_iter().flatten().all(|container| {
-            count(&container["volumeMounts"], "name", &["framebuffer"]) == 1
-                && count(&container["env"], "name", &["FRAMEBUFFER_URL", "FRAMEBUFFER_DIR"]) == 2
+            count(&container["volumeMounts"], "name", &[VOLUME]) == 1
+                && count(&container["env"], "name", &[variables::URL, variables::DIR]) == 2
         })
-}
-
-/// Runs something that waits for a program, without holding up what goes on meanwhile.
-pub async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work).await.expect("it does not panic")
 }

@@ -1,4 +1,4 @@
-//! Programs that tests call: kubectl, helm, ffmpeg. They must be in `PATH`.
+//! Programs that tests run: kubectl, helm, ffmpeg. They must be in `PATH`.
 
 use std::process::{Command, Output};
 
@@ -30,4 +30,9 @@ pub fn succeed(program: &str, arguments: &[&str]) -> String {
 pub fn output(program: &str, arguments: &[&str]) -> Output {
     let started = Command::new(program).args(arguments).output();
     started.unwrap_or_else(|error| panic!("failed to start {program}: {error}"))
+}
+
+/// Runs blocking work, such as a program, on another thread, so that the test's other futures go on.
+pub async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.expect("it does not panic")
 }

@@ -1,4 +1,4 @@
-//! The operator's webhook as its clients see it: its configuration, its replicas, and their certificates.
+//! The operator's webhook from its clients' point of view: its configuration, its replicas, and their certificates.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,78 +16,78 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::cluster::{OPERATOR, SYSTEM, is_here};
-use crate::numbers::served;
+use crate::metrics::served;
+use crate::namespace::TestNamespace;
 use crate::operator::operators;
-use crate::space::Space;
+use crate::settings::{OPERATOR, SYSTEM, is_here};
 
 /// The Secret with the certificates.
 pub const SECRET: &str = "framebuffer-operator-tls";
-/// As the API server knows the webhook.
+/// The DNS name by which the API server reaches the webhook.
 pub const SERVICE: &str = "framebuffer-operator.framebuffer-system.svc";
 
 /// How long a replica may take to answer a new connection.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
-/// The webhook's configuration, if it is there.
-pub async fn configuration(space: &Space) -> Option<MutatingWebhookConfiguration> {
-    space.api_all().get_opt(OPERATOR).await.expect("the API server answers")
+/// The webhook's configuration, if it exists.
+pub async fn configuration(namespace: &TestNamespace) -> Option<MutatingWebhookConfiguration> {
+    namespace.api_all().get_opt(OPERATOR).await.expect("the API server answers")
 }
 
-/// Edits the configuration by a JSON patch, in the name of `manager`.
-pub async fn edit(space: &Space, manager: &str, patch: Value) {
+/// Edits the configuration by a JSON patch, as field manager `manager`.
+pub async fn edit(namespace: &TestNamespace, manager: &str, patch: Value) {
     let patch: Patch<()> = Patch::Json(serde_json::from_value(patch).expect("this is a JSON patch"));
     let params = PatchParams { field_manager: Some(manager.to_owned()), ..PatchParams::default() };
-    let api = space.api_all::<MutatingWebhookConfiguration>();
+    let api = namespace.api_all::<MutatingWebhookConfiguration>();
     api.patch(OPERATOR, &params, &patch).await.expect("the patch is good");
 }
 
-/// What the API server trusts, as PEM.
+/// The CA bundle that the API server trusts, as PEM.
 pub fn bundle(configuration: &MutatingWebhookConfiguration) -> Option<String> {
     let bundle = configuration.webhooks.as_ref()?.first()?.client_config.ca_bundle.as_ref()?;
     Some(String::from_utf8_lossy(&bundle.0).into_owned())
 }
 
-/// Waits until the API server trusts exactly the CA of the operator's own making that is in the Secret; gives it, as PEM. A
-/// Secret without the CA's key is somebody else's: the leader is about to replace it.
-pub async fn trusted_authority(space: &Space) -> String {
+/// Waits until the API server trusts exactly the CA in the Secret, made by the operator; returns it as PEM. A Secret
+/// without the CA's key is not the operator's: the leader is about to replace it.
+pub async fn trusted_authority(namespace: &TestNamespace) -> String {
     let mut trusted = None;
     let agreed = async || {
-        let secret = space.api_in::<Secret>(SYSTEM).get_opt(SECRET).await.expect("the API server answers");
+        let secret = namespace.api_in::<Secret>(SYSTEM).get_opt(SECRET).await.expect("the API server answers");
         let entries = secret.and_then(|secret| secret.data).unwrap_or_default();
         let authority = entries.get("ca.crt").map(|entry| String::from_utf8_lossy(&entry.0).into_owned());
-        let known = configuration(space).await.as_ref().and_then(bundle);
+        let known = configuration(namespace).await.as_ref().and_then(bundle);
         trusted = authority.filter(|authority| entries.contains_key("ca.key") && known.as_ref() == Some(authority));
         trusted.is_some()
     };
-    space.until("the API server trusts the CA in the Secret", agreed).await;
+    namespace.until("the API server trusts the CA in the Secret", agreed).await;
     trusted.expect("it was found")
 }
 
-/// When the certificate ends that a replica serves with, as it says itself, in seconds.
+/// The expiry of a replica's serving certificate, in seconds, from the replica's metrics.
 pub fn expiry(replica: &Pod) -> Option<i64> {
     const METRIC: &str = "framebuffer_operator_certificate_expiry_timestamp_seconds ";
     let text = served(SYSTEM, &replica.name_any(), 8080, "/metrics");
     text.lines().find_map(|line| line.strip_prefix(METRIC)?.trim().parse().ok())
 }
 
-/// Connects to every replica anew, as an API server would that trusts what the configuration says now. The API server itself
-/// keeps its connections, and notices only now and then what is served.
+/// Makes a new connection to every replica, as an API server would that trusts the current configuration. The API
+/// server itself keeps its connections open, and rarely sees a new certificate.
 ///
-/// How many replicas were asked: none where pods cannot be reached from here.
+/// Returns the number of replicas connected to: 0 where pods cannot be reached from here.
 ///
 /// # Errors
 ///
-/// What a replica serves is not trusted.
-pub async fn handshakes(space: &Space) -> Result<usize, String> {
+/// The certificate of a replica is not trusted.
+pub async fn handshakes(namespace: &TestNamespace) -> Result<usize, String> {
     if !is_here() {
         return Ok(0);
     }
     let mut asked = 0;
-    for replica in operators(space).await.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
+    for replica in operators(namespace).await.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
         let address = replica.status.and_then(|status| status.pod_ip).and_then(|ip| ip.parse::<IpAddr>().ok());
         let Some(address) = address else { continue };
-        let trusted = configuration(space).await.as_ref().and_then(bundle).unwrap_or_default();
+        let trusted = configuration(namespace).await.as_ref().and_then(bundle).unwrap_or_default();
         let answer = timeout(HANDSHAKE, handshake(address, &trusted)).await;
         let answer = answer.unwrap_or_else(|_| Err("no answer".to_owned()));
         answer.map_err(|error| format!("{address}: {error}"))?;

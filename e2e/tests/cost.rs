@@ -1,22 +1,24 @@
-//! What injection costs with many `FrameBuffer`s in the pod's namespace: by the API server itself and by the webhook, in one run.
+//! The cost of injection with many `FrameBuffer`s in the pod's namespace, in both modes, in one run.
 //!
 //! The suite measures one and a thousand. `FRAMEBUFFER_E2E_COST=1,10,100,1000` measures more.
 
 use std::time::{Duration, Instant};
 
-use framebuffer_e2e::cluster::{install, restoring, serves_policies};
-use framebuffer_e2e::load::beside;
-use framebuffer_e2e::numbers::{Histogram, api_server_metrics, histogram, measured, milliseconds, quantile, since};
-use framebuffer_e2e::objects::{LABEL, framebuffer, idle, plain_pod, without_node};
+use framebuffer_contract::kubernetes::INJECT_LABEL;
+use framebuffer_e2e::cluster::{install, restoring};
+use framebuffer_e2e::manifests::{framebuffer, idle, plain_pod, without_node};
+use framebuffer_e2e::metrics::{Histogram, api_server_metrics, histogram, measured, milliseconds, quantile, since};
 use framebuffer_e2e::policy::bindings;
-use framebuffer_e2e::{Space, alone};
+use framebuffer_e2e::program::run_blocking;
+use framebuffer_e2e::settings::serves_policies;
+use framebuffer_e2e::{TestNamespace, alone};
 use framebuffer_operator::api::FrameBuffer;
 use framebuffer_operator::api::status::READY;
 use futures::{StreamExt as _, stream};
 use kube::api::ListParams;
 use serde_json::{Value, json};
 
-/// Pods for each number.
+/// Pods for each number of `FrameBuffer`s.
 const PODS: usize = 300;
 
 const STEP: &str = "apiserver_admission_step_admission_duration_seconds";
@@ -30,31 +32,31 @@ fn sizes() -> Vec<usize> {
     wanted.split(',').map(|size| size.trim().parse().expect("FRAMEBUFFER_E2E_COST has numbers")).collect()
 }
 
-/// Declares as many, and waits until all are ready.
-async fn declare(space: &Space, from: usize, to: usize) {
+/// Declares `FrameBuffer`s, and waits until all are ready.
+async fn declare(namespace: &TestNamespace, from: usize, to: usize) {
     stream::iter(from..to)
         .for_each_concurrent(4, async |number| {
             let mut declared = framebuffer(&json!({"size": "1Mi"}));
             declared["metadata"]["name"] = json!(name(number));
-            space.accept(&declared).await;
+            namespace.accept(&declared).await;
         })
         .await;
-    all_ready(space, to).await;
+    all_ready(namespace, to).await;
 }
 
-async fn all_ready(space: &Space, number: usize) {
+async fn all_ready(namespace: &TestNamespace, number: usize) {
     let ready = |found: &FrameBuffer| {
         let conditions = found.status.iter().flat_map(|status| &status.conditions);
         conditions.into_iter().any(|condition| condition.type_ == READY && condition.status == "True")
     };
     let all = async || {
-        let found = space.api::<FrameBuffer>().list(&ListParams::default()).await.unwrap();
+        let found = namespace.api::<FrameBuffer>().list(&ListParams::default()).await.unwrap();
         found.items.iter().filter(|found| ready(found)).count() == number
     };
-    space.until("all FrameBuffers are ready", all).await;
+    namespace.until("all FrameBuffers are ready", all).await;
 }
 
-/// What the API server says of its admission of created objects, all of it: mutation and validation.
+/// The API server's metrics of all admission of created objects: mutation and validation.
 struct Admission {
     /// Sum of seconds and number, for each step.
     steps: [(f64, f64); 2],
@@ -73,11 +75,11 @@ fn admission() -> Admission {
 }
 
 /// A client's times for the same dry run, in milliseconds.
-async fn times(space: &Space, pod: &Value) -> [f64; 2] {
+async fn times(namespace: &TestNamespace, pod: &Value) -> [f64; 2] {
     let mut times = Vec::new();
     for _ in 0..PODS {
         let start = Instant::now();
-        space.try_dry(pod).await.unwrap();
+        namespace.try_dry(pod).await.unwrap();
         times.push(start.elapsed().as_secs_f64() * 1e3);
     }
     times.sort_by(f64::total_cmp);
@@ -87,43 +89,43 @@ async fn times(space: &Space, pod: &Value) -> [f64; 2] {
 fn asking(label: Option<&str>, pod_name: &str) -> Value {
     let mut pod = plain_pod(pod_name, &[idle("app")]);
     if let Some(label) = label {
-        pod["metadata"]["labels"] = json!({LABEL: label});
+        pod["metadata"]["labels"] = json!({INJECT_LABEL: label});
     }
     without_node(&mut pod);
     pod
 }
 
-async fn measure(space: &Space, who: &str, number: usize) -> f64 {
+async fn measure(namespace: &TestNamespace, who: &str, number: usize) -> f64 {
     // The last in any order, and not the only one asked for.
     let label = name(number - 1);
-    times(space, &asking(Some(&label), "warm")).await;
+    times(namespace, &asking(Some(&label), "warm")).await;
     let before = admission();
-    let [p50, p99] = times(space, &asking(Some(&label), "labelled")).await;
+    let [p50, p99] = times(namespace, &asking(Some(&label), "labelled")).await;
     let after = admission();
     let [mutating, validating] = [0, 1].map(|step| {
         let ((sum, count), (sum_before, count_before)) = (after.steps[step], before.steps[step]);
         (sum - sum_before) / (count - count_before)
     });
     let [h50, h99] = [0.5, 0.99].map(|part| quantile(&since(&before.histogram, &after.histogram), part));
-    let [plain50, plain99] = times(space, &asking(None, "plain")).await;
+    let [plain50, plain99] = times(namespace, &asking(None, "plain")).await;
     let start = Instant::now();
     for pod in 0..PODS {
-        space.accept(&asking(Some(&label), &format!("{who}-{number}-{pod}"))).await;
+        namespace.accept(&asking(Some(&label), &format!("{who}-{number}-{pod}"))).await;
     }
     #[allow(clippy::cast_precision_loss, reason = "a few hundred")]
     let each_second = PODS as f64 / start.elapsed().as_secs_f64();
     measured(&format!(
-        "{who}, {number} FrameBuffers in the namespace: the API server took {mutating:.2} ms for mutation and {validating:.2} ms for \
-         validation of a labelled pod on average (its buckets say p50 {h50:.1}, p99 {h99:.1} ms for mutation); a client waited {p50:.2} ms \
-         (p99 {p99:.2}), without the label {plain50:.2} ms (p99 {plain99:.2}); {each_second:.0} labelled pods created per second, one \
-         after the other"
+        "{who}, {number} FrameBuffers in the namespace: the API server took {mutating:.2} ms for mutation and \
+         {validating:.2} ms for validation of a labelled pod on average (its buckets say p50 {h50:.1}, p99 {h99:.1} ms \
+         for mutation); a client waited {p50:.2} ms (p99 {p99:.2}), without the label {plain50:.2} ms (p99 \
+         {plain99:.2}); {each_second:.0} labelled pods created per second, one after the other"
     ));
     mutating
 }
 
 #[test]
 fn injection_costs_a_pod_milliseconds_however_many_framebuffers_there_are() {
-    alone(async |space| {
+    alone(async |namespace| {
         if !serves_policies() {
             measured("not tested: the cost of injection by the API server; this cluster's cannot do it");
             return;
@@ -131,24 +133,24 @@ fn injection_costs_a_pod_milliseconds_however_many_framebuffers_there_are() {
         let mut last = 0;
         let mut by_policy = Vec::new();
         for number in sizes() {
-            declare(space, last, number).await;
+            declare(namespace, last, number).await;
             last = number;
-            by_policy.push(measure(space, "policy", number).await);
+            by_policy.push(measure(namespace, "policy", number).await);
         }
         restoring(
-            space,
+            namespace,
             Box::pin(async {
-                beside(|| install(&["--set", "injection.carrier=webhook"])).await;
-                space.until("the bindings are gone", async || bindings(space).await.is_empty()).await;
+                run_blocking(|| install(&["--set", "injection.mode=webhook"])).await;
+                namespace.until("the bindings are gone", async || bindings(namespace).await.is_empty()).await;
                 let label = name(0);
-                let accepted = async || space.try_dry(&asking(Some(&label), "after")).await.is_ok();
-                space.until("labelled pods are accepted", accepted).await;
-                measure(space, "webhook", last).await;
+                let accepted = async || namespace.try_dry(&asking(Some(&label), "after")).await.is_ok();
+                namespace.until("labelled pods are accepted", accepted).await;
+                measure(namespace, "webhook", last).await;
                 // Fewer and fewer.
                 for number in sizes().into_iter().rev().skip(1) {
                     stream::iter(number..last)
                         .for_each_concurrent(4, async |gone| {
-                            space
+                            namespace
                                 .api::<FrameBuffer>()
                                 .delete(&name(gone), &kube::api::DeleteParams::default())
                                 .await
@@ -157,10 +159,10 @@ fn injection_costs_a_pod_milliseconds_however_many_framebuffers_there_are() {
                         .await;
                     last = number;
                     tokio::time::sleep(Duration::from_secs(1)).await;
-                    measure(space, "webhook", number).await;
+                    measure(namespace, "webhook", number).await;
                 }
                 // With no policy for pods but the one that refuses.
-                let [p50, p99] = times(space, &asking(None, "plain")).await;
+                let [p50, p99] = times(namespace, &asking(None, "plain")).await;
                 measured(&format!("unlabelled pods without the policy: a client waited {p50:.2} ms (p99 {p99:.2})"));
             }),
         )

@@ -1,8 +1,9 @@
 //! Processes that die, and pods that end.
 
-use framebuffer_e2e::objects::{RING, SIDECAR, framebuffer, pod, script, video};
-use framebuffer_e2e::space::{is_ready, restarts};
-use framebuffer_e2e::{Space, in_namespace};
+use framebuffer_contract::kubernetes::SIDECAR;
+use framebuffer_e2e::manifests::{RING, framebuffer, pod, script, video};
+use framebuffer_e2e::namespace::{is_ready, restarts};
+use framebuffer_e2e::{TestNamespace, in_namespace};
 use framebuffer_operator::api::FrameBuffer;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
@@ -10,15 +11,15 @@ use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
 /// A writer, a reader, and a shell from which the pod's processes can be killed.
-async fn streaming(space: &Space, name: &str) -> Pod {
+async fn streaming(namespace: &TestNamespace, name: &str) -> Pod {
     let writer = video("writer", "frame-writer", &["--generate=640x360:rgb24", "--rate=30", "--progress"]);
     let reader = video("reader", "frame-reader", &["--forever", "--progress"]);
     let mut pod = pod(name, &[writer, reader, script("shell", "trap exit TERM; while :; do sleep 1 & wait $!; done")]);
     pod["spec"]["shareProcessNamespace"] = json!(true);
     pod["spec"]["restartPolicy"] = json!("Always");
-    space.accept(&pod).await;
-    let pod = space.ready(name).await;
-    space.logged(name, "reader", |log| frames(log) >= 30).await;
+    namespace.accept(&pod).await;
+    let pod = namespace.ready(name).await;
+    namespace.logged(name, "reader", |log| frames(log) >= 30).await;
     pod
 }
 
@@ -29,59 +30,59 @@ fn frames(log: &str) -> u64 {
 }
 
 /// Waits until the reader has got a hundred frames more, without one that timed out.
-async fn flows_on(space: &Space, name: &str) {
-    let before = frames(&space.log(name, "reader").await);
-    space.logged(name, "reader", |log| frames(log) >= before + 100).await;
+async fn flows_on(namespace: &TestNamespace, name: &str) {
+    let before = frames(&namespace.log(name, "reader").await);
+    namespace.logged(name, "reader", |log| frames(log) >= before + 100).await;
 }
 
-fn key(space: &Space, name: &str) -> String {
-    space.exec(name, "shell", &["/bin/sh", "-c", "ls /dev/shm/framebuffer-*"])
+fn key(namespace: &TestNamespace, name: &str) -> String {
+    namespace.exec(name, "shell", &["/bin/sh", "-c", "ls /dev/shm/framebuffer-*"])
 }
 
-fn head(space: &Space, name: &str) -> u64 {
-    let stat = space.exec(name, SIDECAR, &["/framebuffer-sidecar", "stat"]);
-    let line = stat.lines().find(|line| line.starts_with("head")).expect("stat tells the head");
+fn head(namespace: &TestNamespace, name: &str) -> u64 {
+    let stat = namespace.exec(name, SIDECAR, &["/framebuffer-sidecar", "stat"]);
+    let line = stat.lines().find(|line| line.starts_with("head")).expect("stat prints the head");
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 #[test]
 fn a_sidecar_killed_under_traffic_comes_back_with_the_same_ring_and_nobody_else_is_restarted() {
-    in_namespace(async |space| {
-        space.declare(&framebuffer(&json!({"size": "64Mi"}))).await;
-        streaming(space, "kill").await;
-        let (ring, before) = (key(space, "kill"), head(space, "kill"));
-        space.kill("kill", "shell", "framebuffer-sidecar");
-        space
+    in_namespace(async |namespace| {
+        namespace.declare(&framebuffer(&json!({"size": "64Mi"}))).await;
+        streaming(namespace, "kill").await;
+        let (ring, before) = (key(namespace, "kill"), head(namespace, "kill"));
+        namespace.kill("kill", "shell", "framebuffer-sidecar");
+        namespace
             .wait("kill", "to have its sidecar restarted", |pod: &Pod| restarts(pod, SIDECAR) == 1 && is_ready(pod))
             .await;
-        flows_on(space, "kill").await;
-        let pod = space.ready("kill").await;
+        flows_on(namespace, "kill").await;
+        let pod = namespace.ready("kill").await;
         for container in ["writer", "reader", "shell"] {
             assert_eq!(restarts(&pod, container), 0, "{container}");
         }
-        assert_eq!(key(space, "kill"), ring);
-        assert!(head(space, "kill") > before, "the ring goes on where it was");
-        assert!(space.log("kill", SIDECAR).await.contains("adopted"), "{}", space.log("kill", SIDECAR).await);
-        assert!(!space.log("kill", "reader").await.lines().any(lost), "{}", space.log("kill", "reader").await);
+        assert_eq!(key(namespace, "kill"), ring);
+        assert!(head(namespace, "kill") > before, "the ring goes on where it was");
+        assert!(namespace.log("kill", SIDECAR).await.contains("adopted"), "{}", namespace.log("kill", SIDECAR).await);
+        assert!(!namespace.log("kill", "reader").await.lines().any(lost), "{}", namespace.log("kill", "reader").await);
     });
 }
 
-/// Whether a line of progress tells of a frame that did not arrive.
+/// Whether a line of progress reports a lost frame.
 fn lost(line: &str) -> bool {
     line.ends_with(" timeouts") && !line.ends_with(" 0 timeouts")
 }
 
 #[test]
 fn a_reader_goes_on_after_its_writer_was_killed() {
-    in_namespace(async |space| {
-        space.declare(&framebuffer(&json!({"size": "64Mi"}))).await;
-        streaming(space, "writer").await;
-        space.kill("writer", "shell", "frame-writer");
-        space
+    in_namespace(async |namespace| {
+        namespace.declare(&framebuffer(&json!({"size": "64Mi"}))).await;
+        streaming(namespace, "writer").await;
+        namespace.kill("writer", "shell", "frame-writer");
+        namespace
             .wait("writer", "to have its writer restarted", |pod: &Pod| restarts(pod, "writer") == 1 && is_ready(pod))
             .await;
-        flows_on(space, "writer").await;
-        let pod = space.ready("writer").await;
+        flows_on(namespace, "writer").await;
+        let pod = namespace.ready("writer").await;
         assert_eq!((restarts(&pod, "reader"), restarts(&pod, SIDECAR)), (0, 0));
     });
 }
@@ -95,15 +96,15 @@ fn job(name: &str, containers: &[Value]) -> Value {
 
 #[test]
 fn a_job_completes_with_all_its_frames() {
-    in_namespace(async |space| {
-        space.declare(&framebuffer(&json!({"size": "16Mi"}))).await;
+    in_namespace(async |namespace| {
+        namespace.declare(&framebuffer(&json!({"size": "16Mi"}))).await;
         let writer =
             video("writer", "frame-writer", &["--generate=320x180:rgb24", "--frames=50", "--window=4", "--once"]);
-        space.accept(&job("transcode", &[writer, video("reader", "frame-reader", &["--json"])])).await;
+        namespace.accept(&job("transcode", &[writer, video("reader", "frame-reader", &["--json"])])).await;
         let completed = |job: &Job| job.status.as_ref().and_then(|status| status.succeeded) == Some(1);
-        space.wait("transcode", "to complete", completed).await;
-        let pods = space.pods().await;
-        let statistics = space.log(pods[0].metadata.name.as_ref().unwrap(), "reader").await;
+        namespace.wait("transcode", "to complete", completed).await;
+        let pods = namespace.pods().await;
+        let statistics = namespace.log(pods[0].metadata.name.as_ref().unwrap(), "reader").await;
         let line = statistics.lines().find(|line| line.starts_with('{')).expect("a line of statistics");
         let statistics: Value = serde_json::from_str(line).unwrap();
         assert_eq!(statistics["frames"], 50, "{statistics}");
@@ -112,17 +113,17 @@ fn a_job_completes_with_all_its_frames() {
 
 #[test]
 fn pods_go_on_after_their_framebuffer_was_deleted_and_new_ones_are_refused() {
-    in_namespace(async |space| {
-        space.declare(&framebuffer(&json!({"size": "64Mi"}))).await;
-        streaming(space, "orphan").await;
-        space.api::<FrameBuffer>().delete(RING, &DeleteParams::default()).await.unwrap();
+    in_namespace(async |namespace| {
+        namespace.declare(&framebuffer(&json!({"size": "64Mi"}))).await;
+        streaming(namespace, "orphan").await;
+        namespace.api::<FrameBuffer>().delete(RING, &DeleteParams::default()).await.unwrap();
         let late = pod("late", &[script("app", "true")]);
-        // The carrier hears of it a moment later.
-        space.until("new pods are refused", async || space.try_dry(&late).await.is_err()).await;
-        let message = space.reject(&late).await;
+        // The injector learns of it a moment later.
+        namespace.until("new pods are refused", async || namespace.try_dry(&late).await.is_err()).await;
+        let message = namespace.reject(&late).await;
         assert!(message.contains(&format!("FrameBuffer `{RING}` does not exist")), "{message}");
-        flows_on(space, "orphan").await;
-        let pod = space.ready("orphan").await;
+        flows_on(namespace, "orphan").await;
+        let pod = namespace.ready("orphan").await;
         for container in ["writer", "reader", SIDECAR] {
             assert_eq!(restarts(&pod, container), 0, "{container}");
         }

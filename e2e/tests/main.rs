@@ -1,13 +1,13 @@
-//! Tests on a real cluster, by topic. Each test has a namespace of its own. The chart is installed as it comes: where the API server can
-//! inject by itself, it does. Tests of the webhook are a program of their own, in `webhook/`.
+//! Tests on a real cluster, by topic, each test in a namespace of its own. The chart is installed with its defaults:
+//! the API server injects if it can. Tests in webhook mode are a program of their own, in `webhook/`.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
-mod carrier;
 mod chart;
 mod cost;
 mod dataplane;
 mod injection;
+mod injection_mode;
 mod lifecycle;
 mod other_webhook;
 mod policy;

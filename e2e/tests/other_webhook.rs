@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use axum::routing::post;
 use axum::{Json, Router};
-use framebuffer_e2e::cluster::busybox;
-use framebuffer_e2e::numbers::measured;
-use framebuffer_e2e::objects::{framebuffer, idle, pod};
-use framebuffer_e2e::{Space, alone};
+use framebuffer_e2e::manifests::{framebuffer, idle, pod};
+use framebuffer_e2e::metrics::measured;
+use framebuffer_e2e::settings::busybox;
+use framebuffer_e2e::{TestNamespace, alone};
 use framebuffer_operator::certificates::issue;
-use framebuffer_operator::certificates::plan::Policy;
+use framebuffer_operator::certificates::plan::Lifetimes;
 use framebuffer_operator::certificates::serving::Serving;
 use framebuffer_operator::metrics::Metrics;
 use framebuffer_operator::webhook::serve::{serve, tls};
@@ -37,9 +37,9 @@ async fn mutate(Json(review): Json<Value>) -> Json<Value> {
 }
 
 /// Serves it and gives its configuration, for this namespace alone.
-async fn start(space: &Space, shutdown: CancellationToken) -> Value {
-    let policy = Policy::new(SignedDuration::from_hours(2), SignedDuration::from_hours(1));
-    let material = issue::create("", &["localhost".to_owned()], &policy, Timestamp::now()).unwrap();
+async fn start(namespace: &TestNamespace, shutdown: CancellationToken) -> Value {
+    let lifetimes = Lifetimes::new(SignedDuration::from_hours(2), SignedDuration::from_hours(1));
+    let material = issue::create("", &["localhost".to_owned()], &lifetimes, Timestamp::now()).unwrap();
     let serving = Arc::new(Serving::default());
     serving.load(&material.certificate, &material.key, &Metrics::default()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -50,7 +50,7 @@ async fn start(space: &Space, shutdown: CancellationToken) -> Value {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "MutatingWebhookConfiguration",
         // Webhooks are called in the order of their configurations' names: after ours.
-        "metadata": {"name": format!("zz-{}", space.name)},
+        "metadata": {"name": format!("zz-{}", namespace.name)},
         "webhooks": [{
             "name": "mesh.framebuffer.example",
             "admissionReviewVersions": ["v1"],
@@ -62,33 +62,33 @@ async fn start(space: &Space, shutdown: CancellationToken) -> Value {
                 "caBundle": ByteString(material.cas.into_bytes()),
             },
             "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"], "operations": ["CREATE"]}],
-            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": space.name}},
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace.name}},
         }],
     })
 }
 
 #[test]
 fn a_container_that_a_later_webhook_adds_gets_the_ring_too() {
-    alone(async |space| {
-        space.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
+    alone(async |namespace| {
+        namespace.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
         let shutdown = CancellationToken::new();
-        let configuration = start(space, shutdown.clone()).await;
-        space.accept_in_cluster(&configuration).await;
+        let configuration = start(namespace, shutdown.clone()).await;
+        namespace.accept_in_cluster(&configuration).await;
         let meshed = pod("meshed", &[idle("app")]);
         let mut last = Err("not asked".to_owned());
         // The API server takes a moment to know a new webhook.
         for _ in 0..50 {
-            last = space.try_dry(&meshed).await.map_err(|error| error.to_string());
+            last = namespace.try_dry(&meshed).await.map_err(|error| error.to_string());
             if last.as_ref().is_ok_and(|pod| pod["spec"]["containers"].as_array().unwrap().len() == 2) {
                 break;
             }
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }
-        space.delete_in_cluster(&configuration).await;
+        namespace.delete_in_cluster(&configuration).await;
         shutdown.cancel();
         let created = last.unwrap();
         let containers = created["spec"]["containers"].as_array().unwrap();
-        if containers.len() < 2 && !framebuffer_e2e::cluster::is_here() {
+        if containers.len() < 2 && !framebuffer_e2e::settings::is_here() {
             measured("not tested: another webhook; the API server of this cluster can't reach this process");
             return;
         }

@@ -1,15 +1,15 @@
-//! What the operator's account may not do, and what nobody else may.
+//! Requests that are refused to the operator's account, and to everybody.
 
-use framebuffer_e2e::cluster::{OPERATOR, SYSTEM, carrier};
 use framebuffer_e2e::in_namespace;
-use framebuffer_e2e::objects::{RING, framebuffer, idle, workload};
+use framebuffer_e2e::manifests::{RING, framebuffer, idle, workload};
 use framebuffer_e2e::program::{kubectl, output};
-use framebuffer_operator::carrier::Carrier;
+use framebuffer_e2e::settings::{OPERATOR, SYSTEM, injector};
+use framebuffer_operator::injector::Injector;
 use serde_json::json;
 
 #[test]
-fn what_the_operator_does_not_need_is_refused() {
-    in_namespace(async |space| {
+fn permissions_that_the_operator_does_not_need_are_missing() {
+    in_namespace(async |namespace| {
         let account = format!("system:serviceaccount:{SYSTEM}:{OPERATOR}");
         for (verb, resource) in [
             ("create", "pods"),
@@ -27,7 +27,7 @@ fn what_the_operator_does_not_need_is_refused() {
             ("create", "serviceaccounts/token"),
         ] {
             let asked =
-                output("kubectl", &["auth", "can-i", verb, resource, "--as", &account, "--namespace", &space.name]);
+                output("kubectl", &["auth", "can-i", verb, resource, "--as", &account, "--namespace", &namespace.name]);
             assert_eq!(String::from_utf8_lossy(&asked.stdout).trim(), "no", "{verb} {resource}");
         }
     });
@@ -36,14 +36,15 @@ fn what_the_operator_does_not_need_is_refused() {
 /// The chart's admission policies say what RBAC cannot.
 #[test]
 fn the_operator_cannot_change_more_of_a_workload_than_its_annotation() {
-    in_namespace(async |space| {
-        space.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
+    in_namespace(async |namespace| {
+        namespace.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
         let mut deployment = workload("Deployment", "guarded", &[idle("app")]);
         deployment["spec"]["replicas"] = json!(0);
-        space.accept(&deployment).await;
+        namespace.accept(&deployment).await;
         let account = format!("system:serviceaccount:{SYSTEM}:{OPERATOR}");
         let patch = |patch: &str| {
-            let arguments = ["-n", &space.name, "patch", "deployment", "guarded", "--type=merge", "--dry-run=server"];
+            let arguments =
+                ["-n", &namespace.name, "patch", "deployment", "guarded", "--type=merge", "--dry-run=server"];
             output("kubectl", &[&arguments[..], &["--as", &account, "--patch", patch]].concat())
         };
         let annotation = r#"{"spec":{"template":{"metadata":{"annotations":{"framebuffer.dev/restarted-for":"x"}}}}}"#;
@@ -65,19 +66,19 @@ fn the_operator_cannot_change_more_of_a_workload_than_its_annotation() {
 fn nobody_but_the_operator_may_write_the_status() {
     // With a slash it would be the name of an object.
     const STATUS: &[&str] = &["framebuffers", "--subresource=status"];
-    in_namespace(async |space| {
+    in_namespace(async |namespace| {
         let may = |verb: &str, resource: &[&str], account: &str| {
-            let account = format!("--as=system:serviceaccount:{}:{account}", space.name);
-            let asked = [&["-n", &space.name, "auth", "can-i", verb][..], resource, &[&account]].concat();
+            let account = format!("--as=system:serviceaccount:{}:{account}", namespace.name);
+            let asked = [&["-n", &namespace.name, "auth", "can-i", verb][..], resource, &[&account]].concat();
             let asked = output("kubectl", &asked);
             String::from_utf8_lossy(&asked.stdout).trim() == "yes"
         };
         for role in ["view", "edit", "admin"] {
-            let binding = format!("--serviceaccount={}:{role}", space.name);
+            let binding = format!("--serviceaccount={}:{role}", namespace.name);
             let role_flag = format!("--clusterrole={role}");
-            kubectl(&["-n", &space.name, "create", "rolebinding", role, &role_flag, &binding]);
+            kubectl(&["-n", &namespace.name, "create", "rolebinding", role, &role_flag, &binding]);
         }
-        space
+        namespace
             .until("the roles include FrameBuffers", async || {
                 may("create", &["framebuffers"], "edit") && may("get", &["framebuffers"], "view")
             })
@@ -90,24 +91,27 @@ fn nobody_but_the_operator_may_write_the_status() {
         }
         // Nor does the API server take it from the object itself.
         let mut declared = framebuffer(&json!({"size": "1Mi"}));
-        declared["status"] = json!({"injection": {"hash": "mine", "renderedAt": "2026-01-01T00:00:00Z", "sidecar": {}, "volume": {},
-            "volumeMount": {}, "env": []}});
-        let created = space.accept(&declared).await;
+        declared["status"] = json!({"injection": {
+            "hash": "mine", "renderedAt": "2026-01-01T00:00:00Z",
+            "sidecar": {}, "volume": {}, "volumeMount": {}, "env": [],
+        }});
+        let created = namespace.accept(&declared).await;
         assert_ne!(created["status"]["injection"]["hash"], "mine", "{created:#}");
     });
 }
 
-/// Whoever has the operator's token could else bring anything into labelled pods. It is refused to everybody, the administrator that
-/// this test is too.
+/// Whoever has the operator's token could else bring anything into labelled pods. It is refused to everybody, the
+/// administrator that this test is too.
 #[test]
 fn the_api_server_takes_no_status_that_injects_anything_but_the_charts_sidecar() {
-    in_namespace(async |space| {
-        if carrier() != Carrier::Policy {
+    in_namespace(async |namespace| {
+        if injector() != Injector::Policy {
             return;
         }
-        space.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
+        namespace.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
         let patch = |patch: &str| {
-            let arguments = ["-n", &space.name, "patch", "framebuffer", RING, "--subresource=status", "--type=json"];
+            let arguments =
+                ["-n", &namespace.name, "patch", "framebuffer", RING, "--subresource=status", "--type=json"];
             output("kubectl", &[&arguments[..], &["--dry-run=server", "--patch", patch]].concat())
         };
         let at = |path: &str, value: &str| {

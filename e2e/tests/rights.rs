@@ -1,10 +1,10 @@
-//! What the operator's account may do, against its documentation. Under either carrier.
+//! The permissions of the operator's account, compared with their documentation, in either injection mode.
 
 use std::collections::BTreeSet;
 use std::fs;
 
-use framebuffer_e2e::cluster::{OPERATOR, SYSTEM, carrier, root};
 use framebuffer_e2e::program::kubectl;
+use framebuffer_e2e::settings::{OPERATOR, SYSTEM, injector, root};
 
 use crate::in_namespace;
 
@@ -26,14 +26,14 @@ fn rights(account: &str) -> BTreeSet<Right> {
     rights
 }
 
-/// The table in docs/security.md: resource, verbs, where, with which carrier, why.
+/// The table in docs/security.md: resource, verbs, where, mode, why.
 fn documented() -> BTreeSet<Right> {
     let text = fs::read_to_string(root().join("docs/security.md")).unwrap();
     let mut rights = BTreeSet::new();
     let table = text.lines().skip_while(|line| !line.starts_with("| resource | verbs |")).skip(2);
     for line in table.take_while(|line| line.starts_with('|')) {
         let cells: Vec<&str> = line.split('|').map(str::trim).collect();
-        if !["both", carrier().as_str()].contains(&cells[4]) {
+        if !["both", injector().as_str()].contains(&cells[4]) {
             continue;
         }
         let name = cells[3].split("the one named `").nth(1).map_or("", |rest| rest.split('`').next().unwrap());

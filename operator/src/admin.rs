@@ -10,7 +10,7 @@ use axum::routing::get;
 
 use crate::metrics::Metrics;
 
-/// Whether this replica can take admission requests: `Err` says what is missing.
+/// Whether this replica is ready; `Err` has the reason why not.
 pub type Ready = Arc<dyn Fn() -> Result<(), &'static str> + Send + Sync>;
 
 /// The routes. `/healthz` answers while the process lives.

@@ -1,36 +1,39 @@
-//! The command line. Every flag of `run` is an environment variable as well.
+//! The command line. Every flag of `run` can also be set by an environment variable.
 
-#![allow(clippy::doc_markdown, reason = "the descriptions are shown as help, which knows no Markdown")]
+#![allow(clippy::doc_markdown, reason = "the descriptions are help texts, which are not Markdown")]
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::carrier::Carrier;
+use crate::injector::Injector;
 use crate::render::Settings;
+
+/// The longest lifetime of a certificate, in seconds: 100 years.
+const MAX_LIFETIME: i64 = 3_153_600_000;
 
 /// Injects FrameBuffer rings into labelled pods.
 #[derive(Debug, Parser)]
 #[command(version, about)]
 pub struct Cli {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the operator in a cluster: carrier, controller
+    /// Run the operator in a cluster: injection and controller
     Run(Box<RunArgs>),
     /// Print the CustomResourceDefinition
     Crd,
-    /// Print manifests as the webhook would make them
+    /// Print manifests with the sidecar injected
     Inject(InjectArgs),
 }
 
-/// What shows in pods.
+/// Settings of the sidecar in pods.
 #[derive(Debug, Clone, Args)]
 pub struct SidecarArgs {
     /// Image of the sidecar
@@ -40,13 +43,13 @@ pub struct SidecarArgs {
         default_value = concat!("framebuffer-sidecar:", env!("CARGO_PKG_VERSION"))
     )]
     pub sidecar_image: String,
-    /// When the kubelet pulls it: Always, IfNotPresent or Never; by default what Kubernetes does
+    /// Pull policy of that image; by default Kubernetes' own
     #[arg(long, env = "FRAMEBUFFER_OPERATOR_SIDECAR_PULL_POLICY", value_parser = ["Always", "IfNotPresent", "Never"])]
     pub sidecar_pull_policy: Option<String>,
 }
 
 impl SidecarArgs {
-    /// As rendering takes them.
+    /// The settings for rendering.
     pub fn settings(&self) -> Settings {
         let Self { sidecar_image, sidecar_pull_policy } = self.clone();
         Settings { sidecar_image, pull_policy: sidecar_pull_policy }
@@ -56,78 +59,93 @@ impl SidecarArgs {
 /// `run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// What shows in pods.
+    /// Settings of the sidecar in pods.
     #[command(flatten)]
     pub sidecar: SidecarArgs,
     /// The operator's own namespace, for its Secret and Lease
     #[arg(long, env = "POD_NAMESPACE", default_value = "framebuffer-system")]
     pub namespace: String,
-    /// Name of this replica, which no other has; by default its host name
+    /// Name of this replica, unique among all; by default host name and process ID
     #[arg(long, env = "POD_NAME")]
     pub identity: Option<String>,
-    /// Who brings the sidecar into pods: the API server by a MutatingAdmissionPolicy, or this program when it is asked
-    #[arg(long, env = "FRAMEBUFFER_OPERATOR_CARRIER", value_enum, default_value = "webhook")]
-    pub carrier: Carrier,
-    /// The MutatingAdmissionPolicy, with --carrier=policy
+    /// Which component injects pods: the API server by a MutatingAdmissionPolicy, or this program as a webhook
+    #[arg(long, env = "FRAMEBUFFER_OPERATOR_INJECTION_MODE", value_enum, default_value = "webhook")]
+    pub injection_mode: Injector,
+    /// Name of the MutatingAdmissionPolicy, with --injection-mode=policy
     #[arg(long, env = "FRAMEBUFFER_OPERATOR_POLICY_NAME", default_value = "framebuffer-operator-inject")]
     pub policy_name: String,
-    /// The webhook's Service
+    /// Name of the webhook's Service
     #[arg(long, env = "FRAMEBUFFER_OPERATOR_SERVICE_NAME", default_value = "framebuffer-operator")]
     pub service_name: String,
-    /// The MutatingWebhookConfiguration
+    /// Name of the MutatingWebhookConfiguration
     #[arg(long, env = "FRAMEBUFFER_OPERATOR_WEBHOOK_NAME", default_value = "framebuffer-operator")]
     pub webhook_name: String,
-    /// The Secret with the webhook's certificates
+    /// Name of the Secret with the webhook's certificates
     #[arg(long, env = "FRAMEBUFFER_OPERATOR_SECRET_NAME", default_value = "framebuffer-operator-tls")]
     pub secret_name: String,
-    /// The Lease by which replicas elect their leader
+    /// Name of the Lease for the election of a leader
     #[arg(long, env = "FRAMEBUFFER_OPERATOR_LEASE_NAME", default_value = "framebuffer-operator")]
     pub lease_name: String,
-    /// Serve with cert-manager's certificates from --tls-dir, and make none
+    /// Serve with cert-manager's certificate from --tls-dir instead of making one
     #[arg(long, env = "FRAMEBUFFER_OPERATOR_CERT_MANAGER", requires = "tls_dir")]
     pub cert_manager: bool,
     /// Folder with tls.crt and tls.key, with --cert-manager
     #[arg(long, env = "FRAMEBUFFER_OPERATOR_TLS_DIR")]
     pub tls_dir: Option<PathBuf>,
-    /// Life of the CA in seconds; it is replaced after two thirds
-    #[arg(long, env = "FRAMEBUFFER_OPERATOR_CA_SECONDS", default_value_t = 2 * 365 * 86_400, value_parser = clap::value_parser!(i64).range(30..=3_153_600_000))]
+    /// Lifetime of the CA in seconds; it is replaced after two thirds
+    #[arg(
+        long,
+        env = "FRAMEBUFFER_OPERATOR_CA_SECONDS",
+        default_value_t = 2 * 365 * 86_400,
+        value_parser = clap::value_parser!(i64).range(30..=MAX_LIFETIME)
+    )]
     pub ca_seconds: i64,
-    /// Life of the serving certificate in seconds; it is replaced after two thirds
-    #[arg(long, env = "FRAMEBUFFER_OPERATOR_CERTIFICATE_SECONDS", default_value_t = 90 * 86_400, value_parser = clap::value_parser!(i64).range(15..=3_153_600_000))]
+    /// Lifetime of the serving certificate in seconds; it is replaced after two thirds
+    #[arg(
+        long,
+        env = "FRAMEBUFFER_OPERATOR_CERTIFICATE_SECONDS",
+        default_value_t = 90 * 86_400,
+        value_parser = clap::value_parser!(i64).range(15..=MAX_LIFETIME)
+    )]
     pub certificate_seconds: i64,
-    /// Restart no workloads: with updateStrategy RollingRestart their pods are only reported as outdated
+    /// Restart no workloads: with updateStrategy RollingRestart, only report outdated pods
     #[arg(long, env = "FRAMEBUFFER_OPERATOR_NO_ROLLING_RESTART")]
     pub no_rolling_restart: bool,
-    /// Where the webhook listens
+    /// Address of the webhook
     #[arg(long, env = "FRAMEBUFFER_OPERATOR_LISTEN", default_value = "0.0.0.0:8443")]
     pub listen: SocketAddr,
-    /// Where /healthz, /readyz and /metrics are
+    /// Address of /healthz, /readyz and /metrics
     #[arg(long, env = "FRAMEBUFFER_OPERATOR_ADMIN", default_value = "0.0.0.0:8080")]
     pub admin: SocketAddr,
-    /// Seconds from the first signal to the end of new connections: the Service forgets this replica meanwhile
+    /// Seconds after the first signal during which connections are accepted, until no node routes to this replica
     #[arg(long, env = "FRAMEBUFFER_OPERATOR_DRAIN_SECONDS", default_value_t = 5)]
     pub drain_seconds: u64,
-    /// How much is logged
-    #[arg(long, env = "FRAMEBUFFER_OPERATOR_LOG_LEVEL", default_value = "info", value_parser = ["error", "warn", "info", "debug", "trace"])]
+    /// Log level
+    #[arg(
+        long,
+        env = "FRAMEBUFFER_OPERATOR_LOG_LEVEL",
+        default_value = "info",
+        value_parser = ["error", "warn", "info", "debug", "trace"]
+    )]
     pub log_level: String,
-    /// How it is logged, to standard error
+    /// Log format, on standard error
     #[arg(long, env = "FRAMEBUFFER_OPERATOR_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 }
 
-/// How the log is written.
+/// The format of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Readable lines.
     Text,
-    /// For programs.
+    /// One JSON object per line.
     Json,
 }
 
 /// `inject`.
 #[derive(Debug, Args)]
 pub struct InjectArgs {
-    /// What shows in pods.
+    /// Settings of the sidecar in pods.
     #[command(flatten)]
     pub sidecar: SidecarArgs,
     /// YAML file with the FrameBuffers that the manifests name

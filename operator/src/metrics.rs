@@ -1,4 +1,4 @@
-//! [`Metrics`]: what the operator counts, in `OpenMetrics` text.
+//! [`Metrics`]: the operator's metrics, as `OpenMetrics` text.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,9 +14,9 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::carrier::Carrier;
+use crate::injector::Injector;
 
-/// What became of an admission request.
+/// The result of an admission request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Outcome {
@@ -45,14 +45,14 @@ impl EncodeLabelValue for Outcome {
     }
 }
 
-/// What the operator counts.
+/// The operator's metrics.
 pub struct Metrics {
     registry: Registry,
     admissions: Family<AdmissionLabels, Counter>,
     durations: Histogram,
     /// Reconciliations of `FrameBuffer`s.
     pub reconciliations: Counter,
-    /// Of these, failed ones.
+    /// Reconciliations that failed.
     pub reconcile_errors: Counter,
     /// Statuses written.
     pub status_writes: Counter,
@@ -62,19 +62,19 @@ pub struct Metrics {
     pub leader: Gauge,
     /// Labelled pods that are counted.
     pub pods: Gauge,
-    /// When the serving certificate ends.
+    /// Expiry of the serving certificate.
     pub certificate_expiry: Gauge<i64, AtomicI64>,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self::new(Carrier::Webhook)
+        Self::new(Injector::Webhook)
     }
 }
 
 impl Metrics {
-    /// Those of a replica with its part in this carrier: without a webhook nothing is said of admissions and certificates.
-    pub fn new(carrier: Carrier) -> Self {
+    /// The metrics of a replica. Those of admissions and certificates exist only if the webhook injects.
+    pub fn new(injector: Injector) -> Self {
         // From 0.1 ms to 1.6 s.
         let durations = Histogram::new((0..15).map(|power| 0.0001 * f64::from(1 << power)));
         let mut metrics = Self {
@@ -90,7 +90,7 @@ impl Metrics {
             certificate_expiry: Gauge::default(),
         };
         metrics.register();
-        if carrier == Carrier::Webhook {
+        if injector == Injector::Webhook {
             metrics.register_webhook();
         }
         metrics
@@ -110,8 +110,8 @@ impl Metrics {
     fn register_webhook(&mut self) {
         let Self { registry, admissions, durations, certificate_expiry, .. } = self;
         registry.register("admissions", "Admission requests, by result", admissions.clone());
-        registry.register_with_unit("admission_duration", "Time for a decision", Unit::Seconds, durations.clone());
-        let help = "When the serving certificate ends";
+        registry.register_with_unit("admission_duration", "Time per decision", Unit::Seconds, durations.clone());
+        let help = "Expiry of the serving certificate";
         registry.register_with_unit("certificate_expiry_timestamp", help, Unit::Seconds, certificate_expiry.clone());
     }
 
@@ -138,8 +138,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_a_webhook_no_certificate_seems_to_have_ended() {
-        let expiry = |carrier| Arc::new(Metrics::new(carrier)).text().contains("certificate_expiry");
-        assert!(expiry(Carrier::Webhook) && !expiry(Carrier::Policy));
+    fn without_a_webhook_no_certificate_seems_to_have_expired() {
+        let expiry = |injector| Arc::new(Metrics::new(injector)).text().contains("certificate_expiry");
+        assert!(expiry(Injector::Webhook) && !expiry(Injector::Policy));
     }
 }

@@ -1,6 +1,7 @@
-//! [`render`]: the one place that decides what is injected. Whoever carries it into pods (the webhook, the command line,
-//! the API server from `status.injection`) adds nothing of its own.
+//! [`render`]: the one place that decides the content of an injection. What applies it to pods (the webhook, the
+//! command line, the API server from `status.injection`) adds nothing of its own.
 
+use framebuffer_contract::kubernetes::{ADMIN_PORT, PORT, SIDECAR, VOLUME};
 use framebuffer_contract::variables;
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, EnvVarSource, ExecAction, Lifecycle,
@@ -11,53 +12,51 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-pub use framebuffer_contract::kubernetes::{ADMIN_PORT, PORT, SIDECAR, VOLUME};
-
 use crate::api::SidecarResources;
 use crate::quantity::parse_milli_cpu;
 use crate::validate::ValidSpec;
 
-/// The sidecar's program in its image. Probes name it in full: the image has no shell and no `PATH`.
+/// The sidecar's program in its image. Probes need the full path: the image has no shell and no `PATH`.
 const PROGRAM: &str = "/framebuffer-sidecar";
 
-/// How long a sidecar may take until its ring is there: a ring of 1 TiB takes minutes.
+/// How long a sidecar may take to create its ring: one of 1 TiB takes minutes.
 const START_SECONDS: u16 = 600;
 
-/// Any user but root: the pod's programs join the ring by its file mode, not by their user.
+/// A user other than root; which one does not matter: the file mode lets the pod's programs join the ring.
 const USER: i64 = 65532;
 
 const CPU_REQUEST: &str = "10m";
 
-/// What the operator itself is set to, as far as it shows in pods.
+/// The operator's own settings that affect injected pods.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Image of the sidecar.
     pub sidecar_image: String,
-    /// When the kubelet pulls it; `None` leaves it to Kubernetes.
+    /// Its pull policy; `None` leaves it to Kubernetes.
     pub pull_policy: Option<String>,
 }
 
-/// What is injected into a pod.
+/// The content of an injection, with its hash.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rendering {
-    /// Identifies the rest.
+    /// Identifies the content.
     pub hash: String,
     /// Content.
     pub content: Content,
 }
 
-/// Everything that is injected into a pod but its hash.
+/// The content of an injection.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Content {
-    /// Who gets the mount and the environment; `None` for all containers.
+    /// The containers that get the mount and the environment; `None` for all.
     pub containers: Option<Vec<String>>,
     /// The first init container.
     pub sidecar: Container,
     /// The ring's memory.
     pub volume: Volume,
-    /// Its mount in the chosen containers.
+    /// The mount in the chosen containers.
     pub volume_mount: VolumeMount,
-    /// Environment of the chosen containers.
+    /// The environment of the chosen containers.
     pub env: Vec<EnvVar>,
 }
 
@@ -68,7 +67,7 @@ impl Rendering {
     }
 }
 
-/// Renders what is injected. The same arguments give the same hash.
+/// Renders the content of an injection. Equal arguments give equal hashes.
 pub fn render(spec: &ValidSpec, settings: &Settings) -> Rendering {
     let content = Content {
         containers: spec.containers.clone(),
@@ -83,7 +82,7 @@ pub fn render(spec: &ValidSpec, settings: &Settings) -> Rendering {
     Rendering { hash: hash(&content), content }
 }
 
-/// 64 bits of SHA-256: it tells versions of one `FrameBuffer` apart, and keeps no secret.
+/// 64 bits of SHA-256: it distinguishes versions of one `FrameBuffer`, and protects no secret.
 fn hash(content: &Content) -> String {
     let json = serde_json::to_vec(content).expect("containers, volumes and variables have string keys only");
     let digest = Sha256::digest(json);
@@ -98,27 +97,27 @@ fn sidecar(spec: &ValidSpec, settings: &Settings) -> Container {
         args: Some(vec!["serve".to_owned()]),
         env: Some(environment(spec)),
         ports: Some(vec![port(PORT, spec.port), port(ADMIN_PORT, spec.admin_port)]),
-        // A native sidecar: it starts before the pod's containers, and a Job does not wait for its end.
+        // A native sidecar: it starts before the pod's containers, and a Job completes without it.
         restart_policy: Some("Always".to_owned()),
         lifecycle: Some(Lifecycle { post_start: Some(until_ready()), ..Lifecycle::default() }),
         readiness_probe: Some(probe(10, 3)),
         liveness_probe: Some(probe(30, 4)),
         resources: Some(resources(spec)),
         security_context: Some(security_context()),
-        // A ring that is too large ends the sidecar with one line that says so: that line belongs into the pod's status.
+        // If the ring is too large, the sidecar exits with one line of explanation, which belongs in the pod's status.
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         volume_mounts: Some(vec![volume_mount(spec)]),
         ..Container::default()
     }
 }
 
-/// All of it in the environment rather than among the arguments, so that the image's tools (`stat`, `doctor`,
-/// `healthcheck`) know the ring when somebody runs them with `kubectl exec`.
+/// Environment rather than arguments, so that the image's tools (`stat`, `doctor`, `healthcheck`) find the ring when
+/// run with `kubectl exec`.
 fn environment(spec: &ValidSpec) -> Vec<EnvVar> {
     let uid = ObjectFieldSelector { api_version: Some("v1".to_owned()), field_path: "metadata.uid".to_owned() };
     let key = EnvVarSource { field_ref: Some(uid), ..EnvVarSource::default() };
     vec![
-        // The pod's UID: the ring outlives a sidecar that is restarted, and no other pod has its name.
+        // The pod's UID: a restarted sidecar finds its ring again, and no other pod has the same key.
         EnvVar { name: variables::KEY.to_owned(), value: None, value_from: Some(key) },
         variable(variables::SIZE, spec.size.clone()),
         variable(variables::KEEP, "true"),
@@ -131,8 +130,7 @@ fn environment(spec: &ValidSpec) -> Vec<EnvVar> {
     ]
 }
 
-/// Both ports are declared, also the one on loopback: in a pod on the host's network the scheduler then keeps two such
-/// pods apart.
+/// Both ports are declared, even the one on loopback: the scheduler then keeps two pods on the host's network apart.
 fn port(name: &str, port: u16) -> ContainerPort {
     ContainerPort {
         name: Some(name.to_owned()),
@@ -142,15 +140,15 @@ fn port(name: &str, port: u16) -> ContainerPort {
     }
 }
 
-/// The kubelet starts no other container before this has ended. A startup probe would do the same, and cost each pod a
-/// second and more: the kubelet probes in whole seconds, and not before the first of them is over.
+/// The kubelet starts no other container before this hook has ended. A startup probe would do the same but cost each
+/// pod more than a second: the kubelet probes in whole seconds, and not before the first is over.
 fn until_ready() -> LifecycleHandler {
     let command = vec![PROGRAM.to_owned(), "healthcheck".to_owned(), format!("--wait={START_SECONDS}")];
     LifecycleHandler { exec: Some(ExecAction { command: Some(command) }), ..LifecycleHandler::default() }
 }
 
-/// A process in the container instead of a request to the pod's address: service meshes and network policies may keep
-/// the kubelet's requests from a container that starts before them.
+/// A process in the container rather than a request to the pod's address: service meshes and network policies may block
+/// the kubelet's requests to a container that starts before them.
 fn probe(period: i32, failures: i32) -> Probe {
     Probe {
         exec: Some(ExecAction { command: Some(vec![PROGRAM.to_owned(), "healthcheck".to_owned()]) }),
@@ -161,12 +159,12 @@ fn probe(period: i32, failures: i32) -> Probe {
     }
 }
 
-/// What the user set, and else: memory for the ring as request and limit, a small request of CPU.
+/// The user's amounts; by default memory for the ring as request and limit, and a small CPU request.
 fn resources(spec: &ValidSpec) -> ResourceRequirements {
     let SidecarResources { requests, limits } = spec.resources.clone();
     let (requests, limits) = (requests.unwrap_or_default(), limits.unwrap_or_default());
     let computed = spec.memory.sidecar();
-    // The user's request may be above the computed limit; validation has seen to it that it is not below.
+    // The user's request may be above the computed limit; validation ensures that it is not below.
     let memory_limit = limits.memory.or_else(|| requests.memory.clone()).unwrap_or(computed);
     let memory_request = requests.memory.unwrap_or_else(|| memory_limit.clone());
     let small = limits.cpu.as_deref().and_then(parse_milli_cpu).is_some_and(|limit| limit < 10);
@@ -181,7 +179,7 @@ fn resources(spec: &ValidSpec) -> ResourceRequirements {
     }
 }
 
-/// What the restricted Pod Security Standard asks for, and a root file system that cannot be written.
+/// Meets the restricted Pod Security Standard, with a read-only root file system.
 fn security_context() -> SecurityContext {
     SecurityContext {
         allow_privilege_escalation: Some(false),

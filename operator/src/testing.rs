@@ -1,4 +1,4 @@
-//! [`FakeApi`]: an API server of a few lines, for tests of what is asked of it and what is done with the answers.
+//! [`FakeApi`]: an API server of a few lines, for tests of requests to it and of reactions to its responses.
 
 use std::sync::{Arc, Mutex};
 

@@ -1,5 +1,5 @@
-//! [`validate`]: the one place that decides whether a `FrameBuffer` can be injected. Webhook, controller and command
-//! line share it, so that they cannot disagree.
+//! [`validate`]: the one place that decides whether a `FrameBuffer` is valid. Webhook, controller and command line
+//! share it, so that they cannot disagree.
 
 use kube::ResourceExt as _;
 use thiserror::Error;
@@ -18,11 +18,11 @@ pub struct ValidSpec {
     pub name: String,
     /// The size as the user wrote it.
     pub size: String,
-    /// What the ring costs.
+    /// Memory that the ring needs.
     pub memory: Memory,
-    /// Who gets the ring; `None` for all containers.
+    /// The containers that get the ring; `None` for all.
     pub containers: Option<Vec<String>>,
-    /// Where it is mounted; absolute, without a trailing slash.
+    /// The path of the mount; absolute, without a trailing slash.
     pub mount_path: String,
     /// Port of the API.
     pub port: u16,
@@ -36,11 +36,14 @@ pub struct ValidSpec {
     pub update: UpdateKind,
 }
 
-/// Why a `FrameBuffer` cannot be injected.
+/// Why a `FrameBuffer` is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Invalid {
-    /// No label can hold this name.
-    #[error("metadata.name `{name}` has {} characters; pods name it in a label, which holds at most {MAX_NAME}", name.len())]
+    /// The name does not fit into a label.
+    #[error(
+        "metadata.name `{name}` has {} characters; pods name it in a label, which holds at most {MAX_NAME}",
+        name.len()
+    )]
     Name {
         /// The name.
         name: String,
@@ -48,7 +51,7 @@ pub enum Invalid {
     /// Not an amount of bytes.
     #[error("{field} `{value}` is not an amount of memory, as in 500Mi or 1.5Gi")]
     NotBytes {
-        /// Where it stands.
+        /// The field.
         field: &'static str,
         /// The value.
         value: String,
@@ -56,7 +59,7 @@ pub enum Invalid {
     /// Not an amount of CPU.
     #[error("{field} `{value}` is not an amount of CPU, as in 100m or 0.5")]
     NotCpu {
-        /// Where it stands.
+        /// The field.
         field: &'static str,
         /// The value.
         value: String,
@@ -72,29 +75,29 @@ pub enum Invalid {
     /// No container is chosen, or one is named twice.
     #[error("spec.containers {0}; name each container once, or leave the list out to choose all")]
     Containers(String),
-    /// No place for a mount.
+    /// The path cannot be mounted.
     #[error("spec.mountPath `{path}` {reason}")]
     MountPath {
         /// The path.
         path: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: &'static str,
     },
-    /// A port that the sidecar cannot have.
+    /// A port that the sidecar cannot use.
     #[error("{field} is {port}; it must be from {MIN_PORT} to {}", u16::MAX)]
     Port {
-        /// Which port.
+        /// The field.
         field: &'static str,
-        /// Its number.
+        /// The port.
         port: u16,
     },
     /// Two listeners on one port.
     #[error("spec.sidecar.port and spec.sidecar.adminPort are both {0}; they must differ")]
     SamePort(u16),
-    /// The ring does not fit.
+    /// The memory cannot hold the ring.
     #[error("{field} `{value}` is {bytes} bytes; the ring and its sidecar need {needed}, or leave it out")]
     TooLittleMemory {
-        /// Which amount.
+        /// The field.
         field: &'static str,
         /// As written.
         value: String,
@@ -115,11 +118,11 @@ pub enum Invalid {
     },
 }
 
-/// Checks everything that the operator relies on.
+/// Checks all rules that the operator relies on.
 ///
 /// # Errors
 ///
-/// The first rule that is broken, with the value and the limit.
+/// The first rule that is violated, with value and limit.
 pub fn validate(framebuffer: &FrameBuffer) -> Result<ValidSpec, Invalid> {
     let FrameBufferSpec { size, containers, mount_path, sidecar, update_strategy: UpdateStrategy { kind } } =
         &framebuffer.spec;
@@ -215,8 +218,8 @@ fn check_resources(resources: &SidecarResources, needed: u64) -> Result<(), Inva
 const REQUESTED_MEMORY: &str = "spec.sidecar.resources.requests.memory";
 const MEMORY_LIMIT: &str = "spec.sidecar.resources.limits.memory";
 
-/// CPU and memory as numbers. A request of memory below the ring would let the scheduler overcommit the node with memory
-/// that is allocated for certain, so it is refused like a limit below it.
+/// CPU and memory as numbers. A memory request below the ring would let the scheduler overcommit the node with memory
+/// that will certainly be used, so it is refused, like a limit below the ring.
 fn check_amounts(
     amounts: &ResourceAmounts,
     [cpu_field, memory_field]: [&'static str; 2],

@@ -1,4 +1,4 @@
-//! Pods in the shapes that real projects use, and what becomes of them. `UPDATE_GOLDEN=1` writes the expected files anew.
+//! Pods in the shapes that real projects use, and their injection. `UPDATE_GOLDEN=1` updates the expected files.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -49,7 +49,7 @@ fn expect(path: &Path, actual: &str) {
         fs::write(path, actual).unwrap();
     }
     let expected = fs::read_to_string(path).unwrap_or_default();
-    assert_eq!(actual, expected, "{} differs; UPDATE_GOLDEN=1 writes it anew", path.display());
+    assert_eq!(actual, expected, "{} differs; UPDATE_GOLDEN=1 updates it", path.display());
 }
 
 fn bring(pod: &mut Value, rendering: &Rendering) {

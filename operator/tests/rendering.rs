@@ -1,4 +1,4 @@
-//! What is rendered, and the `CustomResourceDefinition`. `UPDATE_GOLDEN=1` writes the expected files anew.
+//! Rendered content, and the `CustomResourceDefinition`. `UPDATE_GOLDEN=1` updates the expected files.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -9,7 +9,7 @@ use framebuffer_operator::api::FrameBuffer;
 use framebuffer_operator::commands::crd_yaml;
 use framebuffer_operator::render::{Rendering, Settings, render};
 use framebuffer_operator::validate::validate;
-use kube::ResourceExt as _;
+use kube::{CustomResourceExt as _, ResourceExt as _};
 use serde_json::{Value, json};
 
 fn folder() -> PathBuf {
@@ -22,7 +22,7 @@ fn expect(path: &Path, actual: &str) {
         fs::write(path, actual).unwrap();
     }
     let expected = fs::read_to_string(path).unwrap_or_default();
-    assert_eq!(actual, expected, "{} differs; UPDATE_GOLDEN=1 writes it anew", path.display());
+    assert_eq!(actual, expected, "{} differs; UPDATE_GOLDEN=1 updates it", path.display());
 }
 
 fn settings() -> Settings {
@@ -56,23 +56,55 @@ fn every_framebuffer_is_rendered_as_expected() {
     }
 }
 
-#[test]
-fn the_hash_changes_with_everything_that_is_injected_and_with_nothing_else() {
-    let hash = |spec| rendered(spec).hash;
-    let plain = hash(json!({"size": "500Mi"}));
-    assert_eq!(plain, hash(json!({"size": "500Mi", "updateStrategy": {"type": "RollingRestart"}})));
-    assert_eq!(plain, hash(json!({"size": "500Mi", "mountPath": "/dev/shm", "sidecar": {"port": 7570}})));
-    for spec in [
-        json!({"size": "501Mi"}),
-        json!({"size": "500Mi", "mountPath": "/run/framebuffer"}),
-        json!({"size": "500Mi", "containers": ["a"]}),
-        json!({"size": "500Mi", "sidecar": {"port": 7572}}),
-        json!({"size": "500Mi", "sidecar": {"adminPort": 7572}}),
-        json!({"size": "500Mi", "sidecar": {"logLevel": "warn"}}),
-        json!({"size": "500Mi", "sidecar": {"resources": {"limits": {"cpu": "1"}}}}),
-    ] {
-        assert_ne!(plain, hash(spec.clone()), "{spec}");
+/// The spec of the fixture `chosen`, which sets every field.
+fn complete_spec() -> Value {
+    let yaml = fs::read_to_string(folder().join("tests/fixtures/framebuffers.yaml")).unwrap();
+    let framebuffers: Vec<Value> = serde_saphyr::from_multiple(&yaml).unwrap();
+    framebuffers.into_iter().find(|framebuffer| framebuffer["metadata"]["name"] == "chosen").unwrap()["spec"].take()
+}
+
+/// JSON pointers of all fields without fields of their own, according to a schema.
+fn fields(schema: &Value, path: &str) -> Vec<String> {
+    match schema["properties"].as_object() {
+        Some(all) => all.iter().flat_map(|(name, schema)| fields(schema, &format!("{path}/{name}"))).collect(),
+        None => vec![path.to_owned()],
     }
+}
+
+fn all_fields() -> Vec<String> {
+    let crd = serde_json::to_value(FrameBuffer::crd()).unwrap();
+    fields(&crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"], "")
+}
+
+#[test]
+fn a_fixture_sets_every_field_of_the_spec() {
+    let spec = complete_spec();
+    let missing: Vec<String> = all_fields().into_iter().filter(|field| spec.pointer(field).is_none()).collect();
+    assert_eq!(missing, Vec::<String>::new(), "set them in `chosen` in tests/fixtures/framebuffers.yaml");
+}
+
+#[test]
+fn the_hash_changes_with_every_field_but_those_that_are_not_injected() {
+    const NOT_INJECTED: [&str; 1] = ["/updateStrategy/type"];
+    let hash = |spec: &Value| rendered(spec.clone()).hash;
+    let complete = hash(&complete_spec());
+    for field in all_fields() {
+        let mut spec = complete_spec();
+        let (parent, name) = field.rsplit_once('/').unwrap();
+        let parent = spec.pointer_mut(parent).unwrap().as_object_mut().unwrap();
+        parent.remove(name);
+        if field == "/size" {
+            // It has no default.
+            parent.insert(name.to_owned(), json!("1Gi"));
+        }
+        assert_eq!(complete == hash(&spec), NOT_INJECTED.contains(&field.as_str()), "{field}");
+    }
+}
+
+#[test]
+fn writing_a_default_out_does_not_change_the_hash() {
+    let spelled_out = json!({"size": "500Mi", "mountPath": "/dev/shm", "sidecar": {"port": 7570}});
+    assert_eq!(rendered(json!({"size": "500Mi"})).hash, rendered(spelled_out).hash);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-{{/* Name of the chart's objects, without the part that tells them apart. */}}
+{{/* Base name of the chart's objects. */}}
 {{- define "framebuffer.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
 {{- if .Values.fullnameOverride -}}
@@ -10,7 +10,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Name of everything that belongs to the operator. */}}
+{{/* Name of the operator's objects. */}}
 {{- define "framebuffer.operator" -}}
 {{- include "framebuffer.fullname" . }}-operator
 {{- end -}}
@@ -28,14 +28,14 @@
 {{- end -}}
 {{- end -}}
 
-{{/* What tells the operator's pods from all others: never changes, since a Deployment's selector cannot. */}}
+{{/* Labels that select the operator's pods. They never change, since a Deployment's selector is immutable. */}}
 {{- define "framebuffer.selectorLabels" -}}
 app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: operator
 {{- end -}}
 
-{{/* Labels of every object. A pod template takes the selector's only: a new version of the chart is no reason to restart. */}}
+{{/* Labels of every object. Pod templates have only the selector's: a new chart version must not restart the pods. */}}
 {{- define "framebuffer.labels" -}}
 app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}
 app.kubernetes.io/instance: {{ .Release.Name }}

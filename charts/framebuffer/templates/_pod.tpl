@@ -3,8 +3,8 @@
 - run
 - --sidecar-image={{ include "framebuffer.sidecarImage" . }}
 - --sidecar-pull-policy={{ .Values.sidecar.image.pullPolicy }}
-- --carrier={{ include "framebuffer.carrier" . }}
-{{- if eq (include "framebuffer.carrier" .) "policy" }}
+- --injection-mode={{ include "framebuffer.injector" . }}
+{{- if eq (include "framebuffer.injector" .) "policy" }}
 - --policy-name={{ include "framebuffer.policy" . }}
 {{- else }}
 - --service-name={{ include "framebuffer.operator" . }}
@@ -28,7 +28,7 @@
 {{- end }}
 {{- end -}}
 
-{{/* Where the operator's pods go: replicas on different nodes and in different zones where there are such. */}}
+{{/* Placement of the operator's pods: on different nodes, and in different zones if there are any. */}}
 {{- define "framebuffer.placement" -}}
 {{- with .Values.nodeSelector -}}
 nodeSelector:
@@ -67,7 +67,7 @@ topologySpreadConstraints:
   {{- end }}
 {{- end -}}
 
-{{/* Condition of an admission policy that concerns nobody but the operator. */}}
+{{/* Condition of an admission policy that applies to the operator only. */}}
 {{- define "framebuffer.byTheOperator" -}}
 - name: by-the-operator
   expression: >-

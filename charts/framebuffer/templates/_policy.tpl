@@ -1,34 +1,38 @@
-{{/* Who brings what the operator has rendered into pods: "policy" or "webhook". */}}
-{{- define "framebuffer.carrier" -}}
+{{/* The component that injects labelled pods: "policy" or "webhook". */}}
+{{- define "framebuffer.injector" -}}
 {{- $served := .Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy" -}}
-{{- $carrier := .Values.injection.carrier -}}
-{{- if and (eq $carrier "policy") (not $served) -}}
-{{- fail "injection.carrier: policy needs a cluster that serves MutatingAdmissionPolicy of admissionregistration.k8s.io/v1 (Kubernetes 1.36); set webhook, or auto, which chooses by the cluster" -}}
+{{- $injector := .Values.injection.mode -}}
+{{- if and (eq $injector "policy") (not $served) -}}
+{{- fail "injection.mode: policy needs a cluster that serves MutatingAdmissionPolicy of admissionregistration.k8s.io/v1 (Kubernetes 1.36); set webhook, or auto, which chooses by the cluster" -}}
 {{- end -}}
-{{- if ne $carrier "auto" }}{{ $carrier }}{{ else if $served }}policy{{ else }}webhook{{ end -}}
+{{- if ne $injector "auto" }}{{ $injector }}{{ else if $served }}policy{{ else }}webhook{{ end -}}
 {{- end -}}
 
-{{/* The MutatingAdmissionPolicy. Its bindings are the operator's: one for each name of a FrameBuffer. */}}
+{{/* The MutatingAdmissionPolicy. The operator makes its bindings: one for each name of a FrameBuffer. */}}
 {{- define "framebuffer.policy" -}}
 {{- include "framebuffer.operator" . }}-inject
 {{- end -}}
 
-{{/* Names that the policies share with the operator (operator/src/api, operator/src/render.rs). */}}
+{{/* Names that the templates share with the operator; their source is contract/src/kubernetes.rs. A test compares them. */}}
 {{- define "framebuffer.names" -}}
 label: framebuffer.dev/inject
 injected: framebuffer.dev/injected
+restarted: framebuffer.dev/restarted-for
 refused: framebuffer.dev/refused
+webhook: inject.framebuffer.dev
 sidecar: framebuffer-sidecar
 volume: framebuffer
 port: framebuffer
 adminPort: fb-admin
+url: FRAMEBUFFER_URL
+dir: FRAMEBUFFER_DIR
 {{- end -}}
 
-{{/* Creations of labelled pods, for whatever looks at them. */}}
+{{/* Matches the creation of labelled pods. */}}
 {{- define "framebuffer.labelledPods" -}}
 objectSelector:
   matchExpressions:
-    - key: framebuffer.dev/inject
+    - key: {{ (include "framebuffer.names" . | fromYaml).label }}
       operator: Exists
 resourceRules:
   - apiGroups: [""]

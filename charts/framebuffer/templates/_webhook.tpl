@@ -1,16 +1,17 @@
 {{/*
-What the webhook's configuration says: written into it, next to it as an annotation by which the operator puts it back after an
-edit, and into the policy that allows the operator no other content. Every field that the API server would fill in is here, so
-that the three can be compared.
+The content of the webhook's configuration. It is used three times: as the configuration itself, as an annotation from which
+the operator restores it after an edit, and in the policy that allows the operator no other content. Every field that the API
+server would default is set, so that the three can be compared.
 
-caBundle is left out on purpose: the operator (or cert-manager) writes it, and an upgrade that does not mention it leaves it
-alone. Until it is there labelled pods are refused, and no other pod notices.
+caBundle is left out on purpose: the operator (or cert-manager) writes it, and an upgrade that does not mention it keeps it.
+Until it is there labelled pods are refused, and no other pod notices.
 
-No namespace is exempt: the label says exactly who is meant. Leaving out the operator's own namespace would let labelled
-pods start there without their ring, and is not needed to let the operator itself start: its pods never have the label.
+No namespace is exempt: the label selects exactly the pods that want the ring. Exempting the operator's own namespace would
+let labelled pods start there without their ring, and the operator does not need it: its pods never have the label.
 */}}
 {{- define "framebuffer.webhooks" -}}
-- name: inject.framebuffer.dev
+{{- $n := include "framebuffer.names" . | fromYaml -}}
+- name: {{ $n.webhook }}
   admissionReviewVersions: [v1]
   clientConfig:
     service:
@@ -27,18 +28,18 @@ pods start there without their ring, and is not needed to let the operator itsel
   namespaceSelector: {}
   objectSelector:
     matchExpressions:
-      - key: framebuffer.dev/inject
+      - key: {{ $n.label }}
         operator: Exists
   matchPolicy: Equivalent
   # No labelled pod starts without its ring.
   failurePolicy: Fail
-  # Another webhook may add containers after us; ours changes nothing when it meets its own result.
+  # Other webhooks may add containers after ours; on a pod that it has injected, ours changes nothing else.
   reinvocationPolicy: IfNeeded
   sideEffects: None
   timeoutSeconds: {{ .Values.webhook.timeoutSeconds }}
 {{- end -}}
 
-{{/* A value as an expression of CEL, whose lists and maps hold values of one type unless these are made dynamic. */}}
+{{/* A value as a CEL expression. Lists and maps in CEL have values of one type unless these are wrapped in dyn(). */}}
 {{- define "framebuffer.cel" -}}
 {{- if kindIs "map" . -}}
 { {{- range $index, $key := keys . | sortAlpha }}{{ if $index }}, {{ end }}{{ toJson $key }}: dyn({{ include "framebuffer.cel" (get $ $key) }}){{ end -}} }

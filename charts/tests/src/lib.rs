@@ -6,7 +6,7 @@
 //! HELM=/path/to/helm cargo test -p framebuffer-chart-tests -- --include-ignored
 //! ```
 //!
-//! `HELM` is not needed when `helm` is in `PATH`. No cluster is needed; what only a cluster can tell is tested there.
+//! `HELM` is not needed when `helm` is in `PATH`. No cluster is needed; tests that need one are in `e2e/`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -41,14 +41,14 @@ pub fn file(path: &str) -> String {
 ///
 /// # Panics
 ///
-/// It is not YAML, or says a key twice.
+/// It is not YAML, or has a key twice.
 #[must_use]
 pub fn documents(yaml: &str) -> Vec<Value> {
     let all: Vec<Value> = serde_saphyr::from_multiple(yaml).unwrap_or_else(|error| panic!("{error}\n{yaml}"));
     all.into_iter().filter(|document| !document.is_null()).collect()
 }
 
-/// The value sets that the chart is rendered with: everything in its folder `ci`.
+/// The value sets with which the chart is rendered: all files in its folder `ci`.
 ///
 /// # Panics
 ///
@@ -85,7 +85,7 @@ pub fn render(values: &Path, settings: &[&str]) -> Vec<Value> {
     template(values, settings, &[])
 }
 
-/// The same for a cluster whose API server can inject by itself.
+/// The same for a cluster whose API server can inject.
 ///
 /// # Panics
 ///
@@ -115,7 +115,7 @@ pub fn of_kind<'a>(objects: &'a [Value], kind: &'a str) -> impl Iterator<Item = 
     objects.iter().filter(move |object| object["kind"] == kind)
 }
 
-/// The rules of the restricted Pod Security Standard that a pod's spec breaks, as far as this project's pods could.
+/// The rules of the restricted Pod Security Standard that a pod's spec violates, as far as they concern this project.
 #[must_use]
 pub fn restricted_violations(spec: &Value) -> Vec<String> {
     let mut violations = Vec::new();

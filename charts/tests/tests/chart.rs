@@ -1,4 +1,4 @@
-//! What the chart renders, over all its value sets. Needs Helm: `cargo xtask test chart`.
+//! The rendered chart, over all its value sets. Needs Helm: `cargo xtask test chart`.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
 
@@ -51,7 +51,7 @@ fn values_that_do_not_exist_or_fit_are_refused_by_name() {
         ("image.tagg=x", "tagg"),
         ("sidecar.image.pullPolicy=Sometimes", "pullPolicy"),
         ("webhook.timeoutSeconds=31", "timeoutSeconds"),
-        ("injection.carrier=pigeon", "carrier"),
+        ("injection.mode=pigeon", "mode"),
         ("log.level=loud", "level"),
         ("image.digest=abc", "digest"),
         ("podDisruptionBudget.maxUnavailable=some", "maxUnavailable"),
@@ -73,7 +73,7 @@ fn the_operator_cannot_be_made_to_wait_for_itself() {
 #[ignore = "needs helm"]
 fn every_pod_passes_the_restricted_standard_but_where_the_values_say_otherwise() {
     for values in value_sets() {
-        for object in render(&values, &[]).into_iter().chain(render_by_policy(&values, &["injection.carrier=policy"])) {
+        for object in render(&values, &[]).into_iter().chain(render_by_policy(&values, &["injection.mode=policy"])) {
             let spec = &object["spec"]["template"]["spec"];
             if spec.is_object() {
                 assert_eq!(
@@ -107,14 +107,14 @@ fn the_webhook_is_for_the_creation_of_labelled_pods_only() {
         assert_eq!(webhook["reinvocationPolicy"], "IfNeeded");
         assert_eq!(webhook["sideEffects"], "None");
         assert_eq!(webhook["namespaceSelector"], json!({}));
-        // An upgrade must not take the CA away that the operator has put there.
+        // An upgrade must keep the CA that the operator has written.
         assert!(webhook["clientConfig"].get("caBundle").is_none());
     }
 }
 
 #[test]
 #[ignore = "needs helm"]
-fn the_webhook_says_in_an_annotation_what_it_should_be() {
+fn the_webhook_has_its_intended_content_in_an_annotation() {
     use framebuffer_operator::certificates::configuration::{WEBHOOKS_ANNOTATION, edited};
     for values in value_sets() {
         let objects = render(&values, &["webhook.timeoutSeconds=7"]);
@@ -171,7 +171,7 @@ fn files_of_cert_manager_can_be_read_by_a_user_who_is_not_root() {
 
 #[test]
 #[ignore = "needs helm"]
-fn what_selects_the_operators_pods_matches_them() {
+fn all_selectors_of_the_operators_pods_match_them() {
     for values in value_sets() {
         let objects = render(&values, &[]);
         let deployment = only(&objects, "Deployment");
@@ -192,7 +192,7 @@ fn what_selects_the_operators_pods_matches_them() {
 #[ignore = "needs helm"]
 fn no_rule_has_a_wildcard_and_no_secret_is_readable_cluster_wide() {
     for values in value_sets() {
-        let objects = [render(&values, &[]), render_by_policy(&values, &["injection.carrier=policy"])].concat();
+        let objects = [render(&values, &[]), render_by_policy(&values, &["injection.mode=policy"])].concat();
         for kind in ["Role", "ClusterRole"] {
             for role in of_kind(&objects, kind) {
                 let text = role["rules"].to_string();
@@ -217,12 +217,12 @@ fn without_rolling_restart_the_operator_may_change_no_workload() {
     assert_eq!(rules(&defaults()).len(), 1);
     let without = render(&value_sets()[0], &["rbac.rollingRestart=false"]);
     assert_eq!(rules(&without), Vec::<String>::new());
-    // The operator knows it, and does not try.
-    let told = |objects: &[Value]| {
+    // The operator knows that, and does not try.
+    let has_flag = |objects: &[Value]| {
         let container = &only(objects, "Deployment")["spec"]["template"]["spec"]["containers"][0];
         container["args"].as_array().unwrap().contains(&json!("--no-rolling-restart"))
     };
-    assert!(told(&without) && !told(&defaults()));
+    assert!(has_flag(&without) && !has_flag(&defaults()));
 }
 
 #[test]
@@ -253,12 +253,12 @@ fn the_rules_are_those_that_the_operators_readme_lists() {
 
 #[test]
 #[ignore = "needs helm"]
-fn what_the_operator_may_patch_is_bound_by_policies() {
+fn the_operators_patches_are_restricted_by_policies() {
     for values in value_sets() {
         let objects = render(&values, &[]);
         let text: String = of_kind(&objects, "ClusterRole").map(|role| role["rules"].to_string()).collect();
         let may_restart = text.contains("\"deployments\"");
-        // The one about pods is for everybody.
+        // The one about pods applies to everybody.
         let policies = of_kind(&objects, "ValidatingAdmissionPolicy");
         let policies: Vec<_> = policies.filter(|policy| policy["spec"]["matchConditions"].is_array()).collect();
         assert_eq!(policies.len(), usize::from(may_restart) + 1, "{}", values.display());

@@ -1,4 +1,4 @@
-//! values.yaml, values.schema.json and the README's table tell the same.
+//! values.yaml, values.schema.json and the README's tables agree.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
 

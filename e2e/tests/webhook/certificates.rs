@@ -1,15 +1,17 @@
-//! The webhook's certificates, kept by the operator itself.
+//! The webhook's certificates, rotated by the operator itself.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use framebuffer_e2e::Space;
-use framebuffer_e2e::cluster::{OPERATOR, SYSTEM, install, restoring};
-use framebuffer_e2e::load::{beside, meanwhile};
-use framebuffer_e2e::numbers::measured;
-use framebuffer_e2e::objects::{framebuffer, idle, pod};
+use framebuffer_e2e::TestNamespace;
+use framebuffer_e2e::cluster::{install, restoring};
+use framebuffer_e2e::load::meanwhile;
+use framebuffer_e2e::manifests::{framebuffer, idle, pod};
+use framebuffer_e2e::metrics::measured;
+use framebuffer_e2e::namespace::wait_in;
 use framebuffer_e2e::operator::{operators, settled};
-use framebuffer_e2e::space::wait_in;
+use framebuffer_e2e::program::run_blocking;
+use framebuffer_e2e::settings::{OPERATOR, SYSTEM};
 use framebuffer_e2e::webhook::{SECRET, bundle, edit, expiry, handshakes, trusted_authority};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::{Pod, Secret};
@@ -23,9 +25,9 @@ fn entry(secret: &Secret, name: &str) -> Option<String> {
     Some(String::from_utf8_lossy(&entry.0).into_owned())
 }
 
-/// Deletes the Secret; the one in its place, and its CA.
-async fn replaced(space: &Space) -> (Secret, String) {
-    let secrets = space.api_in::<Secret>(SYSTEM);
+/// Deletes the Secret; returns the new one, and its CA.
+async fn replaced(namespace: &TestNamespace) -> (Secret, String) {
+    let secrets = namespace.api_in::<Secret>(SYSTEM);
     let old = entry(&secrets.get(SECRET).await.unwrap(), "ca.crt").unwrap();
     secrets.delete(SECRET, &DeleteParams::default()).await.unwrap();
     let renewed = move |secret: &Secret| entry(secret, "ca.crt").is_some_and(|new| new != old);
@@ -36,46 +38,46 @@ async fn replaced(space: &Space) -> (Secret, String) {
 
 #[test]
 fn a_deleted_secret_comes_back_with_a_new_authority_that_the_api_server_trusts() {
-    alone(async |space| {
-        space.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
-        let (_, new) = replaced(space).await;
+    alone(async |namespace| {
+        namespace.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
+        let (_, new) = replaced(namespace).await;
         let trusted = |found: &MutatingWebhookConfiguration| bundle(found).is_some_and(|bundle| bundle.contains(&new));
-        wait_in(space.api_all(), OPERATOR, "to trust it", trusted).await;
-        space
-            .until("labelled pods are accepted", async || space.try_dry(&pod("app", &[idle("app")])).await.is_ok())
+        wait_in(namespace.api_all(), OPERATOR, "to trust it", trusted).await;
+        namespace
+            .until("labelled pods are accepted", async || namespace.try_dry(&pod("app", &[idle("app")])).await.is_ok())
             .await;
         // And not only by chance: by either replica.
         for number in 0..20 {
-            space.try_dry(&pod(&format!("app-{number}"), &[idle("app")])).await.unwrap();
+            namespace.try_dry(&pod(&format!("app-{number}"), &[idle("app")])).await.unwrap();
         }
     });
 }
 
 #[test]
 fn an_edited_ca_bundle_is_repaired() {
-    alone(async |space| {
-        space.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
+    alone(async |namespace| {
+        namespace.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
         // What is right is what the Secret says, before and after: the authority may be replaced meanwhile.
-        trusted_authority(space).await;
-        edit(space, "kubectl-edit", json!([{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}])).await;
-        trusted_authority(space).await;
+        trusted_authority(namespace).await;
+        edit(namespace, "kubectl-edit", json!([{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}])).await;
+        trusted_authority(namespace).await;
         // Anything that is a certificate, and not the right one.
-        let secret = space.api_in::<Secret>(SYSTEM).get(SECRET).await.unwrap();
+        let secret = namespace.api_in::<Secret>(SYSTEM).get(SECRET).await.unwrap();
         let wrong = &secret.data.unwrap()["tls.crt"];
         edit(
-            space,
+            namespace,
             "kubectl-edit",
             json!([{"op": "replace", "path": "/webhooks/0/clientConfig/caBundle", "value": wrong}]),
         )
         .await;
-        trusted_authority(space).await;
-        space
-            .until("labelled pods are accepted", async || space.try_dry(&pod("app", &[idle("app")])).await.is_ok())
+        trusted_authority(namespace).await;
+        namespace
+            .until("labelled pods are accepted", async || namespace.try_dry(&pod("app", &[idle("app")])).await.is_ok())
             .await;
     });
 }
 
-/// What a life of certificates has shown.
+/// Observations during the rotation of certificates.
 #[derive(Debug, Default)]
 struct Seen {
     authorities: BTreeSet<String>,
@@ -84,23 +86,23 @@ struct Seen {
     untrusted: Vec<String>,
 }
 
-/// Looks at the Secret and connects to the replicas until the serving certificate was renewed twice and the CA once, and the
-/// old CA is gone.
-async fn rotations(space: &Space) -> Seen {
-    let (secrets, mut seen) = (space.api_in::<Secret>(SYSTEM), Seen::default());
+/// Looks at the Secret and connects to the replicas until the serving certificate was renewed twice and the CA once,
+/// and the old CA is gone.
+async fn rotations(namespace: &TestNamespace) -> Seen {
+    let (secrets, mut seen) = (namespace.api_in::<Secret>(SYSTEM), Seen::default());
     let rotated = async || {
         let secret = secrets.get(SECRET).await.unwrap();
         let cas = entry(&secret, "ca.crt").unwrap();
         let mut cas = cas.split_inclusive("-----END CERTIFICATE-----\n");
         seen.authorities.extend(cas.next().map(str::to_owned));
         seen.certificates.extend(entry(&secret, "tls.crt"));
-        match handshakes(space).await {
+        match handshakes(namespace).await {
             Ok(number) => seen.handshakes += number,
             Err(error) => seen.untrusted.push(error),
         }
         seen.certificates.len() > 2 && seen.authorities.len() > 1 && cas.next().is_none()
     };
-    space.until("all certificates are renewed", rotated).await;
+    namespace.until("all certificates are renewed", rotated).await;
     seen
 }
 
@@ -108,19 +110,18 @@ async fn rotations(space: &Space) -> Seen {
 fn no_admission_fails_while_the_serving_certificate_is_renewed_twice_and_the_authority_once() {
     // The shortest lives that there are: 10 and 20 seconds until they are renewed.
     const SHORT: &[&str] = &["--set", "extraArgs={--ca-seconds=30,--certificate-seconds=15}"];
-    alone(async |space| {
-        space.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
-        restoring(space, Box::pin(async {
-            beside(|| install(SHORT)).await;
-            replaced(space).await;
-            space
-                .until("labelled pods are accepted", async || space.try_dry(&pod("app", &[idle("app")])).await.is_ok())
-                .await;
+    alone(async |namespace| {
+        namespace.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
+        restoring(namespace, Box::pin(async {
+            run_blocking(|| install(SHORT)).await;
+            replaced(namespace).await;
+            let accepted = async || namespace.try_dry(&pod("app", &[idle("app")])).await.is_ok();
+            namespace.until("labelled pods are accepted", accepted).await;
             let start = std::time::Instant::now();
-            let (seen, load) = Box::pin(meanwhile(space, rotations(space))).await;
+            let (seen, load) = Box::pin(meanwhile(namespace, rotations(namespace))).await;
             measured(&format!(
-                "{} serving certificates of {} CAs in {:?}: {} of {} admissions failed (the longest took {:?}), {} of {} new \
-                 connections were not trusted",
+                "{} serving certificates of {} CAs in {:?}: {} of {} admissions failed (the longest took {:?}), {} of \
+                 {} new connections were not trusted",
                 seen.certificates.len(),
                 seen.authorities.len(),
                 start.elapsed(),
@@ -135,14 +136,16 @@ fn no_admission_fails_while_the_serving_certificate_is_renewed_twice_and_the_aut
         }))
         .await;
         // Else the next test begins with certificates that live for seconds, and without a leader for as many.
-        settled(space, 2).await;
-        replaced(space).await;
+        settled(namespace, 2).await;
+        replaced(namespace).await;
         let in_an_hour = jiff::Timestamp::now().as_second() + 3600;
         let lives_long = |replica: &Pod| expiry(replica).is_some_and(|end| end > in_an_hour);
-        space.until("certificates live long again", async || operators(space).await.iter().all(lives_long)).await;
-        space
+        namespace
+            .until("certificates live long again", async || operators(namespace).await.iter().all(lives_long))
+            .await;
+        namespace
             .until("labelled pods are accepted again", async || {
-                space.try_dry(&pod("app", &[idle("app")])).await.is_ok()
+                namespace.try_dry(&pod("app", &[idle("app")])).await.is_ok()
             })
             .await;
     });

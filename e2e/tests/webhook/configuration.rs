@@ -1,11 +1,11 @@
 //! The webhook's configuration, edited and deleted by hand.
 
-use framebuffer_e2e::cluster::{OPERATOR, install};
-use framebuffer_e2e::load::beside;
-use framebuffer_e2e::numbers::measured;
-use framebuffer_e2e::objects::{RING, framebuffer, idle, pod};
-use framebuffer_e2e::program::kubectl;
-use framebuffer_e2e::space::wait_in;
+use framebuffer_e2e::cluster::install;
+use framebuffer_e2e::manifests::{RING, framebuffer, idle, pod};
+use framebuffer_e2e::metrics::measured;
+use framebuffer_e2e::namespace::wait_in;
+use framebuffer_e2e::program::{kubectl, run_blocking};
+use framebuffer_e2e::settings::OPERATOR;
 use framebuffer_e2e::webhook::{configuration, edit};
 use framebuffer_operator::api::FrameBuffer;
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhook, MutatingWebhookConfiguration};
@@ -14,10 +14,10 @@ use serde_json::json;
 
 use crate::alone;
 
-/// Who edits by hand.
+/// The field manager of edits by hand.
 const SOMEBODY: &str = "kubectl-edit";
 
-/// What it says, `caBundle` aside: that may change at any time.
+/// Its webhooks without `caBundle`, which may change at any time.
 fn webhooks(configuration: &MutatingWebhookConfiguration) -> Vec<MutatingWebhook> {
     let mut webhooks = configuration.webhooks.clone().unwrap_or_default();
     for webhook in &mut webhooks {
@@ -38,15 +38,15 @@ fn is_ready(framebuffer: &FrameBuffer) -> bool {
 }
 
 #[test]
-fn an_edited_webhook_configuration_is_put_back_in_all_its_parts() {
-    alone(async |space| {
-        space.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
-        space.wait(RING, "to be ready", is_ready).await;
-        let good = webhooks(&configuration(space).await.unwrap());
+fn an_edited_webhook_configuration_is_restored_in_all_its_parts() {
+    alone(async |namespace| {
+        namespace.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
+        namespace.wait(RING, "to be ready", is_ready).await;
+        let good = webhooks(&configuration(namespace).await.unwrap());
         let back = |found: &MutatingWebhookConfiguration| webhooks(found) == good;
         let start = std::time::Instant::now();
         edit(
-            space,
+            namespace,
             SOMEBODY,
             json!([
                 {"op": "replace", "path": "/webhooks/0/failurePolicy", "value": "Ignore"},
@@ -63,51 +63,51 @@ fn an_edited_webhook_configuration_is_put_back_in_all_its_parts() {
             ]),
         )
         .await;
-        wait_in(space.api_all(), OPERATOR, "to be put back", back).await;
-        measured(&format!("an edited webhook configuration was put back after {:?}", start.elapsed()));
-        let told = || kubectl(&["describe", "mutatingwebhookconfiguration", OPERATOR]);
-        space.until("an event says so", async || told().contains("failurePolicy was edited")).await;
-        // Whoever owned the fields that were put back would keep Helm from changing them.
-        let owners = configuration(space).await.unwrap().metadata.managed_fields.unwrap_or_default();
+        wait_in(namespace.api_all(), OPERATOR, "to be restored", back).await;
+        measured(&format!("an edited webhook configuration was restored after {:?}", start.elapsed()));
+        let described = || kubectl(&["describe", "mutatingwebhookconfiguration", OPERATOR]);
+        namespace.until("an event says so", async || described().contains("failurePolicy was edited")).await;
+        // An owner of the restored fields would keep Helm from changing them.
+        let owners = configuration(namespace).await.unwrap().metadata.managed_fields.unwrap_or_default();
         let owners: Vec<_> = owners.into_iter().filter_map(|owner| owner.manager).collect();
         assert!(owners.iter().all(|owner| owner != "framebuffer-operator-repair"), "{owners:?}");
-        // Whoever insists has to wait, and everybody is told; then all of it is put back.
-        edit(space, SOMEBODY, json!([{"op": "remove", "path": "/webhooks/0"}])).await;
-        let told = |found: &FrameBuffer| {
+        // A second edit is reported, and reverted only after a pause.
+        edit(namespace, SOMEBODY, json!([{"op": "remove", "path": "/webhooks/0"}])).await;
+        let reported = |found: &FrameBuffer| {
             ready(found)
                 .is_some_and(|(ready, why)| !ready && why.contains("webhook inject.framebuffer.dev was removed"))
         };
-        space.wait(RING, "to tell of it", told).await;
-        wait_in(space.api_all(), OPERATOR, "to be put back again", back).await;
-        space.wait(RING, "to be ready again", is_ready).await;
-        space.try_dry(&pod("app", &[idle("app")])).await.unwrap();
-        beside(|| install(&["--set", "webhook.timeoutSeconds=11"])).await;
-        let upgraded = configuration(space).await.unwrap();
-        beside(|| install(&[])).await;
+        namespace.wait(RING, "to report it", reported).await;
+        wait_in(namespace.api_all(), OPERATOR, "to be restored again", back).await;
+        namespace.wait(RING, "to be ready again", is_ready).await;
+        namespace.try_dry(&pod("app", &[idle("app")])).await.unwrap();
+        run_blocking(|| install(&["--set", "webhook.timeoutSeconds=11"])).await;
+        let upgraded = configuration(namespace).await.unwrap();
+        run_blocking(|| install(&[])).await;
         assert_eq!(webhooks(&upgraded)[0].timeout_seconds, Some(11));
-        assert_eq!(webhooks(&configuration(space).await.unwrap()), good);
+        assert_eq!(webhooks(&configuration(namespace).await.unwrap()), good);
     });
 }
 
 #[test]
-fn a_webhook_configuration_that_is_deleted_or_not_known_is_told_of_until_an_upgrade_puts_it_back() {
-    alone(async |space| {
-        space.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
-        space.wait(RING, "to be ready", is_ready).await;
+fn a_webhook_configuration_that_is_deleted_or_has_no_annotation_is_reported_until_an_upgrade_restores_it() {
+    alone(async |namespace| {
+        namespace.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
+        namespace.wait(RING, "to be ready", is_ready).await;
         let says = |what: &'static str| {
             move |found: &FrameBuffer| ready(found).is_some_and(|(ready, why)| !ready && why.contains(what))
         };
         let lost = json!([{"op": "remove", "path": "/metadata/annotations/framebuffer.dev~1webhooks"}]);
-        edit(space, SOMEBODY, lost).await;
-        space.wait(RING, "to tell of the lost annotation", says("lacks a readable annotation")).await;
-        let api = space.api_all::<MutatingWebhookConfiguration>();
+        edit(namespace, SOMEBODY, lost).await;
+        namespace.wait(RING, "to report the lost annotation", says("lacks a readable annotation")).await;
+        let api = namespace.api_all::<MutatingWebhookConfiguration>();
         api.delete(OPERATOR, &DeleteParams::default()).await.unwrap();
-        space.wait(RING, "to tell of the deletion", says("does not exist: labelled pods are refused")).await;
-        beside(|| install(&[])).await;
-        space.wait(RING, "to be ready again", is_ready).await;
-        space
+        namespace.wait(RING, "to report the deletion", says("does not exist: labelled pods are refused")).await;
+        run_blocking(|| install(&[])).await;
+        namespace.wait(RING, "to be ready again", is_ready).await;
+        namespace
             .until("labelled pods are injected", async || {
-                space
+                namespace
                     .try_dry(&pod("app", &[idle("app")]))
                     .await
                     .is_ok_and(|pod| pod["spec"]["initContainers"].is_array())

@@ -1,12 +1,12 @@
-//! What the operator may make of its own webhook.
+//! Changes that the operator may make to its own webhook.
 
-use framebuffer_e2e::cluster::{OPERATOR, SYSTEM};
 use framebuffer_e2e::program::output;
+use framebuffer_e2e::settings::{OPERATOR, SYSTEM};
 
 use crate::in_namespace;
 
 #[test]
-fn the_operator_can_make_its_webhook_nothing_but_what_the_chart_says() {
+fn the_operator_can_change_its_webhook_only_to_the_charts_content() {
     in_namespace(async |_| {
         let account = format!("system:serviceaccount:{SYSTEM}:{OPERATOR}");
         let patch = |kind: &str, patch: &str| {

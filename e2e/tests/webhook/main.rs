@@ -1,4 +1,5 @@
-//! Tests on a real cluster with the webhook as the carrier: its own, and those topics of the other program that go through it.
+//! Tests on a real cluster in webhook mode: those of the webhook, and topics of the other program that concern both
+//! modes.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 

@@ -1,17 +1,17 @@
-//! What it costs: thousands of pods, and the time until a pod is ready.
+//! Cost: thousands of pods, and the time until a pod is ready.
 
 use std::time::{Duration, Instant};
 
 use crate::alone;
 
-use framebuffer_e2e::Space;
-use framebuffer_e2e::cluster::SYSTEM;
-use framebuffer_e2e::numbers::{
+use framebuffer_e2e::TestNamespace;
+use framebuffer_e2e::manifests::{RING, framebuffer, idle, plain_pod, pod, without_node};
+use framebuffer_e2e::metrics::{
     Histogram, api_server_metrics, histogram, measured, milliseconds, quantile, served, since, usage,
 };
-use framebuffer_e2e::objects::{RING, framebuffer, idle, plain_pod, pod, without_node};
+use framebuffer_e2e::namespace::size;
 use framebuffer_e2e::operator::operators;
-use framebuffer_e2e::space::size;
+use framebuffer_e2e::settings::SYSTEM;
 use framebuffer_operator::api::FrameBuffer;
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::core::v1::Pod;
@@ -27,9 +27,9 @@ fn by_the_api_server() -> Histogram {
     histogram(&api_server_metrics(), "apiserver_admission_webhook_admission_duration_seconds", "inject.framebuffer.dev")
 }
 
-async fn by_the_operator(space: &Space) -> Histogram {
+async fn by_the_operator(namespace: &TestNamespace) -> Histogram {
     let mut sum = Histogram::new();
-    for operator in operators(space).await {
+    for operator in operators(namespace).await {
         let text = served(SYSTEM, &operator.name_any(), 8080, "/metrics");
         for (bound, count) in histogram(&text, "framebuffer_operator_admission_duration_seconds", "") {
             *sum.entry(bound).or_default() += count;
@@ -44,45 +44,45 @@ fn counts(framebuffer: &FrameBuffer) -> Option<(i32, i32)> {
 
 #[test]
 fn five_thousand_pods_are_injected_counted_and_cost_little() {
-    alone(async |space| {
-        space.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
-        let (api_server, own) = (by_the_api_server(), by_the_operator(space).await);
+    alone(async |namespace| {
+        namespace.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
+        let (api_server, own) = (by_the_api_server(), by_the_operator(namespace).await);
         let spent = spent();
         let start = Instant::now();
         stream::iter(0..PODS)
             .for_each_concurrent(AT_ONCE, async |number| {
                 let mut pod = pod(&format!("pod-{number}"), &[idle("app")]);
                 without_node(&mut pod);
-                space.accept(&pod).await;
+                namespace.accept(&pod).await;
             })
             .await;
         let took = start.elapsed();
-        space.wait(RING, "to count all pods", |found: &FrameBuffer| counts(found) == Some((PODS, 0))).await;
+        namespace.wait(RING, "to count all pods", |found: &FrameBuffer| counts(found) == Some((PODS, 0))).await;
         measured(&format!(
             "{PODS} labelled pods created in {took:?}, counted {:?} later",
             start.elapsed().saturating_sub(took)
         ));
         let api_server = since(&api_server, &by_the_api_server());
-        let own = since(&own, &by_the_operator(space).await);
+        let own = since(&own, &by_the_operator(namespace).await);
         for (who, found) in [("the API server", &api_server), ("the operator", &own)] {
             let [p50, p99] = [0.5, 0.99].map(|part| quantile(found, part));
             measured(&format!("admission by {who}: p50 {p50:.2} ms, p99 {p99:.2} ms, within buckets of {found:?}"));
         }
         let mean = creations(spent);
-        difference(space).await;
+        difference(namespace).await;
         let change = Instant::now();
-        space.merge::<FrameBuffer>(RING, &size("2Mi")).await;
-        space
+        namespace.merge::<FrameBuffer>(RING, &size("2Mi")).await;
+        namespace
             .wait(RING, "to count all pods as outdated", |found: &FrameBuffer| counts(found) == Some((PODS, PODS)))
             .await;
         let counted = change.elapsed();
         measured(&format!("a change of the spec was counted after {counted:?}"));
-        at_rest(space).await;
-        let pods = space.api::<Pod>();
+        at_rest(namespace).await;
+        let pods = namespace.api::<Pod>();
         pods.delete_collection(&DeleteParams::default().grace_period(0), &kube::api::ListParams::default())
             .await
             .unwrap();
-        space.wait(RING, "to count no pods", |found: &FrameBuffer| counts(found) == Some((0, 0))).await;
+        namespace.wait(RING, "to count no pods", |found: &FrameBuffer| counts(found) == Some((0, 0))).await;
         assert!(quantile(&own, 0.99) < 10.0, "{own:?}");
         // Aimed at: 10 ms. The API server works on the same two cores as we do, and as others on this machine.
         assert!(mean < 10.0 && quantile(&api_server, 0.99) < 50.0, "{mean} ms, {api_server:?}");
@@ -97,9 +97,9 @@ fn spent() -> (f64, f64) {
     (of("sum"), of("count") / 1e3)
 }
 
-/// Tells what the API server measured itself. The buckets of its histogram end at 5, 25 and 100 ms: a p99 of them is a guess. Its
-/// summary is exact, but of the whole mutating admission of everything that was created since it started, other tests' objects among
-/// them. Gives the mean time of our calls.
+/// Prints the API server's own measurements; returns the mean time of our calls. The buckets of its histogram end at 5,
+/// 25 and 100 ms, so a p99 from them is a guess. Its summary is exact, but covers the whole mutating admission of
+/// everything created since it started, including other tests' objects.
 fn creations(before: (f64, f64)) -> f64 {
     let after = spent();
     let mean = (after.0 - before.0) / (after.1 - before.1);
@@ -109,21 +109,21 @@ fn creations(before: (f64, f64)) -> f64 {
         ["0.5", "0.99"].map(|part| milliseconds(&text, &format!("{name}{{"), &format!("{labels},quantile=\"{part}\"")));
     let all = milliseconds(&text, &format!("{name}_count{{"), labels) / 1e3;
     measured(&format!(
-        "the API server's own numbers: a call of the webhook took {mean:.2} ms on average; all mutating admission of {all} \
-         creations of any kind, ours among them, p50 {p50:.2} ms, p99 {p99:.2} ms"
+        "the API server's own metrics: a call of the webhook took {mean:.2} ms on average; all mutating admission of \
+         {all} creations of any kind, ours among them, p50 {p50:.2} ms, p99 {p99:.2} ms"
     ));
     mean
 }
 
-/// Tells what a client sees: the same pod with and without the label, in turns.
-async fn difference(space: &Space) {
+/// Prints a client's times: the same pod with and without the label, in turns.
+async fn difference(namespace: &TestNamespace) {
     let (mut with, mut without) = (Vec::new(), Vec::new());
     for _ in 0..500 {
         for (times, manifest) in
             [(&mut without, plain_pod("same", &[idle("app")])), (&mut with, pod("same", &[idle("app")]))]
         {
             let start = Instant::now();
-            space.try_dry(&manifest).await.unwrap();
+            namespace.try_dry(&manifest).await.unwrap();
             times.push(start.elapsed().as_secs_f64() * 1e3);
         }
     }
@@ -134,21 +134,22 @@ async fn difference(space: &Space) {
     let [[p50, p99], [plain50, plain99]] =
         [&mut with, &mut without].map(|times| [50, 99].map(|part| quantile(times, part)));
     measured(&format!(
-        "a dry run by a client: p50 {p50:.2} ms, p99 {p99:.2} ms with the label; {plain50:.2} and {plain99:.2} ms without"
+        "a dry run by a client: p50 {p50:.2} ms, p99 {p99:.2} ms with the label; {plain50:.2} and {plain99:.2} ms \
+         without"
     ));
 }
 
 /// Memory and CPU of the operator while nothing happens.
-async fn at_rest(space: &Space) {
-    for operator in operators(space).await {
+async fn at_rest(namespace: &TestNamespace) {
+    for operator in operators(namespace).await {
         let name = operator.name_any();
         let node = operator.spec.and_then(|spec| spec.node_name).unwrap();
         let mut samples = Vec::new();
-        space
+        namespace
             .until("the kubelet has measured twice", async || {
                 let new = usage(&node, SYSTEM, &name, "operator").map(|usage| (Instant::now(), usage));
                 // The kubelet measures every ten seconds or so.
-                if samples.last().is_none_or(|(_, last): &(Instant, framebuffer_e2e::numbers::Usage)| {
+                if samples.last().is_none_or(|(_, last): &(Instant, framebuffer_e2e::metrics::Usage)| {
                     new.is_some_and(|(_, new)| new.cpu != last.cpu)
                 }) {
                     samples.extend(new);
@@ -166,24 +167,24 @@ async fn at_rest(space: &Space) {
     }
 }
 
-async fn time_to_ready(space: &Space, name: &str, pod: &Value) -> Duration {
+async fn time_to_ready(namespace: &TestNamespace, name: &str, pod: &Value) -> Duration {
     let start = Instant::now();
-    space.accept(pod).await;
-    space.ready(name).await;
+    namespace.accept(pod).await;
+    namespace.ready(name).await;
     let took = start.elapsed();
-    space.api::<Pod>().delete(name, &DeleteParams::default().grace_period(0)).await.unwrap();
+    namespace.api::<Pod>().delete(name, &DeleteParams::default().grace_period(0)).await.unwrap();
     took
 }
 
 #[test]
 fn a_pod_with_the_ring_is_ready_soon_after_one_without() {
-    alone(async |space| {
-        space.declare(&framebuffer(&json!({"size": "64Mi"}))).await;
+    alone(async |namespace| {
+        namespace.declare(&framebuffer(&json!({"size": "64Mi"}))).await;
         let (mut without, mut with) = (Vec::new(), Vec::new());
         for round in 0..7 {
             let (plain, labelled) = (format!("plain-{round}"), format!("labelled-{round}"));
-            without.push(time_to_ready(space, &plain, &plain_pod(&plain, &[idle("app")])).await);
-            with.push(time_to_ready(space, &labelled, &pod(&labelled, &[idle("app")])).await);
+            without.push(time_to_ready(namespace, &plain, &plain_pod(&plain, &[idle("app")])).await);
+            with.push(time_to_ready(namespace, &labelled, &pod(&labelled, &[idle("app")])).await);
         }
         without.sort();
         with.sort();

@@ -1,10 +1,10 @@
-//! The custom resource `FrameBuffer`, `framebuffer.dev/v1alpha1`: what a user writes. What the operator answers is in
+//! The custom resource `FrameBuffer`, `framebuffer.dev/v1alpha1`: the spec, written by users. The operator writes the
 //! [`status`].
 //!
-//! The rules here are the API server's first look at a manifest. [`crate::validate`] repeats them, because an object may
-//! be older than the rules.
+//! The API server enforces the rules here. [`crate::validate`] repeats them, because an object may be older than a
+//! rule.
 
-#![allow(clippy::doc_markdown, reason = "the descriptions are shown by kubectl explain, which knows no Markdown")]
+#![allow(clippy::doc_markdown, reason = "kubectl explain shows the descriptions, which are not Markdown")]
 #![allow(unreachable_pub, reason = "KubeSchema repeats each struct inside a function")]
 
 pub mod status;
@@ -17,13 +17,13 @@ use serde::{Deserialize, Serialize};
 pub use framebuffer_contract::kubernetes::{INJECT_LABEL, INJECTED_ANNOTATION, RESTARTED_ANNOTATION};
 pub use status::FrameBufferStatus;
 
-/// The longest name of a `FrameBuffer`, in bytes: pods name it in a label.
+/// The maximum length of the name of a `FrameBuffer`, in bytes: pods name it in a label.
 pub const MAX_NAME: usize = 63;
 
-/// The smallest ring, in bytes.
+/// Size of the smallest ring, in bytes.
 pub const MIN_SIZE: u64 = 64 << 10;
 
-/// The largest ring, in bytes.
+/// Size of the largest ring, in bytes.
 pub const MAX_SIZE: u64 = 1 << 40;
 
 /// The lowest port of the sidecar: it has no privileges.
@@ -41,40 +41,68 @@ pub const MIN_PORT: u16 = 1024;
     shortname = "fb",
     category = "all",
     doc = "A ring in shared memory for the containers of a pod. Pods ask for it with the label framebuffer.dev/inject.",
-    validation = Rule::new("self.metadata.name.size() <= 63").message("metadata.name must be at most 63 characters long: pods name it in a label"),
-    printcolumn(name = "Size", type_ = "string", json_path = ".spec.size", description = "What the ring keeps"),
+    validation = Rule::new("self.metadata.name.size() <= 63")
+        .message("metadata.name must be at most 63 characters long: pods name it in a label"),
+    printcolumn(name = "Size", type_ = "string", json_path = ".spec.size", description = "Payload that the ring keeps"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
-    printcolumn(name = "Matched", type_ = "integer", json_path = ".status.pods.matched", description = "Pods with the label"),
+    printcolumn(
+        name = "Matched",
+        type_ = "integer",
+        json_path = ".status.pods.matched",
+        description = "Pods with the label"
+    ),
     printcolumn(name = "Ready pods", type_ = "integer", json_path = ".status.pods.ready"),
-    printcolumn(name = "Outdated", type_ = "integer", json_path = ".status.pods.outdated", description = "Pods that run something older than what is injected today"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", priority = 1),
+    printcolumn(
+        name = "Outdated",
+        type_ = "integer",
+        json_path = ".status.pods.outdated",
+        description = "Pods with an older injection than the current one"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        priority = 1
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct FrameBufferSpec {
-    /// Payload that the ring keeps, in bytes, as in 500Mi or 1.5Gi: from 64Ki to 1Ti.
+    /// Payload that the ring keeps, in bytes, from 64Ki to 1Ti. Examples: 500Mi, 1.5Gi.
     #[schemars(length(max = 24), regex(pattern = r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|k|M|G|T)?$"))]
-    #[x_kube(validation = Rule::new("quantity(self).compareTo(quantity('64Ki')) >= 0 && quantity(self).compareTo(quantity('1Ti')) <= 0").message("size must be from 64Ki to 1Ti"))]
+    #[x_kube(validation = Rule::new(
+        "quantity(self).compareTo(quantity('64Ki')) >= 0 && quantity(self).compareTo(quantity('1Ti')) <= 0"
+    )
+    .message("size must be from 64Ki to 1Ti"))]
     pub size: String,
 
-    /// Names of the containers that get the ring: its mount and its environment. By default all containers of the pod,
-    /// without its init containers; an init container gets it if it is named here.
+    /// Names of the containers that get the ring: its mount and its environment. By default all containers of the pod
+    /// except init containers; an init container gets the ring if it is listed here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(
+        length(min = 1, max = 64),
+        inner(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")),
+        extend("x-kubernetes-list-type" = "set")
+    )]
     pub containers: Option<Vec<String>>,
 
-    /// Where the ring's memory is mounted in these containers and in the sidecar.
+    /// Path at which the ring's memory is mounted in these containers and in the sidecar.
     #[serde(default = "default_mount_path")]
     #[schemars(length(max = 256), regex(pattern = r"^(/[A-Za-z0-9._-]+)+$"))]
-    #[x_kube(validation = Rule::new("!self.split('/').exists(part, part == '..' || part == '.')").message("mountPath must not contain `.` or `..` as a part"))]
-    #[x_kube(validation = Rule::new("!['/dev', '/proc', '/sys'].exists(path, self == path) && !self.startsWith('/proc/') && !self.startsWith('/sys/')").message("mountPath must not hide /dev, /proc or /sys"))]
+    #[x_kube(validation = Rule::new("!self.split('/').exists(part, part == '..' || part == '.')")
+        .message("mountPath must not contain `.` or `..` as a part"))]
+    #[x_kube(validation = Rule::new(
+        "!['/dev', '/proc', '/sys'].exists(path, self == path) && !self.startsWith('/proc/') && \
+         !self.startsWith('/sys/')"
+    )
+    .message("mountPath must not hide /dev, /proc or /sys"))]
     pub mount_path: String,
 
-    /// The sidecar that owns the ring. Its image is the operator's setting.
+    /// The sidecar that owns the ring. Its image is a setting of the operator.
     #[serde(default)]
     pub sidecar: SidecarSpec,
 
-    /// What happens to pods that run something older than what would be injected today.
+    /// How pods with an older injection than the current one are updated.
     #[serde(default)]
     pub update_strategy: UpdateStrategy,
 }
@@ -82,19 +110,20 @@ pub struct FrameBufferSpec {
 /// The sidecar that owns the ring.
 #[derive(KubeSchema, Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("self.port != self.adminPort").message("sidecar.port and sidecar.adminPort must differ"))]
+#[x_kube(validation = Rule::new("self.port != self.adminPort")
+    .message("sidecar.port and sidecar.adminPort must differ"))]
 pub struct SidecarSpec {
-    /// Port of the API on the pod's loopback address, from 1024 on.
+    /// Port of the API, on the pod's loopback address. At least 1024.
     #[serde(default = "default_port")]
     #[schemars(with = "i32", range(min = 1024, max = 65535))]
     pub port: u16,
 
-    /// Port of health and metrics on the pod's address, from 1024 on.
+    /// Port of health and metrics, on the pod's address. At least 1024.
     #[serde(default = "default_admin_port")]
     #[schemars(with = "i32", range(min = 1024, max = 65535))]
     pub admin_port: u16,
 
-    /// Requests and limits instead of the computed ones. Memory must hold the ring, which is charged to the sidecar.
+    /// Requests and limits that replace the computed ones. Memory must hold the ring, which is charged to the sidecar.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<SidecarResources>,
 
@@ -106,11 +135,11 @@ pub struct SidecarSpec {
 /// Requests and limits of the sidecar.
 #[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct SidecarResources {
-    /// What the scheduler keeps for it.
+    /// Amounts that the scheduler reserves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests: Option<ResourceAmounts>,
 
-    /// What it may use at most.
+    /// Maximum amounts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<ResourceAmounts>,
 }
@@ -118,12 +147,12 @@ pub struct SidecarResources {
 /// Amounts of CPU and memory.
 #[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct ResourceAmounts {
-    /// CPU, as in 100m or 0.5.
+    /// CPU. Examples: 100m, 0.5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 24), regex(pattern = r"^[0-9]+(\.[0-9]{1,3}|m)?$"))]
     pub cpu: Option<String>,
 
-    /// Memory, as in 600Mi.
+    /// Memory. Example: 600Mi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 24), regex(pattern = r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|k|M|G|T)?$"))]
     pub memory: Option<String>,
@@ -144,7 +173,7 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
-    /// As the sidecar's command line names it.
+    /// The value for the sidecar's environment.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Error => "error",
@@ -156,11 +185,11 @@ impl LogLevel {
     }
 }
 
-/// What happens to pods that run something older than what would be injected today.
+/// How pods with an older injection than the current one are updated.
 #[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct UpdateStrategy {
-    /// OnDelete reports them and waits. RollingRestart restarts their Deployment, StatefulSet or DaemonSet, once for
-    /// each change.
+    /// OnDelete only reports them. RollingRestart restarts their Deployment, StatefulSet or DaemonSet, once for each
+    /// change.
     #[serde(rename = "type", default)]
     pub kind: UpdateKind,
 }

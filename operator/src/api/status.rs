@@ -1,4 +1,4 @@
-//! What the operator reports in `status` of a `FrameBuffer`.
+//! The `status` of a `FrameBuffer`, written by the operator.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
@@ -8,19 +8,18 @@ use serde_json::Value;
 /// Condition type: the spec is valid, and labelled pods that are created now get the ring.
 pub const READY: &str = "Ready";
 
-/// Condition type: every labelled pod runs what would be injected today.
+/// Condition type: every labelled pod has the current injection.
 pub const UP_TO_DATE: &str = "UpToDate";
 
-/// What the operator reports.
+/// The status, written by the operator.
 #[derive(JsonSchema, Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FrameBufferStatus {
-    /// Generation of the spec that this status speaks of.
+    /// Generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
-    /// Ready: labelled pods that are created now get the ring. UpToDate: every labelled pod runs what would be injected
-    /// today.
+    /// Ready: labelled pods that are created now get the ring. UpToDate: every labelled pod has the current injection.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -29,43 +28,43 @@ pub struct FrameBufferStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pods: Option<PodCounts>,
 
-    /// What is injected into labelled pods. Written by the operator alone.
+    /// The content injected into labelled pods. Only the operator may write it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub injection: Option<Injection>,
 }
 
-/// Numbers of labelled pods that have not ended.
+/// Counts of labelled pods that have not ended.
 #[derive(JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct PodCounts {
     /// Pods with the label.
     #[schemars(range(min = 0))]
     pub matched: i32,
 
-    /// Of these, pods that are ready.
+    /// Those of them that are ready.
     #[schemars(range(min = 0))]
     pub ready: i32,
 
-    /// Of these, pods that run something older than what would be injected today.
+    /// Those of them with an older injection than the current one.
     #[schemars(range(min = 0))]
     pub outdated: i32,
 }
 
-/// What is injected into labelled pods.
+/// The content injected into labelled pods.
 #[derive(JsonSchema, Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Injection {
-    /// Hash of everything below but the time. Pods carry it in the annotation framebuffer.dev/injected.
+    /// Hash of all other fields except the time; also in the annotation framebuffer.dev/injected of pods.
     pub hash: String,
 
-    /// Since when this is injected.
+    /// When this content was first rendered.
     pub rendered_at: Time,
 
-    /// Names of the containers that get the mount and the environment; all containers if absent.
+    /// Names of the containers that get the mount and the environment; if absent, all containers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub containers: Option<Vec<String>>,
 
-    /// The sidecar: the first init container, restarted always.
+    /// The sidecar: the first init container, always restarted.
     #[schemars(schema_with = "any_object")]
     pub sidecar: Value,
 

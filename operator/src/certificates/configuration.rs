@@ -1,30 +1,30 @@
-//! What a `MutatingWebhookConfiguration` says, what it should say, and whom the API server trusts by it. Pure.
+//! The webhook's `MutatingWebhookConfiguration`: its actual content, its intended content, and its CA bundles. Pure.
 //!
-//! What it should say stands in an annotation of the configuration itself, which the chart writes together with it: an
-//! upgrade changes both at once, so that an old leader never undoes what a new version of the chart has written.
+//! The intended content is in an annotation of the configuration itself, which the chart writes together with it: an
+//! upgrade changes both at once, so that an old leader never reverts what a new version of the chart has written.
 
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhook, MutatingWebhookConfiguration};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
-/// Annotation of the configuration: its `webhooks` as the chart has written them, in JSON, without any `caBundle`.
+/// Annotation of the configuration: its `webhooks` as the chart writes them, in JSON, without any `caBundle`.
 pub const WEBHOOKS_ANNOTATION: &str = "framebuffer.dev/webhooks";
 
-/// How a configuration differs from what it should be.
+/// How a configuration differs from its intended content.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Edited {
-    /// It says something else.
+    /// Its webhooks differ.
     Webhooks {
-        /// What it should say, without any `caBundle`.
+        /// The intended webhooks, without any `caBundle`.
         wanted: Vec<MutatingWebhook>,
-        /// Which parts are different, for people.
+        /// A description of the differences.
         differences: String,
     },
-    /// The annotation is missing or cannot be read: nobody knows what it should say.
+    /// The annotation is missing or unreadable: the intended content is unknown.
     Annotation,
 }
 
-/// How a configuration differs from what the chart has written, `caBundle` aside.
+/// Compares a configuration with its intended content, `caBundle` aside; `None` if they agree.
 pub fn edited(configuration: &MutatingWebhookConfiguration) -> Option<Edited> {
     let wanted = configuration.annotations().get(WEBHOOKS_ANNOTATION);
     let wanted: Option<Vec<MutatingWebhook>> = wanted.and_then(|json| serde_json::from_str(json).ok());
@@ -54,7 +54,7 @@ fn differences(found: &[MutatingWebhook], wanted: &[MutatingWebhook]) -> String 
     if differences.is_empty() { "the order of its webhooks was edited".to_owned() } else { differences.join(", ") }
 }
 
-/// The webhooks that a configuration should have, each with the CA that the API server trusts today.
+/// The intended webhooks, each with the CA bundle of the webhook with the same name in the configuration.
 pub fn with_bundles(wanted: &[MutatingWebhook], configuration: &MutatingWebhookConfiguration) -> Vec<MutatingWebhook> {
     let found = configuration.webhooks.as_deref().unwrap_or_default();
     let bundle = |webhook: &MutatingWebhook| webhook.client_config.ca_bundle.clone();
@@ -66,7 +66,7 @@ pub fn with_bundles(wanted: &[MutatingWebhook], configuration: &MutatingWebhookC
     webhooks
 }
 
-/// What the API server trusts, per webhook of the configuration.
+/// The CA bundle of each webhook in the configuration.
 pub fn bundles(configuration: &MutatingWebhookConfiguration) -> impl Iterator<Item = String> {
     let configs = configuration.webhooks.iter().flatten().map(|webhook| &webhook.client_config);
     configs.map(|config| {
@@ -75,7 +75,7 @@ pub fn bundles(configuration: &MutatingWebhookConfiguration) -> impl Iterator<It
     })
 }
 
-/// Whether `good` holds of what the API server trusts for every webhook, of which there is one at least.
+/// Whether there is a webhook, and `good` holds for the CA bundle of each.
 pub fn all_bundles(configuration: &MutatingWebhookConfiguration, good: impl Fn(&str) -> bool) -> bool {
     let mut bundles = bundles(configuration).peekable();
     bundles.peek().is_some() && bundles.all(|bundle| good(&bundle))
@@ -105,7 +105,7 @@ mod tests {
             .unwrap()
     }
 
-    fn told(edit: impl Fn(&mut Value)) -> String {
+    fn found_differences(edit: impl Fn(&mut Value)) -> String {
         match edited(&configuration(edit)) {
             Some(Edited::Webhooks { differences, wanted }) => {
                 assert_eq!(json!(wanted), webhooks());
@@ -123,26 +123,32 @@ mod tests {
 
     #[test]
     fn every_other_edit_is_found_and_named() {
-        assert_eq!(told(|found| found[0]["failurePolicy"] = json!("Ignore")), "failurePolicy was edited");
-        assert_eq!(told(|found| found[0]["rules"][0]["operations"] = json!(["DELETE"])), "rules was edited");
-        assert_eq!(told(|found| found[0]["clientConfig"]["service"]["path"] = json!("/")), "clientConfig was edited");
-        assert_eq!(told(|found| found[0]["timeoutSeconds"] = json!(1)), "timeoutSeconds was edited");
+        assert_eq!(found_differences(|found| found[0]["failurePolicy"] = json!("Ignore")), "failurePolicy was edited");
+        assert_eq!(
+            found_differences(|found| found[0]["rules"][0]["operations"] = json!(["DELETE"])),
+            "rules was edited"
+        );
+        assert_eq!(
+            found_differences(|found| found[0]["clientConfig"]["service"]["path"] = json!("/")),
+            "clientConfig was edited"
+        );
+        assert_eq!(found_differences(|found| found[0]["timeoutSeconds"] = json!(1)), "timeoutSeconds was edited");
         let selector = json!({"matchLabels": {"a": "b"}});
         assert_eq!(
-            told(|found| {
+            found_differences(|found| {
                 found[0]["objectSelector"] = selector.clone();
                 found[0]["namespaceSelector"] = selector.clone();
             }),
             "namespaceSelector was edited, objectSelector was edited"
         );
         assert_eq!(
-            told(|found| found[0]["name"] = json!("a.b.c")),
+            found_differences(|found| found[0]["name"] = json!("a.b.c")),
             "webhook a.b.c was added, webhook inject.framebuffer.dev was removed"
         );
     }
 
     #[test]
-    fn without_a_good_annotation_nobody_knows() {
+    fn without_a_readable_annotation_the_intended_content_is_unknown() {
         let mut configuration = configuration(|_| {});
         for bad in ["", "[]", "{}"] {
             configuration.annotations_mut().insert(WEBHOOKS_ANNOTATION.to_owned(), bad.to_owned());
@@ -153,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_put_back_keeps_the_ca() {
+    fn a_restored_configuration_keeps_the_ca() {
         let edited = configuration(|found| found[0]["failurePolicy"] = json!("Ignore"));
         let wanted: Vec<MutatingWebhook> = serde_json::from_value(webhooks()).unwrap();
         let back = MutatingWebhookConfiguration { webhooks: Some(with_bundles(&wanted, &edited)), ..edited };

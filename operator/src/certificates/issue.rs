@@ -1,4 +1,4 @@
-//! Makes what [`super::plan`] asks for.
+//! Makes the certificates for the steps of [`super::plan`].
 
 use std::time::Duration;
 
@@ -10,42 +10,42 @@ use rcgen::{
 };
 
 use super::material::{Material, certificates, read};
-use super::plan::{BACKDATE, Policy};
+use super::plan::{BACKDATE, Lifetimes};
 
-/// Start of our CAs' names. The time follows: a serving certificate names its CA by it.
+/// Prefix of our CAs' names. The time follows: a serving certificate names its CA as issuer.
 const CA_NAME: &str = "framebuffer-operator CA";
 
-/// CAs that are kept beside the newest: more than rotations ever leave behind.
+/// The most old CAs that are kept: more than rotations ever leave behind.
 const OLD_CAS: usize = 4;
 
-/// A CA and a serving certificate from nothing. `trusted` is what the API server has trusted so far: our own CAs of it
-/// stay, since replicas may still serve with their certificates.
+/// Makes a new CA and a serving certificate. `trusted` is the bundle that the API server trusts so far: our own CAs in
+/// it are kept, since replicas may still serve with their certificates.
 ///
 /// # Errors
 ///
 /// A key cannot be generated, or a name cannot be in a certificate.
-pub fn create(trusted: &str, names: &[String], policy: &Policy, now: Timestamp) -> anyhow::Result<Material> {
-    let (ca, ca_key) = new_ca(policy, now)?;
+pub fn create(trusted: &str, names: &[String], lifetimes: &Lifetimes, now: Timestamp) -> anyhow::Result<Material> {
+    let (ca, ca_key) = new_ca(lifetimes, now)?;
     let material = Material { cas: ca + &ours(trusted, now), ca_key, certificate: String::new(), key: String::new() };
-    issue(&material, names, policy, now)
+    issue(&material, names, lifetimes, now)
 }
 
-/// The same with a new CA in front; the serving certificate stays.
+/// Returns the material with a new CA in front; the serving certificate stays.
 ///
 /// # Errors
 ///
 /// A key cannot be generated.
-pub fn add_ca(material: &Material, policy: &Policy, now: Timestamp) -> anyhow::Result<Material> {
-    let (ca, ca_key) = new_ca(policy, now)?;
+pub fn add_ca(material: &Material, lifetimes: &Lifetimes, now: Timestamp) -> anyhow::Result<Material> {
+    let (ca, ca_key) = new_ca(lifetimes, now)?;
     Ok(Material { cas: ca + &ours(&material.cas, now), ca_key, ..material.clone() })
 }
 
-/// The same with a serving certificate of the newest CA.
+/// Returns the material with a new serving certificate, signed by the newest CA.
 ///
 /// # Errors
 ///
 /// The CA or its key cannot be read, or a name cannot be in a certificate.
-pub fn issue(material: &Material, names: &[String], policy: &Policy, now: Timestamp) -> anyhow::Result<Material> {
+pub fn issue(material: &Material, names: &[String], lifetimes: &Lifetimes, now: Timestamp) -> anyhow::Result<Material> {
     let ca_key = KeyPair::from_pem(&material.ca_key).context("failed to read the CA's key")?;
     let issuer = Issuer::from_ca_cert_pem(&material.cas, ca_key).context("failed to read the CA")?;
     let mut params = CertificateParams::new(names).context("failed to name the serving certificate")?;
@@ -53,13 +53,13 @@ pub fn issue(material: &Material, names: &[String], policy: &Policy, now: Timest
     params.use_authority_key_identifier_extension = true;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    live(&mut params, policy.serving, now);
+    live(&mut params, lifetimes.serving, now);
     let key = KeyPair::generate().context("failed to generate a key")?;
     let certificate = params.signed_by(&key, &issuer).context("failed to sign the serving certificate")?;
     Ok(Material { certificate: certificate.pem(), key: key.serialize_pem(), ..material.clone() })
 }
 
-/// The same with the newest CA alone.
+/// Returns the material with the newest CA alone.
 ///
 /// # Errors
 ///
@@ -70,12 +70,12 @@ pub fn prune(material: &Material) -> anyhow::Result<Material> {
     Ok(Material { cas: pem(newest), ..material.clone() })
 }
 
-fn new_ca(policy: &Policy, now: Timestamp) -> anyhow::Result<(String, String)> {
+fn new_ca(lifetimes: &Lifetimes, now: Timestamp) -> anyhow::Result<(String, String)> {
     let mut params = CertificateParams::default();
     params.distinguished_name = named(&format!("{CA_NAME} {}", now.as_millisecond()));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    live(&mut params, policy.ca, now);
+    live(&mut params, lifetimes.ca, now);
     let key = KeyPair::generate().context("failed to generate a key")?;
     let ca = params.self_signed(&key).context("failed to sign the CA")?;
     Ok((ca.pem(), key.serialize_pem()))
@@ -96,7 +96,7 @@ fn live(params: &mut CertificateParams, life: SignedDuration, now: Timestamp) {
     params.not_after = time(now + life);
 }
 
-/// Those CAs of a bundle that are ours and have not ended. Whatever else somebody wrote there is not trusted any longer.
+/// The CAs in a bundle that are ours and have not expired. Whatever else was written there is no longer trusted.
 fn ours(bundle: &str, now: Timestamp) -> String {
     let cas = certificates("ca.crt", bundle).unwrap_or_default();
     let ours = cas.iter().filter(|der| {

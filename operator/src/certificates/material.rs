@@ -1,4 +1,4 @@
-//! [`Material`]: certificates and keys as the Secret holds them.
+//! [`Material`]: certificates and keys, as stored in the Secret.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,13 +12,13 @@ use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 use super::plan::{Certificate, Facts};
 
-/// Names of the Secret's entries. `ca.crt`, `tls.crt` and `tls.key` are those of a Secret of cert-manager.
+/// Names of the Secret's entries. `ca.crt`, `tls.crt` and `tls.key` are named as in a Secret of cert-manager.
 const CA: &str = "ca.crt";
 const CA_KEY: &str = "ca.key";
 const CERTIFICATE: &str = "tls.crt";
 const KEY: &str = "tls.key";
 
-/// Certificates and keys, in PEM. The keys are secrets: they are in no log.
+/// Certificates and keys, in PEM. The keys are secret: `Debug` leaves them out.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Material {
     /// CAs, the newest first.
@@ -55,7 +55,7 @@ pub enum Unusable {
 }
 
 impl Material {
-    /// Of a Secret's data.
+    /// Reads the data of a Secret.
     ///
     /// # Errors
     ///
@@ -65,14 +65,14 @@ impl Material {
         Ok(Self { cas: entry(data, CA)?, ca_key: entry(data, CA_KEY)?, certificate, key })
     }
 
-    /// As a Secret's data.
+    /// The data for a Secret.
     pub fn data(&self) -> BTreeMap<String, ByteString> {
         let Self { cas, ca_key, certificate, key } = self;
         let entries = [(CA, cas), (CA_KEY, ca_key), (CERTIFICATE, certificate), (KEY, key)];
         entries.map(|(name, pem)| (name.to_owned(), ByteString(pem.clone().into_bytes()))).into()
     }
 
-    /// What the certificates say of themselves.
+    /// Parses the certificates.
     ///
     /// # Errors
     ///
@@ -85,8 +85,8 @@ impl Material {
     }
 }
 
-/// Serving certificate and key of a Secret's data. They can be served with also when the CA's key is not there: cert-manager
-/// keeps it elsewhere, and its Secret is there until the leader has made one of ours.
+/// Serving certificate and key in a Secret's data. The CA's key may be missing: a Secret of cert-manager, which lacks
+/// it, is served until the leader has replaced it.
 ///
 /// # Errors
 ///
@@ -101,7 +101,7 @@ fn entry(data: Option<&BTreeMap<String, ByteString>>, name: &'static str) -> Res
     text.ok_or(Unusable::Entry(name))
 }
 
-/// The certificates of a PEM text.
+/// The certificates in a PEM text.
 ///
 /// # Errors
 ///
@@ -111,7 +111,7 @@ pub fn certificates(name: &'static str, pem: &str) -> Result<Vec<CertificateDer<
     CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().map_err(pem_error)
 }
 
-/// What a certificate says of itself.
+/// Parses a certificate.
 ///
 /// # Errors
 ///

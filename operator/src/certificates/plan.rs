@@ -1,44 +1,44 @@
-//! [`plan`]: what is to be done about the certificates at a given moment. Pure: the clock is an argument.
+//! [`plan`]: the next step for the certificates at a given moment. Pure: the clock is an argument.
 
 use jiff::{SignedDuration, Timestamp};
 
-/// Certificates are valid from a little earlier on: clocks differ.
+/// Certificates become valid this long before their creation: clocks differ.
 pub const BACKDATE: SignedDuration = SignedDuration::from_mins(5);
 
-/// How long things last.
+/// Lifetimes of certificates, and the delays of a rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Policy {
-    /// Life of a CA. It is replaced after two thirds.
+pub struct Lifetimes {
+    /// Lifetime of a CA. It is replaced after two thirds.
     pub ca: SignedDuration,
-    /// Life of a serving certificate. It is replaced after two thirds.
+    /// Lifetime of a serving certificate. It is replaced after two thirds.
     pub serving: SignedDuration,
-    /// From a CA's creation to its first use: every API server has it by then.
-    pub publish: SignedDuration,
-    /// From a CA's last use to its removal: every replica serves with something else by then.
+    /// From a CA's creation to its first use: by then every API server trusts it.
+    pub propagation: SignedDuration,
+    /// From a CA's last use to its removal: by then no replica serves with a certificate of it.
     pub overlap: SignedDuration,
 }
 
-impl Policy {
-    /// With lives of the CA and of the serving certificate; the waits are a minute and an hour, or less if the lives are
-    /// short.
+impl Lifetimes {
+    /// Takes the lifetimes of the CA and of the serving certificate. The delays are a minute and an hour, or a tenth of
+    /// the serving certificate's lifetime if that is less.
     pub fn new(ca: SignedDuration, serving: SignedDuration) -> Self {
         Self {
             ca,
             serving,
-            publish: SignedDuration::from_mins(1).min(serving / 10),
+            propagation: SignedDuration::from_mins(1).min(serving / 10),
             overlap: SignedDuration::from_hours(1).min(serving / 10),
         }
     }
 }
 
-/// What a certificate says of itself.
+/// The content of a certificate, as far as it matters here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
-    /// Raw name of its owner.
+    /// Raw name of its subject.
     pub subject: Vec<u8>,
     /// Raw name of its issuer.
     pub issuer: Vec<u8>,
-    /// DNS names that it is for.
+    /// DNS names for which it is valid.
     pub names: Vec<String>,
     /// Start of its validity.
     pub not_before: Timestamp,
@@ -51,13 +51,13 @@ impl Certificate {
         self.not_before + BACKDATE
     }
 
-    /// After two thirds of its life.
+    /// When it is replaced: after two thirds of its lifetime.
     fn due(&self) -> Timestamp {
         self.created() + self.not_after.duration_since(self.created()) * 2 / 3
     }
 }
 
-/// What there is.
+/// The certificates in use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
     /// CAs, the newest first; the key is the newest one's.
@@ -66,17 +66,17 @@ pub struct Facts {
     pub serving: Certificate,
 }
 
-/// What is to be done.
+/// The next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Plan {
-    /// Nothing before that moment.
-    Keep {
+    /// Do nothing before that moment.
+    Wait {
         /// When to look again.
         until: Timestamp,
     },
     /// Make a CA and a serving certificate: there is nothing usable.
     Create,
-    /// Put a new CA in front of the others; go on serving with the old one's certificate.
+    /// Put a new CA in front of the others; keep serving with the old one's certificate.
     AddCa,
     /// Make a serving certificate with the newest CA.
     Issue,
@@ -84,32 +84,32 @@ pub enum Plan {
     Prune,
 }
 
-/// Decides what is to be done, one step at a time.
+/// Decides the next step.
 ///
-/// `facts` are `None` if there is no Secret or it cannot be used; `published` says whether the API server has exactly
-/// these CAs; `names` are the DNS names of the webhook's service.
-pub fn plan(facts: Option<&Facts>, names: &[String], published: bool, policy: &Policy, now: Timestamp) -> Plan {
+/// `facts` are `None` if there is no usable Secret; `trusted` says whether the API server has exactly these CAs;
+/// `names` are the DNS names of the webhook's service.
+pub fn plan(facts: Option<&Facts>, names: &[String], trusted: bool, lifetimes: &Lifetimes, now: Timestamp) -> Plan {
     let Some(Facts { cas, serving }) = facts else { return Plan::Create };
     let Some(newest) = cas.first().filter(|ca| now < ca.not_after) else { return Plan::Create };
     let issuer = cas.iter().find(|ca| ca.subject == serving.issuer);
     let usable = issuer.is_some_and(|ca| now < ca.not_after) && now < serving.not_after && serving.names == names;
     if !usable {
-        // Nobody trusts what is served: no reason to wait.
+        // No client trusts the serving certificate: no reason to wait.
         return Plan::Issue;
     }
     if now >= newest.due() {
         return Plan::AddCa;
     }
     let by_newest = serving.issuer == newest.subject;
-    let issue_at = if by_newest { serving.due() } else { newest.created() + policy.publish };
+    let issue_at = if by_newest { serving.due() } else { newest.created() + lifetimes.propagation };
     if now >= issue_at {
-        // What waits for the bundle is woken when the bundle changes; the minute is only for safety.
-        return if published { Plan::Issue } else { Plan::Keep { until: now + SignedDuration::from_mins(1) } };
+        // A change of the bundle wakes the rotator; the minute is only for safety.
+        return if trusted { Plan::Issue } else { Plan::Wait { until: now + SignedDuration::from_mins(1) } };
     }
     let until = issue_at.min(newest.due());
     if cas.len() == 1 || !by_newest {
-        return Plan::Keep { until };
+        return Plan::Wait { until };
     }
-    let prune_at = serving.created() + policy.overlap;
-    if now >= prune_at { Plan::Prune } else { Plan::Keep { until: until.min(prune_at) } }
+    let prune_at = serving.created() + lifetimes.overlap;
+    if now >= prune_at { Plan::Prune } else { Plan::Wait { until: until.min(prune_at) } }
 }

@@ -1,11 +1,11 @@
-//! [`Repair`]: puts the webhook's configuration back after an edit by hand, all of it but `caBundle`, which is the keeper's.
+//! [`Repair`]: restores the webhook's configuration after an edit by hand, except `caBundle`, which the rotator writes.
 
 use std::time::Duration;
 
 use anyhow::Context as _;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use kube::api::{Patch, PatchParams};
-use kube::runtime::events::{Event, EventType, Recorder};
+use kube::runtime::events::{EventType, Recorder};
 use kube::{Api, Resource as _, ResourceExt as _};
 use serde_json::json;
 use tokio::time::Instant;
@@ -13,30 +13,31 @@ use tracing::{info, warn};
 
 use super::configuration::{Edited, WEBHOOKS_ANNOTATION, edited, with_bundles};
 use crate::brief;
+use crate::events::send_event;
 
-/// Between two repairs. Somebody who undoes each of them would otherwise keep us and the API server busy.
+/// The shortest time between two repairs: somebody who reverts each of them must not keep the API server busy.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// Writes the repairs, and owns nothing afterwards.
+/// Field manager of repairs. It owns no fields afterwards.
 const MANAGER: &str = "framebuffer-operator-repair";
 
-/// What was found.
+/// The result of a look at the configuration.
 #[derive(Debug, PartialEq)]
 pub(super) enum Found {
-    /// The configuration is what it should be.
+    /// The configuration has its intended content.
     Good,
-    /// It was not, and is again.
+    /// It had not, and has been restored.
     Repaired,
-    /// It is not.
+    /// It has not, and was not restored.
     Wrong {
-        /// Why, for people.
+        /// The reason, in words.
         why: String,
         /// When to look again.
         again: Duration,
     },
 }
 
-/// Puts it back.
+/// Restores the configuration.
 pub(super) struct Repair {
     webhooks: Api<MutatingWebhookConfiguration>,
     recorder: Recorder,
@@ -48,15 +49,15 @@ impl Repair {
         Self { webhooks, recorder, last: None }
     }
 
-    /// Repairs a configuration if it needs that. A failure is one of what is found: certificates are kept all the same.
+    /// Restores the configuration if it was edited. A failure is [`Found::Wrong`]: certificates are rotated regardless.
     pub(super) async fn look(&mut self, configuration: &MutatingWebhookConfiguration) -> Found {
         let title = format!("MutatingWebhookConfiguration {}", configuration.name_any());
         let (wanted, differences) = match edited(configuration) {
             None => return Found::Good,
             Some(Edited::Annotation) => {
                 let why = format!(
-                    "{title} lacks a readable annotation {WEBHOOKS_ANNOTATION}, so that nobody knows whether it was edited; \
-                     helm upgrade puts it back"
+                    "{title} lacks a readable annotation {WEBHOOKS_ANNOTATION}, without which edits cannot be \
+                     detected; helm upgrade restores it"
                 );
                 return Found::Wrong { why, again: Duration::MAX };
             }
@@ -68,30 +69,32 @@ impl Repair {
         }
         self.last = Some(Instant::now());
         let patch = json!({
-            // What was seen, or nothing.
+            // Fails if the configuration has changed since.
             "metadata": {"resourceVersion": configuration.resource_version()},
             "webhooks": with_bundles(&wanted, configuration),
         });
         let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
         match self.webhooks.patch(&configuration.name_any(), &params, &Patch::Merge(patch)).await.map_err(brief) {
             Ok(repaired) => {
-                warn!(webhook = configuration.name_any(), differences, "put the webhook's configuration back");
-                self.announce(configuration, format!("put back what was edited by hand: {differences}")).await;
+                warn!(webhook = configuration.name_any(), differences, "restored the webhook's configuration");
+                let note = format!("restored after an edit by hand: {differences}");
+                let object = configuration.object_ref(&());
+                send_event(&self.recorder, &object, EventType::Warning, "Repaired", "Repair", note).await;
                 if let Err(error) = self.disown(&repaired).await {
-                    info!(error = format!("{error:#}"), "fields that were put back still count as the operator's");
+                    info!(error = format!("{error:#}"), "the operator still owns the restored fields");
                 }
                 Found::Repaired
             }
             Err(error) => {
-                let why = format!("{title} was edited ({differences}), and putting it back failed: {error:#}");
+                let why = format!("{title} was edited ({differences}), and restoring it failed: {error:#}");
                 warn!("{why}");
                 Found::Wrong { why, again: PAUSE }
             }
         }
     }
 
-    /// Gives up the fields that were put back. As their owner we would be in the way of the chart's next version: Helm refuses
-    /// to change what another owns.
+    /// Gives up ownership of the restored fields: Helm refuses to change fields that another manager owns, which would
+    /// block the next upgrade of the chart.
     async fn disown(&self, configuration: &MutatingWebhookConfiguration) -> anyhow::Result<()> {
         let mut managers = configuration.metadata.managed_fields.clone().unwrap_or_default();
         managers.retain(|entry| entry.manager.as_deref() != Some(MANAGER));
@@ -99,20 +102,7 @@ impl Repair {
         let patch = json!({"metadata": {"resourceVersion": version, "managedFields": managers}});
         let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
         let patched = self.webhooks.patch(&configuration.name_any(), &params, &Patch::Merge(patch)).await;
-        patched.map(drop).map_err(brief).context("failed to give up what was put back")
-    }
-
-    async fn announce(&self, configuration: &MutatingWebhookConfiguration, note: String) {
-        let event = Event {
-            type_: EventType::Warning,
-            reason: "Repaired".to_owned(),
-            note: Some(note),
-            action: "Repair".to_owned(),
-            secondary: None,
-        };
-        if let Err(error) = self.recorder.publish(&event, &configuration.object_ref(&())).await {
-            warn!(error = &error as &dyn std::error::Error, "failed to send an event");
-        }
+        patched.map(drop).map_err(brief).context("failed to give up ownership of the restored fields")
     }
 }
 
@@ -169,19 +159,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_edited_one_is_put_back_told_of_and_given_up() {
+    async fn an_edited_one_is_restored_reported_and_given_up() {
         let (api, mut repair) = repair(false);
         assert_eq!(repair.look(&configuration("Ignore")).await, Found::Repaired);
         let asked = api.asked();
         let [(_, _, back), (_, _, event), (_, _, given_up)] = &asked[..] else { panic!("{asked:#?}") };
         assert_eq!(back["webhooks"], webhooks("Fail"));
         assert_eq!(back["metadata"]["resourceVersion"], "7", "an edit in between is not overwritten");
-        assert_eq!(event["note"], "put back what was edited by hand: failurePolicy was edited");
+        assert_eq!(event["note"], "restored after an edit by hand: failurePolicy was edited");
         assert_eq!(given_up["metadata"]["managedFields"], json!([{"manager": "helm", "operation": "Update"}]));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_that_is_edited_again_and_again_is_put_back_now_and_then() {
+    async fn one_that_is_edited_again_and_again_is_restored_now_and_then() {
         let (api, mut repair) = repair(false);
         repair.look(&configuration("Ignore")).await;
         let asked = api.asked().len();

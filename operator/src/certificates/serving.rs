@@ -1,4 +1,4 @@
-//! [`Serving`]: the certificate of the moment, in every replica.
+//! [`Serving`]: the current certificate, in every replica.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -21,10 +21,10 @@ use super::material::{certificates, read, serving};
 use super::trust::trusts;
 use crate::metrics::Metrics;
 
-/// How often cert-manager's files are looked at. It renews them weeks before they end.
+/// How often cert-manager's files are read. It renews them weeks before they expire.
 const FILES_PERIOD: Duration = Duration::from_secs(10);
 
-/// The certificate of the moment. Handshakes take it as they come; nothing restarts when it changes.
+/// The current certificate. Each TLS handshake uses it; nothing restarts when it changes.
 #[derive(Default)]
 pub struct Serving {
     current: RwLock<Option<Current>>,
@@ -32,7 +32,7 @@ pub struct Serving {
 
 struct Current {
     key: Arc<CertifiedKey>,
-    /// The source, to notice a change.
+    /// The PEM texts, to detect a change.
     pem: (String, String),
 }
 
@@ -54,12 +54,12 @@ impl Serving {
         self.current().is_some()
     }
 
-    /// Whether the API server, with this `caBundle`, trusts what is served to it as `name`.
+    /// Whether a client with this `caBundle` trusts the current certificate for `name`.
     pub fn is_trusted(&self, bundle: &str, name: &str) -> bool {
         self.current().as_ref().is_some_and(|current| trusts(bundle, &current.key.cert, name))
     }
 
-    /// Serves with this certificate from now on. What cannot be used leaves the one before in place.
+    /// Serves with this certificate from now on. On an error the previous one stays.
     ///
     /// # Errors
     ///
@@ -88,7 +88,7 @@ impl Serving {
         self.current.read().expect("nobody panics with this lock")
     }
 
-    /// Follows the Secret that the leader keeps. A Secret that is deleted or broken leaves the certificate in place.
+    /// Follows the Secret that the leader writes. If it is deleted or unusable, the current certificate stays.
     pub async fn follow_secret(&self, api: Api<Secret>, name: &str, metrics: &Metrics) {
         let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
         let mut secrets = pin!(watcher(api, config).default_backoff().applied_objects());
@@ -105,8 +105,8 @@ impl Serving {
         }
     }
 
-    /// Follows files, as cert-manager's Secret is mounted. Looks at them rather than waiting for the kernel's word: a
-    /// mounted Secret changes by a renamed link, which watches of files miss.
+    /// Follows the files of a mounted Secret of cert-manager. Polls them: a mounted Secret changes by a renamed link,
+    /// which file watches miss.
     pub async fn follow_files(&self, folder: PathBuf, metrics: &Metrics) {
         loop {
             if let Err(error) = self.load_files(&folder, metrics) {
@@ -116,7 +116,7 @@ impl Serving {
         }
     }
 
-    /// Small files in memory: reading them does not hold up the runtime.
+    /// Reads small files in memory: this does not block the runtime noticeably.
     fn load_files(&self, folder: &Path, metrics: &Metrics) -> anyhow::Result<()> {
         let read = |name: &str| {
             let path = folder.join(name);

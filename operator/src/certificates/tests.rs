@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::issue;
 use super::material::{Material, serving};
-use super::plan::{BACKDATE, Plan, Policy, plan};
+use super::plan::{BACKDATE, Lifetimes, Plan, plan};
 use super::serving::Serving;
 use crate::metrics::Metrics;
 
@@ -12,8 +12,8 @@ fn start() -> Timestamp {
     "2030-01-01T00:00:00Z".parse().unwrap()
 }
 
-fn policy() -> Policy {
-    Policy::new(SignedDuration::from_hours(24 * 365), SignedDuration::from_hours(24 * 90))
+fn lifetimes() -> Lifetimes {
+    Lifetimes::new(SignedDuration::from_hours(24 * 365), SignedDuration::from_hours(24 * 90))
 }
 
 fn names() -> Vec<String> {
@@ -21,25 +21,25 @@ fn names() -> Vec<String> {
 }
 
 fn made() -> Material {
-    issue::create("", &names(), &policy(), start()).unwrap()
+    issue::create("", &names(), &lifetimes(), start()).unwrap()
 }
 
-fn planned(material: &Material, published: bool, now: Timestamp) -> Plan {
-    plan(Some(&material.facts().unwrap()), &names(), published, &policy(), now)
+fn planned(material: &Material, trusted: bool, now: Timestamp) -> Plan {
+    plan(Some(&material.facts().unwrap()), &names(), trusted, &lifetimes(), now)
 }
 
 #[test]
 fn nothing_usable_means_to_create() {
-    assert_eq!(plan(None, &names(), false, &policy(), start()), Plan::Create);
+    assert_eq!(plan(None, &names(), false, &lifetimes(), start()), Plan::Create);
     let ended = start() + SignedDuration::from_hours(24 * 366);
     assert_eq!(planned(&made(), true, ended), Plan::Create);
 }
 
 #[test]
-fn what_is_made_is_kept_for_two_thirds_of_the_serving_certificates_life() {
+fn a_certificate_is_kept_for_two_thirds_of_the_serving_certificates_life() {
     let until = start() + SignedDuration::from_hours(24 * 60);
-    assert_eq!(planned(&made(), true, start()), Plan::Keep { until });
-    assert_eq!(planned(&made(), true, until - SignedDuration::from_secs(1)), Plan::Keep { until });
+    assert_eq!(planned(&made(), true, start()), Plan::Wait { until });
+    assert_eq!(planned(&made(), true, until - SignedDuration::from_secs(1)), Plan::Wait { until });
     assert_eq!(planned(&made(), true, until), Plan::Issue);
 }
 
@@ -56,56 +56,56 @@ fn certificates_are_valid_for_clocks_that_are_slow() {
 fn a_new_ca_is_trusted_before_it_is_used_and_an_old_one_after() {
     let due = start() + SignedDuration::from_hours(24 * 365) * 2 / 3;
     // A serving certificate of the old CA, not due itself.
-    let before = issue::issue(&made(), &names(), &policy(), due - SignedDuration::from_hours(1)).unwrap();
+    let before = issue::issue(&made(), &names(), &lifetimes(), due - SignedDuration::from_hours(1)).unwrap();
     assert_eq!(planned(&before, true, due), Plan::AddCa);
 
-    let added = issue::add_ca(&before, &policy(), due).unwrap();
+    let added = issue::add_ca(&before, &lifetimes(), due).unwrap();
     assert_eq!(added.facts().unwrap().cas.len(), 2);
     assert_eq!(added.certificate, before.certificate);
-    let publish = due + SignedDuration::from_mins(1);
-    assert_eq!(planned(&added, true, due), Plan::Keep { until: publish });
-    assert!(matches!(planned(&added, false, publish), Plan::Keep { .. }), "the API server does not know the CA yet");
-    assert_eq!(planned(&added, true, publish), Plan::Issue);
+    let propagated = due + SignedDuration::from_mins(1);
+    assert_eq!(planned(&added, true, due), Plan::Wait { until: propagated });
+    assert!(matches!(planned(&added, false, propagated), Plan::Wait { .. }), "the API server does not know the CA yet");
+    assert_eq!(planned(&added, true, propagated), Plan::Issue);
 
-    let issued = issue::issue(&added, &names(), &policy(), publish).unwrap();
+    let issued = issue::issue(&added, &names(), &lifetimes(), propagated).unwrap();
     let facts = issued.facts().unwrap();
     assert_eq!(facts.serving.issuer, facts.cas[0].subject);
     assert_eq!(facts.cas.len(), 2, "replicas may still serve with the old certificate");
-    let overlap = publish + SignedDuration::from_hours(1);
-    assert_eq!(planned(&issued, true, publish), Plan::Keep { until: overlap });
+    let overlap = propagated + SignedDuration::from_hours(1);
+    assert_eq!(planned(&issued, true, propagated), Plan::Wait { until: overlap });
     assert_eq!(planned(&issued, true, overlap), Plan::Prune);
 
     let pruned = issue::prune(&issued).unwrap();
     assert_eq!(pruned.facts().unwrap().cas, facts.cas[..1]);
-    assert!(matches!(planned(&pruned, true, overlap), Plan::Keep { .. }));
+    assert!(matches!(planned(&pruned, true, overlap), Plan::Wait { .. }));
 }
 
 #[test]
 fn a_certificate_for_other_names_is_replaced_at_once() {
     let other = vec!["other.ns.svc".to_owned()];
     let facts = made().facts().unwrap();
-    assert_eq!(plan(Some(&facts), &other, true, &policy(), start()), Plan::Issue);
+    assert_eq!(plan(Some(&facts), &other, true, &lifetimes(), start()), Plan::Issue);
 }
 
 #[test]
-fn a_life_runs_through_with_no_moment_at_which_what_is_served_is_not_trusted() {
-    let policy = Policy::new(SignedDuration::from_hours(30), SignedDuration::from_hours(3));
+fn at_no_moment_of_a_long_life_is_the_serving_certificate_untrusted() {
+    let lifetimes = Lifetimes::new(SignedDuration::from_hours(30), SignedDuration::from_hours(3));
     let (mut now, end) = (start(), start() + SignedDuration::from_hours(24 * 30));
-    let mut material = issue::create("", &names(), &policy, now).unwrap();
+    let mut material = issue::create("", &names(), &lifetimes, now).unwrap();
     let mut steps = [0; 3];
     while now < end {
         let facts = material.facts().unwrap();
         let issuer = facts.cas.iter().find(|ca| ca.subject == facts.serving.issuer).expect("its CA is trusted");
         assert!(now < issuer.not_after && now < facts.serving.not_after, "{now}");
         assert!(facts.cas.len() <= 2, "{now}");
-        let (step, next) = match plan(Some(&facts), &names(), true, &policy, now) {
-            Plan::Keep { until } => {
+        let (step, next) = match plan(Some(&facts), &names(), true, &lifetimes, now) {
+            Plan::Wait { until } => {
                 assert!(until > now, "{now}");
                 now = until;
                 continue;
             }
-            Plan::AddCa => (0, issue::add_ca(&material, &policy, now)),
-            Plan::Issue => (1, issue::issue(&material, &names(), &policy, now)),
+            Plan::AddCa => (0, issue::add_ca(&material, &lifetimes, now)),
+            Plan::Issue => (1, issue::issue(&material, &names(), &lifetimes, now)),
             Plan::Prune => (2, issue::prune(&material)),
             Plan::Create => panic!("{now}: everything was lost"),
         };
@@ -120,12 +120,12 @@ fn creating_anew_keeps_trusting_our_own_old_cas_and_nobody_elses() {
     let old = made();
     let foreign = rcgen::generate_simple_self_signed(["example.com".to_owned()]).unwrap().cert.pem();
     let later = start() + SignedDuration::from_hours(1);
-    let new = issue::create(&(foreign + &old.cas + "garbage"), &names(), &policy(), later).unwrap();
+    let new = issue::create(&(foreign + &old.cas + "garbage"), &names(), &lifetimes(), later).unwrap();
     let cas = new.facts().unwrap().cas;
     assert_eq!(cas.len(), 2);
     assert_eq!(cas[1], old.facts().unwrap().cas[0]);
     let long_after = start() + SignedDuration::from_hours(24 * 400);
-    let fresh = issue::create(&new.cas, &names(), &policy(), long_after).unwrap();
+    let fresh = issue::create(&new.cas, &names(), &lifetimes(), long_after).unwrap();
     assert_eq!(fresh.facts().unwrap().cas.len(), 1, "ended CAs are dropped");
 }
 
@@ -153,7 +153,7 @@ fn keys_are_not_in_debug_output() {
 }
 
 #[test]
-fn what_cannot_be_used_leaves_the_certificate_in_place() {
+fn an_unusable_certificate_leaves_the_current_one_in_place() {
     let (serving, metrics, material) = (Serving::default(), Metrics::default(), made());
     assert!(!serving.is_loaded());
     serving.load(&material.certificate, &material.key, &metrics).unwrap();
@@ -166,8 +166,8 @@ fn what_cannot_be_used_leaves_the_certificate_in_place() {
 
 #[test]
 fn a_certificate_is_trusted_by_the_bundle_of_its_ca_under_its_name_and_while_it_lives() {
-    let (serving, now, policy) = (Serving::default(), Timestamp::now(), policy());
-    let make = |at| issue::create("", &names(), &policy, at).unwrap();
+    let (serving, now, lifetimes) = (Serving::default(), Timestamp::now(), lifetimes());
+    let make = |at| issue::create("", &names(), &lifetimes, at).unwrap();
     let [material, other] = [make(now), make(now)];
     let name = &names()[0];
     assert!(!serving.is_trusted(&material.cas, name), "nothing is served yet");

@@ -1,4 +1,4 @@
-//! Whether the API server would trust what is served: the check that it makes itself at each connection.
+//! [`trusts`]: the check that the API server makes at each connection to the webhook.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::material::certificates;
 
-/// Whether a client with this `caBundle` trusts the chain of a server that it knows as `name`, now.
+/// Whether a client with this `caBundle` trusts this chain of a server called `name`, now.
 pub fn trusts(bundle: &str, chain: &[CertificateDer<'_>], name: &str) -> bool {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(certificates("caBundle", bundle).unwrap_or_default());

@@ -1,89 +1,53 @@
-//! The controller, in the leader only: dereference -> validate -> build -> apply -> status.
+//! The controller, in the leader only. [`queue`] triggers [`reconcile`], which runs for one `FrameBuffer`:
+//! dereference -> validate -> build -> apply -> status.
 //!
-//! - [`pods`]: which pods carry the label, and what of them is counted. Fed by one watch, kept in memory.
-//! - [`queue`]: what has to be reconciled when.
-//! - [`reconcile`]: the pipeline, for one `FrameBuffer`.
-//! - [`status`]: what is reported. Pure.
-//! - [`restart`]: owners of outdated pods, restarted at most once for each change.
+//! 1. Dereference: [`pods`] keeps the labelled pods in memory, fed by one watch; [`Context::readiness`] is the
+//!    injector's.
+//! 2. Validate: [`crate::validate::validate`] checks the spec.
+//! 3. Build: [`crate::render::render`] renders the content of the injection. Pure.
+//! 4. Apply: [`restart::restart_outdated`] restarts the owners of outdated pods, once for each change.
+//! 5. Status: [`status::build`] builds the status (pure); [`status::write`] writes it and sends an event.
 
+mod context;
+mod error;
 pub mod pods;
 mod queue;
 mod reconcile;
 mod restart;
+mod restarted;
 mod status;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::channel::mpsc;
 use futures::{FutureExt as _, StreamExt as _};
+use kube::Api;
 use kube::runtime::controller::{Action, Config, Error as AppliedError};
-use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{self, ObjectRef};
 use kube::runtime::{applier, watcher};
-use kube::{Api, Client};
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
-use crate::MANAGER;
 use crate::api::FrameBuffer;
-use crate::carrier::Readiness;
-use crate::metrics::Metrics;
-use crate::render::Settings;
-use pods::PodIndex;
-use restart::Restarted;
+use error::Error;
 
-/// Reconciliations at a time.
+pub(crate) use context::Context;
+
+/// The most reconciliations at a time.
 const CONCURRENCY: u16 = 4;
 
-/// After a reconciliation that failed.
+/// Delay after a reconciliation that failed.
 const RETRY: Duration = Duration::from_secs(10);
 
-/// What every reconciliation needs.
-pub(crate) struct Context {
-    pub(crate) client: Client,
-    pub(crate) settings: Settings,
-    pub(crate) pods: Mutex<PodIndex>,
-    /// `None` until it is known for the first time.
-    pub(crate) readiness: watch::Receiver<Option<Readiness>>,
-    pub(crate) recorder: Recorder,
-    pub(crate) restarted: Mutex<Restarted>,
-    /// Whether the operator may restart anything.
-    pub(crate) may_restart: bool,
-    pub(crate) metrics: Arc<Metrics>,
-}
-
-impl Context {
-    /// With nothing counted yet. It may restart owners.
-    pub(crate) fn new(
-        client: Client,
-        settings: Settings,
-        identity: &str,
-        readiness: watch::Receiver<Option<Readiness>>,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        let reporter = Reporter { controller: MANAGER.to_owned(), instance: Some(identity.to_owned()) };
-        Self {
-            recorder: Recorder::new(client.clone(), reporter),
-            client,
-            settings,
-            pods: Mutex::default(),
-            readiness,
-            restarted: Mutex::default(),
-            may_restart: true,
-            metrics,
-        }
-    }
-}
-
-/// Runs until it is dropped.
+/// Runs the controller until the future is dropped.
 pub(crate) async fn run(context: Context) {
     let context = Arc::new(context);
     let framebuffers: Api<FrameBuffer> = Api::all(context.client.clone());
     let (store, writer) = reflector::store();
     let (sender, requests) = mpsc::unbounded::<ObjectRef<FrameBuffer>>();
     let (listed, mut first_list) = watch::channel(false);
-    // Nothing is reported before the pods and the carrier's readiness are known: a new leader would report zeros.
+    // Nothing is reconciled before the pods and the injector's readiness are known: a new leader would report zeros.
     let mut readiness = context.readiness.clone();
     let known = async move {
         let _ = first_list.wait_for(|listed| *listed).await;
@@ -102,7 +66,7 @@ pub(crate) async fn run(context: Context) {
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "the signature is kube's")]
-fn failed(framebuffer: Arc<FrameBuffer>, error: &reconcile::Error, context: Arc<Context>) -> Action {
+fn failed(framebuffer: Arc<FrameBuffer>, error: &Error, context: Arc<Context>) -> Action {
     let metadata = &framebuffer.metadata;
     let error = error as &dyn std::error::Error;
     warn!(namespace = metadata.namespace, name = metadata.name, error, "failed to reconcile a FrameBuffer");
@@ -110,7 +74,7 @@ fn failed(framebuffer: Arc<FrameBuffer>, error: &reconcile::Error, context: Arc<
     Action::requeue(RETRY)
 }
 
-type Applied = Result<(ObjectRef<FrameBuffer>, Action), AppliedError<reconcile::Error, watcher::Error>>;
+type Applied = Result<(ObjectRef<FrameBuffer>, Action), AppliedError<Error, watcher::Error>>;
 
 async fn report(applied: Applied) {
     match applied {

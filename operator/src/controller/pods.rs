@@ -1,7 +1,8 @@
-//! [`PodIndex`]: the labelled pods, pruned to what is counted. A pod costs a few hundred bytes here.
+//! [`PodIndex`]: the labelled pods, reduced to what is counted. A pod takes a few hundred bytes.
 
 use std::collections::{HashMap, HashSet};
 
+use framebuffer_contract::kubernetes::{INJECT_LABEL, INJECTED_ANNOTATION};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::core::{ApiResource, Object, ObjectMeta};
@@ -9,13 +10,13 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher::Event;
 use serde::{Deserialize, Serialize};
 
+use crate::api::FrameBuffer;
 use crate::api::status::PodCounts;
-use crate::api::{FrameBuffer, INJECT_LABEL, INJECTED_ANNOTATION};
 
-/// A pod as far as it is decoded.
+/// A pod, decoded as far as necessary.
 pub type WatchedPod = Object<Ignored, WatchedStatus>;
 
-/// A part of a pod that is not decoded.
+/// The part of a pod that is not decoded.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Ignored {}
 
@@ -35,7 +36,7 @@ struct WatchedCondition {
     status: String,
 }
 
-/// Where pods are.
+/// The resource of pods.
 pub fn resource() -> ApiResource {
     ApiResource::erase::<Pod>(&())
 }
@@ -43,13 +44,13 @@ pub fn resource() -> ApiResource {
 /// A counted pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counted {
-    /// What was injected into it.
+    /// The hash of its injection.
     pub hash: Option<Box<str>>,
     /// Whether it is ready.
     pub ready: bool,
     /// When it was created.
     pub created: Timestamp,
-    /// What controls it.
+    /// Its controller.
     pub owner: Option<Owner>,
 }
 
@@ -73,14 +74,14 @@ type PodKey = (Box<str>, Box<str>);
 #[derive(Debug, Default)]
 pub struct PodIndex {
     pods: HashMap<ObjectRef<FrameBuffer>, HashMap<PodKey, Counted>>,
-    /// Which `FrameBuffer` a pod is counted for: its label may change.
+    /// The `FrameBuffer` for which a pod is counted: its label may change.
     counted_for: HashMap<PodKey, ObjectRef<FrameBuffer>>,
-    /// Pods seen in the list that is being received.
+    /// The pods seen in the list that is being received.
     relisted: HashSet<PodKey>,
 }
 
 impl PodIndex {
-    /// Takes in an event; returns the `FrameBuffer`s for which something that is counted has changed.
+    /// Applies an event; returns the `FrameBuffer`s whose counted pods have changed.
     pub fn apply(&mut self, event: Event<WatchedPod>) -> Vec<ObjectRef<FrameBuffer>> {
         match event {
             Event::Apply(pod) => self.insert(&pod),
@@ -102,12 +103,12 @@ impl PodIndex {
         }
     }
 
-    /// Pods of one `FrameBuffer`.
+    /// The pods of one `FrameBuffer`.
     pub fn of(&self, framebuffer: &ObjectRef<FrameBuffer>) -> impl Iterator<Item = &Counted> {
         self.pods.get(framebuffer).into_iter().flat_map(HashMap::values)
     }
 
-    /// Numbers for one `FrameBuffer` that injects `hash` today; nothing is outdated if it injects nothing.
+    /// Counts the pods of one `FrameBuffer` whose current hash is `hash`. Without one, no pod is outdated.
     pub fn count(&self, framebuffer: &ObjectRef<FrameBuffer>, hash: Option<&str>) -> PodCounts {
         self.of(framebuffer).fold(PodCounts::default(), |counts, pod| PodCounts {
             matched: counts.matched + 1,
@@ -116,7 +117,7 @@ impl PodIndex {
         })
     }
 
-    /// How many pods are counted.
+    /// The number of counted pods.
     pub fn len(&self) -> usize {
         self.counted_for.len()
     }
@@ -155,7 +156,7 @@ fn key(metadata: &ObjectMeta) -> PodKey {
     (text(&metadata.namespace), text(&metadata.name))
 }
 
-/// What is counted of a pod; `None` if it has ended, or has no label.
+/// Reduces a pod to what is counted; `None` if it has ended, or has no label.
 fn counted(pod: &WatchedPod) -> Option<(ObjectRef<FrameBuffer>, Counted)> {
     let metadata = &pod.metadata;
     let framebuffer = metadata.labels.as_ref()?.get(INJECT_LABEL)?;

@@ -1,9 +1,10 @@
-//! What has to be reconciled when: a `FrameBuffer` that changed, one whose pods changed, and all of them when the
-//! carrier's readiness changes.
+//! What triggers reconciliations: a `FrameBuffer` that changed, one whose pods changed, and for all of them a change of
+//! the injector's readiness.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
+use framebuffer_contract::kubernetes::INJECT_LABEL;
 use futures::channel::mpsc::UnboundedSender;
 use futures::{StreamExt as _, TryStreamExt as _};
 use kube::runtime::reflector::store::Writer;
@@ -15,18 +16,18 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
-use super::Context;
+use super::context::Context;
 use super::pods::{WatchedPod, resource};
-use crate::api::{FrameBuffer, INJECT_LABEL};
-use crate::carrier::Readiness;
+use crate::api::FrameBuffer;
+use crate::injector::Readiness;
 
-/// Changes of pods are gathered for so long: a rollout of a thousand pods is a few writes of a status.
+/// How long changes of pods are gathered: a rollout of a thousand pods then causes only a few writes of the status.
 const GATHER: Duration = Duration::from_millis(500);
 
 type Requests = UnboundedSender<ObjectRef<FrameBuffer>>;
 
-/// Every `FrameBuffer` whose spec changed. Our own writes of its status are no reason to look again: while its pods
-/// change they would each cause the next, past [`GATHER`].
+/// Requests every `FrameBuffer` whose spec changed. Our own writes of its status must not count: while its pods change,
+/// each would trigger the next and bypass [`GATHER`].
 pub(super) async fn framebuffers(api: Api<FrameBuffer>, writer: Writer<FrameBuffer>, requests: Requests) {
     let changed = watcher(api, Config::default())
         .default_backoff()
@@ -45,7 +46,7 @@ pub(super) async fn framebuffers(api: Api<FrameBuffer>, writer: Writer<FrameBuff
         .await;
 }
 
-/// Every `FrameBuffer` whose pods changed. Says on `listed` when the pods are known for the first time.
+/// Requests every `FrameBuffer` whose pods changed. Sets `listed` once the pods are known for the first time.
 pub(super) async fn pods(context: &Context, requests: Requests, listed: watch::Sender<bool>) {
     let api: Api<WatchedPod> = Api::all_with(context.client.clone(), &resource());
     let config = Config::default().labels(INJECT_LABEL);
@@ -84,7 +85,7 @@ fn apply(context: &Context, event: Event<WatchedPod>) -> Vec<ObjectRef<FrameBuff
     touched
 }
 
-/// All of them, whenever the carrier becomes ready or unready.
+/// Requests all `FrameBuffer`s whenever the injector's readiness changes.
 pub(super) async fn readiness(
     mut readiness: watch::Receiver<Option<Readiness>>,
     store: Store<FrameBuffer>,

@@ -1,97 +1,114 @@
-//! [`restart`]: owners of outdated pods, restarted through their pod templates.
+//! [`restart_outdated`]: restarts the owners of outdated pods through their pod templates.
 //!
 //! # Guarantees
 //!
-//! An owner is restarted at most once for each hash, whoever leads: the hash stands in the template's annotation. A
-//! rollout that fails is therefore not tried again, and pods that come out of it outdated do not cause another.
+//! An owner is restarted at most once for each hash, whichever replica leads: the hash is in an annotation of the
+//! template. A rollout that fails is therefore not tried again, and pods that it leaves outdated do not cause another.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
+use std::time::Duration;
 
+use framebuffer_contract::kubernetes::{INJECT_LABEL, RESTARTED_ANNOTATION};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
+use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
 use kube::runtime::reflector::ObjectRef;
-use kube::{Api, ResourceExt};
+use kube::{Api, Resource as _, ResourceExt};
 use serde_json::json;
 use tracing::{info, warn};
 
-use super::Context;
+use super::context::Context;
+use super::error::Error;
 use super::pods::{Counted, Owner};
-use super::reconcile::{Error, publish};
+use super::restarted::Fate;
 use crate::MANAGER;
-use crate::api::{FrameBuffer, INJECT_LABEL, RESTARTED_ANNOTATION};
+use crate::api::status::PodCounts;
+use crate::api::{FrameBuffer, UpdateKind};
+use crate::events::send_event;
+use crate::render::Rendering;
 
-/// From a change to the restarts for it. Pods created before its end are restarted as well: another replica of the webhook
-/// may have injected them before it saw the change.
+/// Delay from a change to the restarts for it. Pods created during it are restarted as well: another replica of the
+/// webhook may have injected them before it saw the change.
 pub(super) const SETTLE: SignedDuration = SignedDuration::from_secs(5);
+
+/// Delay until owners whose restart failed are tried again.
+const RETRY: Duration = Duration::from_mins(1);
 
 const APPS: &str = "apps/v1";
 
-/// What restarting came to.
+/// The action in events about restarts.
+const ACTION: &str = "Restart";
+
+/// The result of restarting owners.
 #[derive(Debug, Default)]
-pub(super) struct Report {
-    /// Owners that have been restarted for this change, now or before.
+pub(super) struct Restarts {
+    /// Owners that have been restarted for this change, now or earlier.
     pub(super) restarted: Vec<String>,
-    /// Owners that cannot be.
+    /// Owners that the operator cannot restart.
     pub(super) unsupported: Vec<String>,
     /// Owners whose restart failed; it is tried again.
     pub(super) failed: Vec<String>,
-    /// The operator is set to restart nothing.
+    /// The operator is configured to restart nothing.
     pub(super) off: bool,
-    /// It is too early.
+    /// The change has not settled yet.
     pub(super) settling: bool,
 }
 
-/// What was found out about owners, so that each is asked for once for each change. The templates' annotations are the
-/// truth; this only saves requests.
-#[derive(Debug, Default)]
-pub(crate) struct Restarted(HashMap<ObjectRef<FrameBuffer>, (String, Fates)>);
-
-/// What became of the owners, for one change.
-type Fates = HashMap<Option<Owner>, Fate>;
-
-/// What became of an owner.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Fate {
-    /// Its template says that it has been restarted for this change.
-    Restarted(String),
-    JustRestarted(String),
-    Unsupported(String),
-}
-
-impl Restarted {
-    fn of(&mut self, key: &ObjectRef<FrameBuffer>, hash: &str) -> &mut Fates {
-        let (known, fates) = self.0.entry(key.clone()).or_default();
-        if known != hash {
-            hash.clone_into(known);
-            fates.clear();
-        }
-        fates
+/// Restarts the owners of outdated pods if the strategy is `RollingRestart` and the change has settled: an edit may
+/// follow another, and every replica of the webhook must have seen it. Returns also when to reconcile again.
+pub(super) async fn restart_outdated(
+    framebuffer: &FrameBuffer,
+    rendering: Option<&Rendering>,
+    update: UpdateKind,
+    pods: PodCounts,
+    context: &Context,
+    now: Timestamp,
+) -> (Restarts, Action) {
+    let nothing = || (Restarts::default(), Action::await_change());
+    let Some(Rendering { hash, content: _ }) = rendering else { return nothing() };
+    if update != UpdateKind::RollingRestart {
+        return nothing();
     }
+    if !context.may_restart {
+        return (Restarts { off: true, ..Restarts::default() }, Action::await_change());
+    }
+    if pods.outdated == 0 {
+        return nothing();
+    }
+    let settled = rendered_at(framebuffer, hash).map(|since| since + SETTLE);
+    let Some(settled) = settled.filter(|settled| now >= *settled) else {
+        let wait = settled.map_or(SETTLE, |settled| settled.duration_since(now)).unsigned_abs();
+        return (Restarts { settling: true, ..Restarts::default() }, Action::requeue(wait));
+    };
+    let owners = {
+        let pods = context.pods.lock().expect("nobody panics with this lock");
+        owners(pods.of(&ObjectRef::from_obj(framebuffer)), hash, settled)
+    };
+    let restarts = restart(framebuffer, hash, owners, context).await;
+    let next = if restarts.failed.is_empty() { Action::await_change() } else { Action::requeue(RETRY) };
+    (restarts, next)
 }
 
-/// Owners of outdated pods that were created before `before`. `None` stands for pods without one.
-pub(super) fn owners<'a>(
-    pods: impl Iterator<Item = &'a Counted>,
-    hash: &str,
-    before: Timestamp,
-) -> HashSet<Option<Owner>> {
+/// When the content with this hash was first rendered; `None` if the status has another hash.
+pub(super) fn rendered_at(framebuffer: &FrameBuffer, hash: &str) -> Option<Timestamp> {
+    let injection = framebuffer.status.as_ref()?.injection.as_ref()?;
+    (injection.hash == hash).then_some(injection.rendered_at.0)
+}
+
+/// Owners of outdated pods that were created before `before`. `None` stands for pods without an owner.
+fn owners<'a>(pods: impl Iterator<Item = &'a Counted>, hash: &str, before: Timestamp) -> HashSet<Option<Owner>> {
     let outdated = |pod: &&Counted| pod.hash.as_deref() != Some(hash) && pod.created < before;
     pods.filter(outdated).map(|pod| pod.owner.clone()).collect()
 }
 
-/// Restarts those that have not been restarted for this hash.
-pub(super) async fn restart(
-    framebuffer: &FrameBuffer,
-    key: &ObjectRef<FrameBuffer>,
-    hash: &str,
-    owners: HashSet<Option<Owner>>,
-    context: &Context,
-) -> Report {
+/// Restarts the owners that have not been restarted for this hash.
+async fn restart(framebuffer: &FrameBuffer, hash: &str, owners: HashSet<Option<Owner>>, context: &Context) -> Restarts {
+    let key = &ObjectRef::from_obj(framebuffer);
     let mut failed = BTreeSet::new();
-    let mut report = BTreeSet::new();
+    let mut done = BTreeSet::new();
     for owner in owners {
         let known = context.restarted.lock().expect("nobody panics with this lock").of(key, hash).get(&owner).cloned();
         let fate = match known {
@@ -107,23 +124,24 @@ pub(super) async fn restart(
                     }
                     let note = format!("{:#}", error.brief());
                     warn!(error = note, "failed to restart an owner");
-                    publish(framebuffer, EventType::Warning, "RestartFailed", "Restart", note, context).await;
+                    let object = framebuffer.object_ref(&());
+                    send_event(&context.recorder, &object, EventType::Warning, "RestartFailed", ACTION, note).await;
                     continue;
                 }
             },
         };
         context.restarted.lock().expect("nobody panics with this lock").of(key, hash).insert(owner, fate.clone());
         match fate {
-            Fate::Restarted(name) | Fate::JustRestarted(name) => report.insert((true, name)),
-            Fate::Unsupported(name) => report.insert((false, name)),
+            Fate::Restarted(name) | Fate::JustRestarted(name) => done.insert((true, name)),
+            Fate::Unsupported(name) => done.insert((false, name)),
         };
     }
-    let names = |wanted| report.iter().filter(move |(done, _)| *done == wanted).map(|(_, name)| name.clone()).collect();
+    let names = |wanted| done.iter().filter(move |(done, _)| *done == wanted).map(|(_, name)| name.clone()).collect();
     let failed = failed.into_iter().collect();
-    Report { restarted: names(true), unsupported: names(false), failed, ..Report::default() }
+    Restarts { restarted: names(true), unsupported: names(false), failed, ..Restarts::default() }
 }
 
-/// An event, once for each change.
+/// Sends an event, once for each change.
 async fn announce(framebuffer: &FrameBuffer, fate: &Fate, hash: &str, context: &Context) {
     let (type_, reason, note) = match fate {
         Fate::Restarted(_) => return,
@@ -134,10 +152,10 @@ async fn announce(framebuffer: &FrameBuffer, fate: &Fate, hash: &str, context: &
             (EventType::Warning, "CannotRestart", format!("the operator cannot restart {owner}; replace their pods"))
         }
     };
-    publish(framebuffer, type_, reason, "Restart", note, context).await;
+    send_event(&context.recorder, &framebuffer.object_ref(&()), type_, reason, ACTION, note).await;
 }
 
-/// Restarts one owner, unless its template says that it has been.
+/// Restarts one owner, unless its template says that this was done already.
 async fn decide(
     framebuffer: &FrameBuffer,
     hash: &str,
@@ -174,7 +192,8 @@ async fn decide(
     Ok(Fate::JustRestarted(title))
 }
 
-/// Kind and name of what keeps the template, or what it is that the operator cannot restart.
+/// Kind and name of the workload that has the template; `Err` with the title of an owner that the operator cannot
+/// restart.
 async fn workload(
     owner: &Owner,
     namespace: &str,

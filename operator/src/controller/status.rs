@@ -1,11 +1,13 @@
-//! [`build`]: what is reported. Pure: the clock is an argument.
+//! [`build`]: the status of a `FrameBuffer`. Pure: the clock is an argument. [`write`]: sends it to the API server.
+
+pub(super) mod write;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::restart::Report;
+use super::restart::Restarts;
 use crate::api::status::{Injection, PodCounts, READY, UP_TO_DATE};
 use crate::api::{FrameBuffer, FrameBufferStatus, UpdateKind};
 use crate::render::{Content, Rendering};
@@ -14,18 +16,18 @@ use crate::validate::Invalid;
 /// Owners that a message names; the rest are counted.
 const NAMED: usize = 5;
 
-/// What a status speaks of.
+/// What a status is built from.
 pub(super) struct Found<'a> {
-    /// What is injected, or why nothing is.
+    /// The content of an injection, or why there is none.
     pub(super) rendering: Result<&'a Rendering, &'a Invalid>,
     pub(super) update: UpdateKind,
     pub(super) pods: PodCounts,
     /// Why pods don't get it although it is rendered: reason and message.
-    pub(super) trouble: Option<(&'static str, String)>,
-    pub(super) restarts: &'a Report,
+    pub(super) not_ready: Option<(&'static str, String)>,
+    pub(super) restarts: &'a Restarts,
 }
 
-/// What changes slowly is kept from the status before: times, for one.
+/// Builds the status. Times stay those of the status before as long as what they date has not changed.
 pub(super) fn build(framebuffer: &FrameBuffer, found: &Found<'_>, now: Timestamp) -> FrameBufferStatus {
     let before = framebuffer.status.clone().unwrap_or_default();
     let generation = framebuffer.metadata.generation;
@@ -38,12 +40,6 @@ pub(super) fn build(framebuffer: &FrameBuffer, found: &Found<'_>, now: Timestamp
     }
 }
 
-/// Since when this is injected.
-pub(super) fn rendered_at(framebuffer: &FrameBuffer, hash: &str) -> Option<Timestamp> {
-    let injection = framebuffer.status.as_ref()?.injection.as_ref()?;
-    (injection.hash == hash).then_some(injection.rendered_at.0)
-}
-
 struct Verdict {
     status: &'static str,
     reason: &'static str,
@@ -51,7 +47,7 @@ struct Verdict {
 }
 
 fn ready(found: &Found<'_>) -> Verdict {
-    match (found.rendering, &found.trouble) {
+    match (found.rendering, &found.not_ready) {
         (Err(invalid), _) => Verdict { status: "False", reason: "InvalidSpec", message: invalid.to_string() },
         (Ok(_), Some((reason, message))) => Verdict { status: "False", reason, message: message.clone() },
         (Ok(_), None) => {
@@ -64,15 +60,15 @@ fn ready(found: &Found<'_>) -> Verdict {
 fn up_to_date(found: &Found<'_>) -> Verdict {
     let PodCounts { matched, ready: _, outdated } = found.pods;
     if found.rendering.is_err() {
-        let message = "there is nothing to compare pods with while the spec is invalid".to_owned();
+        let message = "pods cannot be compared with an invalid spec".to_owned();
         return Verdict { status: "Unknown", reason: "InvalidSpec", message };
     }
     if outdated == 0 {
-        let message = "every labelled pod runs what is injected today".to_owned();
+        let message = "every labelled pod has the current injection".to_owned();
         return Verdict { status: "True", reason: "UpToDate", message };
     }
-    let some = format!("{outdated} of {matched} pods run something older than what is injected today");
-    let Report { restarted, unsupported, failed, settling, off } = found.restarts;
+    let some = format!("{outdated} of {matched} pods have an older injection than the current one");
+    let Restarts { restarted, unsupported, failed, settling, off } = found.restarts;
     let (reason, what) = match found.update {
         UpdateKind::OnDelete => ("WaitingForDelete", "they get it when they are replaced".to_owned()),
         UpdateKind::RollingRestart if *off => {
@@ -119,7 +115,7 @@ fn condition(
     }
 }
 
-/// In whole seconds, as the API server keeps them.
+/// Truncated to seconds, as the API server stores times.
 fn seconds(time: Timestamp) -> Time {
     Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
 }

@@ -11,18 +11,20 @@ use tokio::sync::watch;
 use super::reconcile::reconcile;
 use super::*;
 use crate::api::FrameBufferStatus;
+use crate::injector::Readiness;
+use crate::render::Settings;
 use crate::testing::{Asked, FakeApi, framebuffer};
 
 const RING: &str = "/apis/framebuffer.dev/v1alpha1/namespaces/video/framebuffers/ring/status";
 const WEB: &str = "/apis/apps/v1/namespaces/video/deployments/web";
 
-struct Stage {
+struct Fixture {
     api: FakeApi,
     context: Arc<Context>,
     framebuffer: crate::api::FrameBuffer,
 }
 
-impl Stage {
+impl Fixture {
     fn new(strategy: &str, template: Value) -> Self {
         let api = FakeApi::default();
         let client = api.client(move |(method, uri, body)| answer(method, uri, body, &template));
@@ -102,75 +104,75 @@ fn labelled() -> Value {
 
 #[tokio::test]
 async fn a_status_is_written_once_by_server_side_apply() {
-    let mut stage = Stage::new("OnDelete", labelled());
-    stage.pod("a", None);
-    stage.reconcile().await;
-    let written = stage.written();
+    let mut fixture = Fixture::new("OnDelete", labelled());
+    fixture.pod("a", None);
+    fixture.reconcile().await;
+    let written = fixture.written();
     let [(_, uri, body)] = &written[..] else { panic!("{written:?}") };
     assert!(uri.contains("fieldManager=framebuffer-operator") && uri.contains("force=true"), "{uri}");
     assert_eq!(body["status"]["pods"], json!({"matched": 1, "ready": 0, "outdated": 1}));
-    stage.framebuffer.status = Some(serde_json::from_value(body["status"].clone()).unwrap());
-    assert_eq!(stage.reconcile().await, Action::await_change());
-    assert_eq!(stage.written().len(), 1, "nothing has changed");
-    assert_eq!(stage.restarts(), []);
+    fixture.framebuffer.status = Some(serde_json::from_value(body["status"].clone()).unwrap());
+    assert_eq!(fixture.reconcile().await, Action::await_change());
+    assert_eq!(fixture.written().len(), 1, "nothing has changed");
+    assert_eq!(fixture.restarts(), []);
 }
 
 #[tokio::test]
 async fn owners_are_restarted_only_after_the_change_has_settled() {
-    let stage = Stage::new("RollingRestart", labelled());
-    stage.pod("a", Some(("apps/v1", "ReplicaSet")));
-    assert_ne!(stage.reconcile().await, Action::await_change());
-    assert_eq!(stage.restarts(), []);
-    let conditions = &stage.written()[0].2["status"]["conditions"];
+    let fixture = Fixture::new("RollingRestart", labelled());
+    fixture.pod("a", Some(("apps/v1", "ReplicaSet")));
+    assert_ne!(fixture.reconcile().await, Action::await_change());
+    assert_eq!(fixture.restarts(), []);
+    let conditions = &fixture.written()[0].2["status"]["conditions"];
     assert_eq!(conditions[1]["reason"], "Settling");
 }
 
 #[tokio::test]
 async fn a_deployment_is_restarted_once_however_often_its_pods_change() {
-    let mut stage = Stage::new("RollingRestart", labelled());
+    let mut fixture = Fixture::new("RollingRestart", labelled());
     for pod in ["a", "b", "c"] {
-        stage.pod(pod, Some(("apps/v1", "ReplicaSet")));
+        fixture.pod(pod, Some(("apps/v1", "ReplicaSet")));
     }
-    stage.settle().await;
+    fixture.settle().await;
     for _ in 0..3 {
-        stage.reconcile().await;
+        fixture.reconcile().await;
     }
-    let restarts = stage.restarts();
+    let restarts = fixture.restarts();
     let [(_, uri, body)] = &restarts[..] else { panic!("{restarts:?}") };
     assert!(uri.starts_with(WEB), "{uri}");
-    let hash = &stage.framebuffer.status.as_ref().unwrap().injection.as_ref().unwrap().hash;
+    let hash = &fixture.framebuffer.status.as_ref().unwrap().injection.as_ref().unwrap().hash;
     let annotations = json!({"framebuffer.dev/restarted-for": hash});
     assert_eq!(*body, json!({"spec": {"template": {"metadata": {"annotations": annotations}}}}));
-    let asked = stage.api.paths().iter().filter(|path| path.starts_with("GET")).count();
+    let asked = fixture.api.paths().iter().filter(|path| path.starts_with("GET")).count();
     assert_eq!(asked, 2, "the ReplicaSet and the Deployment, once each");
-    assert!(stage.api.asked().iter().any(|(_, _, body)| body["reason"] == "Restarted"), "an event says so");
+    assert!(fixture.api.asked().iter().any(|(_, _, body)| body["reason"] == "Restarted"), "an event says so");
 }
 
 #[tokio::test]
 async fn a_new_leader_sees_in_the_template_that_it_was_restarted() {
-    let mut probe = Stage::new("RollingRestart", labelled());
+    let mut probe = Fixture::new("RollingRestart", labelled());
     probe.settle().await;
     let hash = probe.framebuffer.status.as_ref().unwrap().injection.as_ref().unwrap().hash.clone();
     let mut template = labelled();
     template["annotations"] = json!({"framebuffer.dev/restarted-for": hash});
-    let mut stage = Stage::new("RollingRestart", template);
-    stage.pod("a", Some(("apps/v1", "ReplicaSet")));
-    stage.settle().await;
-    stage.reconcile().await;
-    assert_eq!(stage.restarts(), []);
-    let status = stage.written().pop().unwrap().2;
+    let mut fixture = Fixture::new("RollingRestart", template);
+    fixture.pod("a", Some(("apps/v1", "ReplicaSet")));
+    fixture.settle().await;
+    fixture.reconcile().await;
+    assert_eq!(fixture.restarts(), []);
+    let status = fixture.written().pop().unwrap().2;
     assert_eq!(status["status"]["conditions"][1]["reason"], "Restarted");
 }
 
 #[tokio::test]
 async fn stateful_sets_and_daemon_sets_are_restarted_as_well() {
     for (kind, path) in [("StatefulSet", "statefulsets"), ("DaemonSet", "daemonsets")] {
-        let mut stage = Stage::new("RollingRestart", labelled());
-        stage.pod("a", Some(("apps/v1", kind)));
-        stage.settle().await;
-        stage.reconcile().await;
+        let mut fixture = Fixture::new("RollingRestart", labelled());
+        fixture.pod("a", Some(("apps/v1", kind)));
+        fixture.settle().await;
+        fixture.reconcile().await;
         let expected = format!("/apis/apps/v1/namespaces/video/{path}/web-1");
-        assert!(stage.restarts()[0].1.starts_with(&expected), "{kind}");
+        assert!(fixture.restarts()[0].1.starts_with(&expected), "{kind}");
     }
 }
 
@@ -182,44 +184,44 @@ async fn owners_that_cannot_be_restarted_are_reported_once() {
         (Some(("apps/v1", "DaemonSet")), json!({}), "DaemonSet web-1 (its template lacks the label)"),
     ];
     for (owner, template, name) in cases {
-        let mut stage = Stage::new("RollingRestart", template);
-        stage.pod("a", owner);
-        stage.settle().await;
-        stage.reconcile().await;
-        stage.reconcile().await;
-        assert_eq!(stage.restarts(), []);
-        let status = stage.written().pop().unwrap().2;
+        let mut fixture = Fixture::new("RollingRestart", template);
+        fixture.pod("a", owner);
+        fixture.settle().await;
+        fixture.reconcile().await;
+        fixture.reconcile().await;
+        assert_eq!(fixture.restarts(), []);
+        let status = fixture.written().pop().unwrap().2;
         assert_eq!(status["status"]["conditions"][1]["reason"], "CannotRestart");
         let message = status["status"]["conditions"][1]["message"].as_str().unwrap();
         assert!(message.contains(&format!("cannot restart {name}")), "{message}");
-        let events = stage.api.asked().iter().filter(|(_, _, body)| body["reason"] == "CannotRestart").count();
+        let events = fixture.api.asked().iter().filter(|(_, _, body)| body["reason"] == "CannotRestart").count();
         assert_eq!(events, 1, "{name}");
     }
 }
 
 #[tokio::test]
 async fn an_operator_that_may_not_restart_asks_for_no_owner_and_says_so() {
-    let mut stage = Stage::new("RollingRestart", labelled());
-    Arc::get_mut(&mut stage.context).unwrap().may_restart = false;
-    stage.pod("a", Some(("apps/v1", "ReplicaSet")));
-    stage.settle().await;
-    assert_eq!(stage.reconcile().await, Action::await_change());
-    assert!(stage.api.paths().iter().all(|path| !path.contains("/apps/")), "{:?}", stage.api.paths());
-    let status = stage.written().pop().unwrap().2;
+    let mut fixture = Fixture::new("RollingRestart", labelled());
+    Arc::get_mut(&mut fixture.context).unwrap().may_restart = false;
+    fixture.pod("a", Some(("apps/v1", "ReplicaSet")));
+    fixture.settle().await;
+    assert_eq!(fixture.reconcile().await, Action::await_change());
+    assert!(fixture.api.paths().iter().all(|path| !path.contains("/apps/")), "{:?}", fixture.api.paths());
+    let status = fixture.written().pop().unwrap().2;
     assert_eq!(status["status"]["conditions"][1]["reason"], "RestartsOff");
 }
 
 #[tokio::test]
 async fn a_restart_that_is_refused_is_reported_as_failed_and_tried_again() {
-    let mut stage = Stage::new("RollingRestart", labelled());
+    let mut fixture = Fixture::new("RollingRestart", labelled());
     let refuses = |(_, uri, _): &Asked| uri.contains("/apps/").then(|| json!({"kind": "Status", "code": 403}));
     let client =
-        stage.api.client(move |asked| refuses(asked).or_else(|| answer(&asked.0, &asked.1, &asked.2, &json!({}))));
-    Arc::get_mut(&mut stage.context).unwrap().client = client;
-    stage.pod("a", Some(("apps/v1", "StatefulSet")));
-    stage.settle().await;
-    assert_ne!(stage.reconcile().await, Action::await_change());
-    let status = stage.written().pop().unwrap().2;
+        fixture.api.client(move |asked| refuses(asked).or_else(|| answer(&asked.0, &asked.1, &asked.2, &json!({}))));
+    Arc::get_mut(&mut fixture.context).unwrap().client = client;
+    fixture.pod("a", Some(("apps/v1", "StatefulSet")));
+    fixture.settle().await;
+    assert_ne!(fixture.reconcile().await, Action::await_change());
+    let status = fixture.written().pop().unwrap().2;
     let condition = &status["status"]["conditions"][1];
     assert_eq!(condition["reason"], "RestartFailed");
     assert!(condition["message"].as_str().unwrap().contains("failed to restart StatefulSet web-1"), "{condition}");
@@ -227,20 +229,20 @@ async fn a_restart_that_is_refused_is_reported_as_failed_and_tried_again() {
 
 #[tokio::test]
 async fn pods_created_after_a_change_are_not_restarted_for_it() {
-    let mut stage = Stage::new("RollingRestart", labelled());
-    stage.pod("a", Some(("apps/v1", "ReplicaSet")));
-    stage.settle().await;
-    stage.framebuffer.status.as_mut().unwrap().injection.as_mut().unwrap().rendered_at.0 =
+    let mut fixture = Fixture::new("RollingRestart", labelled());
+    fixture.pod("a", Some(("apps/v1", "ReplicaSet")));
+    fixture.settle().await;
+    fixture.framebuffer.status.as_mut().unwrap().injection.as_mut().unwrap().rendered_at.0 =
         "2019-01-01T00:00:00Z".parse().unwrap();
-    stage.reconcile().await;
-    assert_eq!(stage.restarts(), []);
+    fixture.reconcile().await;
+    assert_eq!(fixture.restarts(), []);
 }
 
 #[tokio::test]
 async fn readiness_is_announced_when_it_turns() {
-    let stage = Stage::new("OnDelete", labelled());
-    stage.reconcile().await;
-    let event = stage.api.asked().into_iter().find(|(method, _, _)| method == "POST").unwrap().2;
+    let fixture = Fixture::new("OnDelete", labelled());
+    fixture.reconcile().await;
+    let event = fixture.api.asked().into_iter().find(|(method, _, _)| method == "POST").unwrap().2;
     assert_eq!((&event["reason"], &event["type"]), (&json!("Injecting"), &json!("Normal")));
     assert_eq!(event["regarding"]["name"], "ring");
 }

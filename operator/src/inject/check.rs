@@ -1,11 +1,12 @@
-//! What is denied: everything that the API server would refuse with a message nobody understands, or that would make the
-//! ring silently unusable.
+//! Denials: of everything that the API server would refuse with an obscure message, or that would make the ring
+//! silently unusable.
 
+use framebuffer_contract::kubernetes::{ADMIN_PORT, PORT, SIDECAR, VOLUME};
 use serde_json::Value;
 
+use super::denial::Denial;
 use super::pod::{Container, Pod, text};
-use super::{Denial, SIDECAR, VOLUME};
-use crate::render::{ADMIN_PORT, PORT, Rendering};
+use crate::render::Rendering;
 
 pub(super) fn not_windows(pod: &Pod<'_>) -> Result<(), Denial> {
     let os = pod.field("os").map(|os| text(os, "name"));
@@ -13,8 +14,8 @@ pub(super) fn not_windows(pod: &Pod<'_>) -> Result<(), Denial> {
     if [os, selected].contains(&Some("windows")) { Err(Denial::Windows) } else { Ok(()) }
 }
 
-/// Who gets the ring: the containers that the `FrameBuffer` names, or all but the init containers. An init container
-/// named there starts after the sidecar, so that the ring is there for it.
+/// The chosen containers: those that the `FrameBuffer` names, or all but the init containers. An init container named
+/// there starts after the sidecar, so the ring exists by then.
 pub(super) fn chosen<'a>(pod: &Pod<'a>, rendering: &Rendering) -> Result<Vec<Container<'a>>, Denial> {
     let Some(names) = &rendering.content.containers else { return Ok(pod.containers().collect()) };
     let others = || pod.containers().chain(pod.init_containers()).filter(|container| container.name() != SIDECAR);
@@ -26,15 +27,15 @@ pub(super) fn chosen<'a>(pod: &Pod<'a>, rendering: &Rendering) -> Result<Vec<Con
     names.iter().map(|name| find(name).ok_or_else(|| missing(name))).collect()
 }
 
-/// The ring's volume may be there only together with the sidecar.
+/// A volume with the ring's name is allowed only together with the sidecar.
 pub(super) fn volume(pod: &Pod<'_>, injected: bool) -> Result<(), Denial> {
     let Some(volume) = pod.volumes().iter().find(|volume| text(volume, "name") == VOLUME) else { return Ok(()) };
     let memory = volume.get("emptyDir").and_then(|dir| dir.get("medium")).and_then(Value::as_str) == Some("Memory");
     if injected && memory { Ok(()) } else { Err(Denial::VolumeTaken { volume: VOLUME.to_owned() }) }
 }
 
-/// Containers of a pod share its network, so that every port but the sidecar's own counts, of init containers too: the
-/// sidecar runs beside them.
+/// Containers of a pod share its network, so every port except the sidecar's own counts. Ports of init containers count
+/// too: the sidecar runs at the same time.
 pub(super) fn ports(pod: &Pod<'_>, rendering: &Rendering) -> Result<(), Denial> {
     let host = pod.flag("hostNetwork");
     for container in pod.containers().chain(pod.init_containers()).filter(|container| container.name() != SIDECAR) {
@@ -57,7 +58,7 @@ pub(super) fn ports(pod: &Pod<'_>, rendering: &Rendering) -> Result<(), Denial> 
     Ok(())
 }
 
-/// We neither share nor shadow the user's own volume.
+/// The ring's mount must neither share nor hide a volume of the user.
 pub(super) fn mounts(chosen: &[Container<'_>], rendering: &Rendering) -> Result<(), Denial> {
     let path = rendering.content.volume_mount.mount_path.as_str();
     for container in chosen {

@@ -1,11 +1,11 @@
-//! [`Denial`]: why a pod cannot have the ring, in words that say what to do.
+//! [`Denial`]: why a pod cannot have the ring, and what to do about it.
 
+use framebuffer_contract::kubernetes::INJECT_LABEL;
 use thiserror::Error;
 
-use crate::api::INJECT_LABEL;
 use crate::validate::Invalid;
 
-/// Why a pod cannot have the ring. The messages are for whoever applied the pod, or reads the events of its owner.
+/// Why a pod cannot have the ring. Users see the messages when they apply the pod, or in the events of its owner.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Denial {
     /// A label without a name.
@@ -13,8 +13,8 @@ pub enum Denial {
     EmptyLabel,
     /// No such `FrameBuffer`.
     #[error(
-        "FrameBuffer `{name}` does not exist in namespace `{namespace}`: create it, or correct the label {INJECT_LABEL} \
-         (`kubectl get framebuffers -n {namespace}` lists those that exist)"
+        "FrameBuffer `{name}` does not exist in namespace `{namespace}`: create it, or correct the label \
+         {INJECT_LABEL} (`kubectl get framebuffers -n {namespace}` lists those that exist)"
     )]
     Unknown {
         /// The name in the label.
@@ -33,9 +33,9 @@ pub enum Denial {
     /// Not a pod.
     #[error("{path} is not {expected}: this is not a pod")]
     Malformed {
-        /// Where in the pod.
+        /// The path in the pod.
         path: String,
-        /// What it should be.
+        /// The expected type.
         expected: &'static str,
     },
     /// Native sidecars and memory volumes work on Linux.
@@ -43,8 +43,8 @@ pub enum Denial {
     Windows,
     /// The `FrameBuffer` names a container that is not there.
     #[error(
-        "spec.containers of the FrameBuffer names `{container}`, but the pod has only {}: correct the list, or leave it \
-         out to choose all containers",
+        "spec.containers of the FrameBuffer names `{container}`, but the pod has only {}: correct the list, or \
+         leave it out to choose all containers",
         quoted(present)
     )]
     NoSuchContainer {
@@ -65,36 +65,36 @@ pub enum Denial {
         /// The name.
         volume: String,
     },
-    /// Something is mounted there already.
+    /// The path is in use.
     #[error(
         "container `{container}` already has volume `{volume}` at {path}: set spec.mountPath of the FrameBuffer to \
          another folder{} (clients find it by FRAMEBUFFER_DIR), or remove that mount",
         example(path)
     )]
     Mounted {
-        /// Whose mount.
+        /// The container.
         container: String,
-        /// What is there.
+        /// The volume.
         volume: String,
-        /// Where.
+        /// The path.
         path: String,
     },
-    /// Another container listens there.
+    /// The port is in use.
     #[error(
         "container `{container}` has port {port}, as the sidecar would: set {setting} of the FrameBuffer to a free port"
     )]
     PortTaken {
-        /// Whose port.
+        /// The container.
         container: String,
-        /// Its number.
+        /// The port.
         port: u16,
-        /// What to change.
+        /// The field to change.
         setting: &'static str,
     },
-    /// Another container's port has the name of the sidecar's.
+    /// The port's name is in use.
     #[error("container `{container}` has a port named `{name}`, as the sidecar has: rename it")]
     PortNameTaken {
-        /// Whose port.
+        /// The container.
         container: String,
         /// Its name.
         name: String,

@@ -1,11 +1,11 @@
-//! [`inject`]: from a pod as it came and a rendering to a JSON patch. Read [`pod`] (what is looked at), [`check`] (what is
-//! denied), [`patch`] (what is added), [`warnings`].
+//! [`inject`]: computes the JSON patch that injects a rendering into a pod. Read [`pod`] (the fields that matter),
+//! [`check`] (denials), [`patch`] (additions), [`warnings`].
 //!
 //! # Guarantees
 //!
-//! - The patch only adds. Fields that this program does not know stay as they are, since the pod is never decoded.
-//! - The patch of an injected pod is empty, except that containers which somebody added since get what they lack.
-//! - A pod that carries an earlier injection, or one made by hand, is left alone.
+//! - The patch only adds. Unknown fields stay as they are, since the pod is never decoded.
+//! - The patch for an injected pod is empty, except that containers added since get what they lack.
+//! - A pod with an earlier injection, or one made by hand, is left alone.
 
 mod check;
 mod denial;
@@ -14,30 +14,30 @@ mod pod;
 pub mod template;
 mod warnings;
 
+use framebuffer_contract::kubernetes::{INJECT_LABEL, INJECTED_ANNOTATION, SIDECAR, VOLUME};
 use serde_json::Value;
 
-use crate::api::{INJECT_LABEL, INJECTED_ANNOTATION};
-use crate::render::{Rendering, SIDECAR, VOLUME};
+use crate::render::Rendering;
 
 pub use denial::Denial;
 pub use patch::{Operation, apply};
 use pod::Pod;
 
-/// What to do to a pod.
+/// The changes to a pod.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Injection {
-    /// Operations, in their order; none if the pod has everything.
+    /// Operations, in order; none if the pod has everything.
     pub patch: Vec<Operation>,
-    /// What works but may surprise.
+    /// Effects that work but may surprise.
     pub warnings: Vec<String>,
 }
 
-/// The `FrameBuffer` that a pod asks for; `None` for a pod without the label.
+/// The name of the `FrameBuffer` that a pod asks for; `None` for a pod without the label.
 pub fn wanted(pod: &Value) -> Option<&str> {
     pod.get("metadata")?.get("labels")?.get(INJECT_LABEL)?.as_str()
 }
 
-/// Computes what a pod lacks.
+/// Computes the additions to a pod.
 ///
 /// # Errors
 ///
@@ -63,7 +63,7 @@ pub fn inject(pod: &Value, rendering: &Rendering) -> Result<Injection, Denial> {
     })
 }
 
-/// What an earlier injection has left in the pod.
+/// The trace of an earlier injection in the pod.
 enum Before {
     Nothing,
     /// The sidecar of this very rendering.

@@ -1,13 +1,13 @@
-//! [`Operation`]: what is added to a pod, and where.
+//! [`Operation`]: an addition to a pod. [`build`] computes them, [`apply`] applies them.
 
+use framebuffer_contract::kubernetes::{INJECTED_ANNOTATION, VOLUME};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::pod::{Container, Pod, text};
-use super::{INJECTED_ANNOTATION, VOLUME};
 use crate::render::Rendering;
 
-/// An operation of a JSON patch (RFC 6902). There is only `add`.
+/// An operation of a JSON patch (RFC 6902), always `add`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Operation {
     op: &'static str,
@@ -19,7 +19,7 @@ fn add(path: impl Into<String>, value: Value) -> Operation {
     Operation { op: "add", path: path.into(), value }
 }
 
-/// What the pod lacks. Containers come first: their paths count the init containers before the sidecar is put there.
+/// The additions to a pod. Containers come first: the sidecar, once inserted, shifts the indexes of init containers.
 pub(super) fn build(pod: &Pod<'_>, chosen: &[Container<'_>], injected: bool, rendering: &Rendering) -> Vec<Operation> {
     let mut patch: Vec<Operation> = chosen.iter().flat_map(|container| in_container(container, rendering)).collect();
     if !pod.volumes().iter().any(|volume| text(volume, "name") == VOLUME) {
@@ -80,8 +80,8 @@ pub(super) fn value(object: &impl Serialize) -> Value {
     serde_json::to_value(object).expect("Kubernetes types have string keys only")
 }
 
-/// Whether `actual` says everything that `expected` says. Lists of named things may have more of them, and the API server
-/// adds its defaults.
+/// Whether `actual` contains everything in `expected`. Lists may have more items, and objects more fields, such as the
+/// API server's defaults.
 pub(super) fn contains(actual: &Value, expected: &Value) -> bool {
     match (actual, expected) {
         (Value::Object(actual), Value::Object(expected)) => {
@@ -94,11 +94,11 @@ pub(super) fn contains(actual: &Value, expected: &Value) -> bool {
     }
 }
 
-/// Carries a patch of [`super::inject`] out on the pod that it was made for.
+/// Applies a patch of [`super::inject`] to the pod for which it was made.
 ///
 /// # Panics
 ///
-/// If the patch is not of this pod.
+/// If the patch was made for another pod.
 pub fn apply(pod: &mut Value, patch: &[Operation]) {
     for Operation { op: _, path, value } in patch {
         let (parent, key) = path.rsplit_once('/').expect("paths are absolute");

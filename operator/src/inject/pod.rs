@@ -1,10 +1,10 @@
-//! [`Pod`]: a read-only view of a raw pod. It looks at what injection depends on, and knows nothing of the rest.
+//! [`Pod`]: a read-only view of a raw pod, of the fields that matter for injection.
 
 use serde_json::{Map, Value};
 
-use super::Denial;
+use super::denial::Denial;
 
-/// A view of a raw pod whose lists have been seen to be lists.
+/// A view of a raw pod whose lists have been checked to be lists.
 pub(super) struct Pod<'a> {
     root: &'a Value,
     spec: &'a Map<String, Value>,
@@ -13,7 +13,7 @@ pub(super) struct Pod<'a> {
     volumes: &'a [Value],
 }
 
-/// A container, and where it stands.
+/// A container, and its path.
 #[derive(Clone)]
 pub(super) struct Container<'a> {
     /// JSON pointer.
@@ -21,7 +21,7 @@ pub(super) struct Container<'a> {
     value: &'a Value,
 }
 
-/// A volume in a container.
+/// A volume or device mounted in a container.
 pub(super) struct Mount<'a> {
     pub(super) volume: &'a str,
     /// Without a trailing slash.
@@ -55,7 +55,7 @@ impl<'a> Pod<'a> {
         Ok(pod)
     }
 
-    /// The lists that the patch adds to must be lists, and what it adds to must be objects.
+    /// Values to which the patch adds items or fields must be lists or objects.
     fn check_containers(&self) -> Result<(), Denial> {
         let malformed = |path: String, expected| Err(Denial::Malformed { path, expected });
         for container in self.containers().chain(self.init_containers()) {
@@ -98,7 +98,7 @@ impl<'a> Pod<'a> {
         self.annotations()?.get(name)?.as_str()
     }
 
-    /// The API server's image of a pod that a kubelet runs from a file: changing it changes nothing there.
+    /// Whether it is the mirror of a static pod, which a kubelet runs from a file: changing the mirror has no effect.
     pub(super) fn is_mirror(&self) -> bool {
         self.annotation("kubernetes.io/config.mirror").is_some()
     }
@@ -129,7 +129,7 @@ impl<'a> Container<'a> {
         self.value.get(name).filter(|value| !value.is_null())
     }
 
-    /// Empty if it has none: the API server will say so.
+    /// Empty if it has none: the API server refuses that.
     pub(super) fn name(&self) -> &'a str {
         text(self.value, "name")
     }

@@ -1,16 +1,16 @@
-//! [`templates`]: the pods in a manifest, for the command line. The webhook sees pods only.
+//! [`templates`]: finds pods in manifests, for the command line. The webhook only sees pods.
 
 use serde_json::Value;
 
-/// JSON pointers of what is a pod, or the template of one, in a manifest of any kind: a pod, a workload (of this cluster's
-/// own kinds as well, if they keep a pod template where the others do), or a list of these.
+/// JSON pointers of pods and pod templates in a manifest of any kind: a pod, a workload (also a custom one, if it has
+/// its pod template in one of the usual places), or a list of these.
 pub fn templates(manifest: &Value) -> Vec<String> {
     let mut found = Vec::new();
     collect(manifest, "", &mut found);
     found
 }
 
-/// Where workloads keep a pod: a pod itself, a Deployment and its like, a `CronJob`, a `PodTemplate`.
+/// Paths of pods and templates: a pod itself, a Deployment and the like, a `CronJob`, a `PodTemplate`.
 const PLACES: [&str; 4] = ["", "/spec/template", "/spec/jobTemplate/spec/template", "/template"];
 
 fn collect(manifest: &Value, path: &str, found: &mut Vec<String>) {

@@ -1,15 +1,15 @@
-//! What works but may surprise. Kubernetes shows these lines to whoever applied the pod.
+//! Warnings about effects that work but may surprise. Kubernetes shows them to the user who applies the pod.
 
+use framebuffer_contract::kubernetes::{INJECTED_ANNOTATION, VOLUME};
 use serde_json::Value;
 
 use super::pod::{Container, Pod, text};
-use super::{INJECTED_ANNOTATION, VOLUME};
 use crate::render::Rendering;
 
 pub(super) const MIRROR: &str =
     "framebuffer: a static pod cannot be injected; put the output of `framebuffer-operator inject` into its file";
 
-/// The pod carries another injection than today's.
+/// The pod has another injection than the current one.
 pub(super) fn other(pod: &Pod<'_>, rendering: &Rendering) -> String {
     let hash =
         pod.annotation(INJECTED_ANNOTATION).map_or("made by hand".to_owned(), |hash| format!("with hash {hash}"));
@@ -35,7 +35,8 @@ pub(super) fn collect(pod: &Pod<'_>, chosen: &[Container<'_>], rendering: &Rende
         let memory = rendering.content.sidecar.resources.as_ref().and_then(|resources| resources.limits.as_ref());
         let memory = memory.and_then(|limits| limits.get("memory")).map_or("", |memory| memory.0.as_str());
         warnings.push(format!(
-            "framebuffer: the pod has resources of its own (spec.resources), which must also hold the sidecar's {memory}"
+            "framebuffer: the pod has resources of its own (spec.resources), which must also hold the sidecar's \
+             {memory}"
         ));
     }
     for container in chosen {

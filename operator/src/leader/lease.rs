@@ -1,4 +1,4 @@
-//! [`decide`]: what to do about a lease. Pure: the clock is an argument.
+//! [`decide`]: the next action on a lease. Pure: the clock is an argument.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use k8s_openapi::api::coordination::v1::LeaseSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use tokio::time::Instant;
 
-use crate::carrier::Carrier;
+use crate::injector::Injector;
 
 pub(super) use k8s_openapi::api::coordination::v1::Lease;
 
-/// When the lease was last seen to change, on this replica's own clock.
+/// When the lease last changed, on this replica's own clock.
 #[derive(Debug, Default)]
 pub(super) struct Observed {
     version: Option<String>,
@@ -19,7 +19,7 @@ pub(super) struct Observed {
 }
 
 impl Observed {
-    /// How long the lease has been as it is.
+    /// How long the lease has not changed.
     pub(super) fn age(&mut self, lease: Option<&Lease>, now: Instant) -> Duration {
         let version = lease.and_then(|lease| lease.metadata.resource_version.clone());
         match self.since {
@@ -32,31 +32,31 @@ impl Observed {
     }
 }
 
-/// What to do about a lease.
+/// The next action on a lease.
 #[derive(Debug, PartialEq)]
 pub(super) enum Action {
     /// Another holds it.
     Wait,
     /// There is none.
     Create(Lease),
-    /// It is this replica's to renew, or free to take. The version in it makes a race's loser fail.
+    /// It is this replica's, or free. Its resource version makes the loser of a race fail.
     Replace(Lease),
 }
 
-/// Says which carrier its holder works for.
-const CARRIER_ANNOTATION: &str = "framebuffer.dev/carrier";
+/// Annotation of the lease: the injection mode of its holder.
+const INJECTION_MODE_ANNOTATION: &str = "framebuffer.dev/injection-mode";
 
-/// Who asks for the lease.
+/// A replica that wants the lease.
 #[derive(Debug, Clone)]
 pub(super) struct Candidate {
     pub(super) name: String,
-    pub(super) carrier: Carrier,
+    pub(super) injector: Injector,
 }
 
 /// Decides for `me` about a lease that has not changed for `age`.
 ///
-/// A replica that serves the webhook needs a leader's certificates to become ready, and a replica of the other carrier would
-/// go on leading until it is: such a leader is deposed. It notices when it renews; until then both write the same statuses.
+/// A replica in webhook mode needs a leader's certificates to become ready, and a leader in policy mode would lead
+/// until then: it is deposed. It notices when it renews; until then both write the same statuses.
 pub(super) fn decide(
     lease: Option<Lease>,
     age: Duration,
@@ -64,18 +64,18 @@ pub(super) fn decide(
     duration: Duration,
     now: Timestamp,
 ) -> Action {
-    let Candidate { name: me, carrier } = me;
+    let Candidate { name: me, injector } = me;
     let mut annotations = lease.as_ref().and_then(|lease| lease.metadata.annotations.clone()).unwrap_or_default();
-    annotations.insert(CARRIER_ANNOTATION.to_owned(), carrier.as_str().to_owned());
+    annotations.insert(INJECTION_MODE_ANNOTATION.to_owned(), injector.as_str().to_owned());
     let Some(mut lease) = lease else {
         let metadata = ObjectMeta { annotations: Some(annotations), ..ObjectMeta::default() };
         return Action::Create(Lease { metadata, spec: Some(held(None, me, duration, now)) });
     };
-    let theirs = lease.metadata.annotations.as_ref().and_then(|all| all.get(CARRIER_ANNOTATION));
-    let deposed = *carrier == Carrier::Webhook && theirs.is_some_and(|theirs| theirs == Carrier::Policy.as_str());
+    let theirs = lease.metadata.annotations.as_ref().and_then(|all| all.get(INJECTION_MODE_ANNOTATION));
+    let deposed = *injector == Injector::Webhook && theirs.is_some_and(|theirs| theirs == Injector::Policy.as_str());
     let spec = lease.spec.as_ref();
     let holder = spec.and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default();
-    // What the holder promised, if it promised more than we would.
+    // The duration in the lease, if it is longer than ours.
     let seconds = spec.and_then(|spec| spec.lease_duration_seconds).and_then(|seconds| u64::try_from(seconds).ok());
     let promised = seconds.map_or(duration, Duration::from_secs).max(duration);
     if !holder.is_empty() && holder != me && age < promised && !deposed {

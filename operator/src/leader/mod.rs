@@ -2,10 +2,9 @@
 //!
 //! # Guarantees
 //!
-//! At most one replica works at a time, as far as clocks run at the same speed (and but for a moment when the webhook takes over from
-//! the other carrier): a leader that cannot renew its lease stops
-//! before another may take it. Clocks need not agree: a candidate measures on its own clock how long the lease has not
-//! changed.
+//! At most one replica leads at a time, provided that clocks run at the same speed: a leader that cannot renew its
+//! lease stops before another may take it. Clocks need not agree: a candidate measures on its own clock how long the
+//! lease has not changed. The exception is a change of the injection mode to `webhook`, when two may lead for a moment.
 
 mod lease;
 
@@ -17,17 +16,17 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::carrier::Carrier;
+use crate::injector::Injector;
 use lease::{Action, Candidate, LeaseExt as _, Observed, decide};
 
-/// How the lease is kept.
+/// The timing of an election.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timing {
-    /// A lease that has not changed for so long may be taken.
+    /// After this long without a change, another replica may take the lease.
     pub lease: Duration,
-    /// A leader that has not renewed for so long stops. Shorter than the lease.
+    /// After this long without a renewal, a leader stops. Shorter than the lease.
     pub deadline: Duration,
-    /// Between two looks at it.
+    /// Delay between two attempts.
     pub retry: Duration,
 }
 
@@ -48,16 +47,16 @@ pub struct Election {
 }
 
 impl Election {
-    /// For the lease `name`, as `me`: a name that no other replica has. A replica of the webhook deposes a leader of the other
-    /// carrier; see [`lease`].
-    pub fn new(client: Client, namespace: &str, name: &str, me: &str, carrier: Carrier, timing: Timing) -> Self {
+    /// Competes for the lease `name` as `me`, which must be unique. A replica in webhook mode deposes a leader in
+    /// policy mode; see [`lease`].
+    pub fn new(client: Client, namespace: &str, name: &str, me: &str, injector: Injector, timing: Timing) -> Self {
         let api = Api::namespaced(client, namespace);
-        let me = Candidate { name: me.to_owned(), carrier };
+        let me = Candidate { name: me.to_owned(), injector };
         Self { api, name: name.to_owned(), me, timing, observed: Observed::default() }
     }
 
-    /// Works whenever this replica leads, until it is cancelled; then gives the lease back. Work is dropped when the lease
-    /// is lost.
+    /// Runs `work` whenever this replica leads, until `shutdown` is cancelled; then releases the lease. `work` is
+    /// dropped when the lease is lost.
     pub async fn run<F: Future<Output = ()>>(mut self, shutdown: CancellationToken, mut work: impl FnMut() -> F) {
         loop {
             tokio::select! {
@@ -65,12 +64,12 @@ impl Election {
                 () = self.acquire() => {}
             }
             info!(lease = self.name, me = self.me.name, "leading");
-            // In this order: a leader that was stopped for long sees that its lease is over before it works on.
+            // Biased: a leader that hung for long must notice that its lease has expired before it continues.
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return self.release().await,
                 () = self.renew() => warn!(lease = self.name, "lost the lease"),
-                () = work() => warn!(lease = self.name, "the leader's work has ended; taking it up again"),
+                () = work() => warn!(lease = self.name, "the leader's work has ended; starting it again"),
             }
         }
     }
@@ -120,7 +119,7 @@ impl Election {
         }
     }
 
-    /// So that another need not wait for its end.
+    /// Releases the lease, so that another replica need not wait until it expires.
     async fn release(self) {
         let release = async {
             let Some(lease) = self.api.get_opt(&self.name).await? else { return Ok(()) };
@@ -128,9 +127,9 @@ impl Election {
             self.api.replace(&self.name, &kube::api::PostParams::default(), &released).await.map(drop)
         };
         match timeout(self.timing.retry, release).await {
-            Ok(Ok(())) => info!(lease = self.name, "gave the lease back"),
-            Ok(Err(error)) => warn!(error = &error as &dyn std::error::Error, "failed to give the lease back"),
-            Err(_) => warn!("the API server took too long to take the lease back"),
+            Ok(Ok(())) => info!(lease = self.name, "released the lease"),
+            Ok(Err(error)) => warn!(error = &error as &dyn std::error::Error, "failed to release the lease"),
+            Err(_) => warn!("the API server took too long to release the lease"),
         }
     }
 }

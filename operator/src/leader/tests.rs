@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::lease::{Action, Candidate, LeaseExt as _, Observed, decide};
 use super::{Election, Timing};
-use crate::carrier::Carrier;
+use crate::injector::Injector;
 use crate::testing::FakeApi;
 
 const LEASE: Duration = Duration::from_secs(15);
@@ -21,12 +21,12 @@ fn held_by(holder: &str) -> Lease {
     serde_json::from_value(json!({"metadata": {"name": "l", "resourceVersion": "7"}, "spec": spec})).unwrap()
 }
 
-fn asking(carrier: Carrier) -> Candidate {
-    Candidate { name: "me".to_owned(), carrier }
+fn asking(injector: Injector) -> Candidate {
+    Candidate { name: "me".to_owned(), injector }
 }
 
 fn decided(lease: Option<Lease>, age: u64) -> Action {
-    decide(lease, Duration::from_secs(age), &asking(Carrier::Webhook), LEASE, Timestamp::UNIX_EPOCH)
+    decide(lease, Duration::from_secs(age), &asking(Injector::Webhook), LEASE, Timestamp::UNIX_EPOCH)
 }
 
 fn holder(action: Action) -> (String, i32) {
@@ -47,28 +47,29 @@ fn another_ones_lease_is_taken_only_when_it_has_not_changed_for_its_duration() {
 }
 
 #[test]
-fn a_replica_of_the_webhook_deposes_a_leader_of_the_policy_and_nobody_else_deposes_anybody() {
-    let asks = |lease: &Lease, carrier| {
+fn a_replica_in_webhook_mode_deposes_a_leader_in_policy_mode_and_nobody_else_deposes_anybody() {
+    let asks = |lease: &Lease, injector| {
         let lease = Some(lease.clone());
-        decide(lease, Duration::ZERO, &asking(carrier), LEASE, Timestamp::UNIX_EPOCH)
+        decide(lease, Duration::ZERO, &asking(injector), LEASE, Timestamp::UNIX_EPOCH)
     };
     let mut lease = held_by("you");
-    for carrier in [Carrier::Policy, Carrier::Webhook] {
-        assert_eq!(asks(&lease, carrier), Action::Wait, "a lease of before there were carriers");
+    for injector in [Injector::Policy, Injector::Webhook] {
+        assert_eq!(asks(&lease, injector), Action::Wait, "a lease without the annotation");
     }
     for (theirs, mine, deposes) in [
-        (Carrier::Policy, Carrier::Policy, false),
-        (Carrier::Policy, Carrier::Webhook, true),
-        (Carrier::Webhook, Carrier::Policy, false),
-        (Carrier::Webhook, Carrier::Webhook, false),
+        (Injector::Policy, Injector::Policy, false),
+        (Injector::Policy, Injector::Webhook, true),
+        (Injector::Webhook, Injector::Policy, false),
+        (Injector::Webhook, Injector::Webhook, false),
     ] {
-        lease.metadata.annotations = Some([("framebuffer.dev/carrier".to_owned(), theirs.as_str().to_owned())].into());
+        lease.metadata.annotations =
+            Some([("framebuffer.dev/injection-mode".to_owned(), theirs.as_str().to_owned())].into());
         let action = asks(&lease, mine);
         assert_eq!(action != Action::Wait, deposes, "{theirs:?} {mine:?}");
         if let Action::Replace(taken) = action {
             // Nor will it be deposed in turn.
             let annotations = taken.metadata.annotations.unwrap_or_default();
-            assert_eq!(annotations["framebuffer.dev/carrier"], "webhook");
+            assert_eq!(annotations["framebuffer.dev/injection-mode"], "webhook");
         }
     }
 }
@@ -136,7 +137,7 @@ fn candidate(client: &kube::Client, me: &str, working: &Arc<AtomicU32>) -> Cance
         }
     }
     let shutdown = CancellationToken::new();
-    let election = Election::new(client.clone(), "ns", "l", me, Carrier::Webhook, Timing::default());
+    let election = Election::new(client.clone(), "ns", "l", me, Injector::Webhook, Timing::default());
     let working = Arc::clone(working);
     tokio::spawn(election.run(shutdown.clone(), move || {
         working.fetch_add(1, Ordering::SeqCst);

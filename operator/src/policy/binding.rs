@@ -1,18 +1,19 @@
-//! What a binding says.
+//! [`binding`]: the content of a binding. Pure.
 
 use std::collections::BTreeSet;
 
+use framebuffer_contract::kubernetes::INJECT_LABEL;
 use kube::api::DynamicObject;
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 
 use crate::MANAGER;
-use crate::api::{INJECT_LABEL, MAX_NAME};
+use crate::api::MAX_NAME;
 
-/// Label of our bindings, with the policy's name: one label, so that one watch sees them and nothing else.
+/// Label of our bindings, with the policy's name as value: one watch selects exactly them.
 pub const POLICY_LABEL: &str = "framebuffer.dev/policy";
 
-/// Bindings; newer than our types.
+/// The resource of bindings, which is newer than our typed API.
 pub fn resource() -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk(
         "admissionregistration.k8s.io",
@@ -21,26 +22,26 @@ pub fn resource() -> ApiResource {
     ))
 }
 
-/// The policy.
+/// The resource of policies.
 pub fn policy_resource() -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", "MutatingAdmissionPolicy"))
 }
 
-/// The policy that bindings belong to.
+/// The policy that owns the bindings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     /// Its name.
     pub name: String,
-    /// Tells it from one that had the name before.
+    /// Distinguishes it from an earlier policy of that name.
     pub uid: String,
 }
 
-/// Names of `FrameBuffer`s that a label can hold: for others no pod can ask.
+/// Names of `FrameBuffer`s that fit into a label: no pod can ask for others.
 pub fn names<'a>(framebuffers: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
     framebuffers.filter(|name| name.len() <= MAX_NAME).map(str::to_owned).collect()
 }
 
-/// The name of the binding for `framebuffer`. Both names are DNS names, and short: so is this one.
+/// The name of the binding for `framebuffer`. Both names are short DNS names, so this is a valid one.
 pub fn name(policy: &str, framebuffer: &str) -> String {
     format!("{policy}-{framebuffer}")
 }
@@ -53,7 +54,7 @@ pub fn binding(policy: &Policy, framebuffer: &str) -> Value {
         "metadata": {
             "name": name(&policy.name, framebuffer),
             "labels": {"app.kubernetes.io/managed-by": MANAGER, POLICY_LABEL: policy.name},
-            // It goes with the policy: by an uninstallation, or when the webhook becomes the carrier.
+            // Kubernetes deletes it with the policy: at uninstallation, or when the injection mode becomes `webhook`.
             "ownerReferences": [{
                 "apiVersion": "admissionregistration.k8s.io/v1",
                 "kind": "MutatingAdmissionPolicy",
@@ -61,10 +62,11 @@ pub fn binding(policy: &Policy, framebuffer: &str) -> Value {
                 "uid": policy.uid,
             }],
         },
-        // With what the API server would fill in, to be compared.
+        // With the API server's defaults, so that it can be compared.
         "spec": {
             "policyName": policy.name,
-            // Without a namespace: the FrameBuffer of the pod's own. If there is none, nothing is injected, and the pod is refused.
+            // Without a namespace: the FrameBuffer in the pod's own. If there is none, nothing is injected, and the
+            // pod is refused.
             "paramRef": {"name": framebuffer, "parameterNotFoundAction": "Allow"},
             "matchResources": {
                 "matchPolicy": "Equivalent",
@@ -75,7 +77,7 @@ pub fn binding(policy: &Policy, framebuffer: &str) -> Value {
     })
 }
 
-/// What makes of `found` what is wanted, as a JSON patch; `None` if it is that.
+/// The JSON patch from `found` to `wanted`; `None` if they agree.
 pub fn repair(found: &DynamicObject, wanted: &Value) -> Option<Value> {
     let labels = found.metadata.labels.clone().unwrap_or_default();
     let labelled = wanted["metadata"]["labels"]
@@ -88,7 +90,7 @@ pub fn repair(found: &DynamicObject, wanted: &Value) -> Option<Value> {
     if labelled && owned && found.data.get("spec") == Some(&wanted["spec"]) {
         return None;
     }
-    // Parts as a whole: what somebody has added goes as well.
+    // Each part as a whole, so that additions by others are removed.
     Some(json!([
         {"op": "add", "path": "/metadata/labels", "value": wanted["metadata"]["labels"]},
         {"op": "add", "path": "/metadata/ownerReferences", "value": wanted["metadata"]["ownerReferences"]},

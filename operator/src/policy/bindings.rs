@@ -1,4 +1,4 @@
-//! [`Bindings`]: reads, makes, repairs and removes them.
+//! [`Bindings`]: creates, repairs and deletes them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,35 +14,35 @@ use tracing::{info, warn};
 use super::binding::{POLICY_LABEL, Policy, binding, name, policy_resource, repair, resource};
 use crate::{MANAGER, brief};
 
-/// Events at a time.
+/// The most events taken at once.
 const EVENTS: usize = 4096;
 
-/// Requests at a time.
+/// The most requests at a time.
 const AT_ONCE: usize = 4;
 
 /// Access to the policy and its bindings.
 #[derive(Clone)]
 pub struct Bindings {
     policy: String,
-    /// Of no policy is more read than its metadata.
+    /// Only the metadata of policies is read.
     policies: Api<PartialObjectMeta<DynamicObject>>,
     all: Api<DynamicObject>,
     metadata: Api<PartialObjectMeta<DynamicObject>>,
 }
 
-/// What was found, and what became of it.
+/// The result of one reconciliation.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Round {
-    /// Names of `FrameBuffer`s that are bound; `true` if they were before.
+    /// Names of `FrameBuffer`s that are bound; `true` if their binding was there before, and correct.
     pub bound: BTreeMap<String, bool>,
-    /// One that the API server has refused to make or remove. The others have been tried.
+    /// The last binding that could not be created, repaired or deleted. All others were tried.
     pub failure: Option<String>,
-    /// There is more to remove.
+    /// More bindings are to be deleted.
     pub more: bool,
 }
 
 impl Bindings {
-    /// Of the policy of this name.
+    /// Access to the bindings of the policy with this name.
     pub fn new(client: &Client, policy: &str) -> Self {
         Self {
             policy: policy.to_owned(),
@@ -52,12 +52,12 @@ impl Bindings {
         }
     }
 
-    /// All bindings of the policy.
+    /// Selects all bindings of the policy.
     fn selector(&self) -> String {
         format!("{POLICY_LABEL}={}", self.policy)
     }
 
-    /// Whatever happens to the policy and its bindings, many events as one.
+    /// An item for each change of the policy or its bindings; many events become one.
     pub(super) fn events(&self) -> impl Stream<Item = ()> + use<> {
         let bindings = watcher::Config::default().labels(&self.selector());
         let policy = watcher::Config::default().fields(&format!("metadata.name={}", self.policy));
@@ -84,52 +84,52 @@ impl Bindings {
         Ok(found.map(|found| Policy { name: self.policy.clone(), uid: found.uid().unwrap_or_default() }))
     }
 
-    /// Makes what is missing and repairs what is wrong; then removes of what nobody asks for as many as `remove`.
+    /// Creates missing bindings, repairs wrong ones, and deletes up to `delete` bindings that no name needs.
     ///
     /// # Errors
     ///
     /// The API server could not be asked.
-    pub async fn bring_about(&self, policy: &Policy, names: &BTreeSet<String>, remove: usize) -> anyhow::Result<Round> {
+    pub async fn reconcile(&self, policy: &Policy, names: &BTreeSet<String>, delete: usize) -> anyhow::Result<Round> {
         let found = self.all.list(&ListParams::default().labels(&self.selector())).await.map_err(brief);
         let found = found.context("failed to list bindings of the policy")?;
         let found: BTreeMap<String, DynamicObject> =
             found.items.into_iter().map(|binding| (binding.name_any(), binding)).collect();
         let mut round = Round::default();
-        let mut made = stream::iter(names)
+        let mut ensured = stream::iter(names)
             .map(async |framebuffer| {
                 let wanted = binding(policy, framebuffer);
                 let before = found.get(&name(&policy.name, framebuffer));
-                (framebuffer, self.keep(before, &wanted).await)
+                (framebuffer, self.ensure(before, &wanted).await)
             })
             .buffer_unordered(AT_ONCE);
-        while let Some((framebuffer, kept)) = made.next().await {
-            match kept {
+        while let Some((framebuffer, ensured)) = ensured.next().await {
+            match ensured {
                 Ok(before) => drop(round.bound.insert(framebuffer.clone(), before)),
                 Err(error) => round.failure = Some(format!("{error:#}")),
             }
         }
         let wanted: BTreeSet<String> = names.iter().map(|framebuffer| name(&policy.name, framebuffer)).collect();
         let mut unwanted: Vec<&String> = found.keys().filter(|name| !wanted.contains(*name)).collect();
-        round.more = remove > 0 && unwanted.len() > remove;
-        unwanted.truncate(remove);
-        let mut removed = stream::iter(unwanted).map(|name| self.remove(name)).buffer_unordered(AT_ONCE);
-        while let Some(removed) = removed.next().await {
-            if let Err(error) = removed {
+        round.more = delete > 0 && unwanted.len() > delete;
+        unwanted.truncate(delete);
+        let mut deleted = stream::iter(unwanted).map(|name| self.delete(name)).buffer_unordered(AT_ONCE);
+        while let Some(deleted) = deleted.next().await {
+            if let Err(error) = deleted {
                 round.failure = Some(format!("{error:#}"));
             }
         }
         Ok(round)
     }
 
-    /// Whether it was there, and right.
-    async fn keep(&self, found: Option<&DynamicObject>, wanted: &Value) -> anyhow::Result<bool> {
+    /// Creates or repairs a binding; returns whether it was there before, and correct.
+    async fn ensure(&self, found: Option<&DynamicObject>, wanted: &Value) -> anyhow::Result<bool> {
         let name = wanted["metadata"]["name"].as_str().unwrap_or_default();
-        let failed = || format!("failed to make binding `{name}`");
+        let failed = || format!("failed to write binding `{name}`");
         let found = match found {
             Some(found) => found.clone(),
             None => match self.create(wanted).await {
                 Ok(()) => return Ok(false),
-                // Somebody has taken its label away, or another replica was faster.
+                // Somebody has removed its label, or another replica was faster.
                 Err(kube::Error::Api(refused)) if refused.code == 409 => {
                     self.all.get(name).await.map_err(brief).with_context(failed)?
                 }
@@ -148,15 +148,15 @@ impl Bindings {
         let binding: DynamicObject = serde_json::from_value(wanted.clone()).map_err(kube::Error::SerdeError)?;
         let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
         self.all.create(&params, &binding).await?;
-        info!(name = binding.name_any(), "made a binding");
+        info!(name = binding.name_any(), "created a binding");
         Ok(())
     }
 
-    async fn remove(&self, name: &str) -> anyhow::Result<()> {
+    async fn delete(&self, name: &str) -> anyhow::Result<()> {
         match self.all.delete(name, &DeleteParams::default()).await {
-            Ok(_) => info!(name, "removed a binding"),
+            Ok(_) => info!(name, "deleted a binding"),
             Err(kube::Error::Api(refused)) if refused.code == 404 => {}
-            Err(error) => return Err(brief(error)).with_context(|| format!("failed to remove binding `{name}`")),
+            Err(error) => return Err(brief(error)).with_context(|| format!("failed to delete binding `{name}`")),
         }
         Ok(())
     }

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use super::binding::{Policy, binding, name, names, repair};
 use super::bindings::{Bindings, Round};
-use super::keeper::{Known, SETTLE};
-use crate::carrier::Readiness;
+use super::reconciler::{Known, SETTLE};
+use crate::injector::Readiness;
 use crate::testing::FakeApi;
 
 const ALL: &str = "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicybindings";
@@ -102,13 +102,13 @@ fn a_binding_is_repaired_in_whatever_part_it_differs() {
 }
 
 #[tokio::test]
-async fn what_is_missing_is_made_what_is_wrong_repaired_and_what_nobody_asks_for_removed() {
+async fn missing_bindings_are_created_wrong_ones_repaired_and_unneeded_ones_deleted() {
     let mut wrong = binding(&policy(), "wrong");
     wrong["spec"]["matchResources"]["objectSelector"] = json!({});
     let (api, bindings) = server(&[binding(&policy(), "right"), wrong, binding(&policy(), "old")]);
     let found = bindings.policy().await.unwrap().unwrap();
     assert_eq!(found, policy());
-    let round = bindings.bring_about(&found, &set(&["right", "wrong", "new"]), 9).await.unwrap();
+    let round = bindings.reconcile(&found, &set(&["right", "wrong", "new"]), 9).await.unwrap();
     let bound = [("new", false), ("right", true), ("wrong", false)].map(|(name, before)| (name.to_owned(), before));
     assert_eq!(round, Round { bound: bound.into(), ..Round::default() });
     let mut changes = changes(&api);
@@ -117,28 +117,28 @@ async fn what_is_missing_is_made_what_is_wrong_repaired_and_what_nobody_asks_for
 }
 
 #[tokio::test]
-async fn a_replica_that_does_not_lead_removes_nothing() {
+async fn a_replica_that_does_not_lead_deletes_nothing() {
     let (api, bindings) = server(&[binding(&policy(), "old")]);
-    bindings.bring_about(&policy(), &set(&["new"]), 0).await.unwrap();
+    bindings.reconcile(&policy(), &set(&["new"]), 0).await.unwrap();
     assert_eq!(changes(&api), ["POST "]);
 }
 
 #[tokio::test]
-async fn many_are_removed_a_few_at_a_time() {
+async fn many_are_deleted_a_few_at_a_time() {
     let (api, bindings) = server(&["a", "b", "c"].map(|name| binding(&policy(), name)));
     for (gone, more) in [(2, true), (3, false)] {
-        let round = bindings.bring_about(&policy(), &set(&[]), 2).await.unwrap();
+        let round = bindings.reconcile(&policy(), &set(&[]), 2).await.unwrap();
         assert_eq!((changes(&api).len(), round.more), (gone, more));
     }
 }
 
 #[test]
-fn a_name_is_not_counted_on_once_its_binding_is_about_to_go() {
+fn a_name_is_not_ready_once_its_binding_is_about_to_be_deleted() {
     let (now, mut known) = (Instant::now(), Known::default());
     known.learn(policy(), round(&[("kept", true), ("going", true)]), now);
     known.withdraw(&set(&["kept"]));
-    assert_eq!(trouble(&known, "kept", now), None);
-    assert!(trouble(&known, "going", now).is_some());
+    assert_eq!(not_ready(&known, "kept", now), None);
+    assert!(not_ready(&known, "going", now).is_some());
 }
 
 #[tokio::test]
@@ -146,61 +146,61 @@ async fn a_binding_that_lost_its_label_is_found_by_its_name() {
     let mut unlabelled = binding(&policy(), "ring");
     unlabelled["metadata"]["labels"] = json!({});
     let (api, bindings) = server(&[unlabelled]);
-    let round = bindings.bring_about(&policy(), &set(&["ring"]), 9).await.unwrap();
+    let round = bindings.reconcile(&policy(), &set(&["ring"]), 9).await.unwrap();
     assert!(!round.bound["ring"]);
     assert_eq!(changes(&api), ["POST ", "PATCH /inject-ring"]);
 }
 
 #[tokio::test]
-async fn one_binding_that_is_refused_keeps_no_other_from_being_made() {
+async fn one_binding_that_is_refused_keeps_no_other_from_being_created() {
     let (_, bindings) = server(&[]);
-    let round = bindings.bring_about(&policy(), &set(&["a", "forbidden", "z"]), 9).await.unwrap();
+    let round = bindings.reconcile(&policy(), &set(&["a", "forbidden", "z"]), 9).await.unwrap();
     assert_eq!(round.bound.keys().collect::<Vec<_>>(), ["a", "z"]);
-    assert_eq!(round.failure.unwrap(), "failed to make binding `inject-forbidden`: no (403)");
+    assert_eq!(round.failure.unwrap(), "failed to write binding `inject-forbidden`: no (403)");
 }
 
 fn round(bound: &[(&str, bool)]) -> Round {
     Round { bound: bound.iter().map(|(name, before)| ((*name).to_owned(), *before)).collect(), ..Round::default() }
 }
 
-fn trouble(known: &Known, name: &str, now: Instant) -> Option<String> {
-    known.readiness(now).0.trouble(name).map(|(_, why)| why)
+fn not_ready(known: &Known, name: &str, now: Instant) -> Option<String> {
+    known.readiness(now).0.not_ready(name).map(|(_, why)| why)
 }
 
 #[test]
-fn a_name_is_counted_on_when_its_binding_was_there_or_has_settled() {
+fn a_name_is_ready_when_its_binding_was_there_or_has_settled() {
     let (now, mut known) = (Instant::now(), Known::default());
     known.learn(policy(), round(&[("old", true), ("new", false)]), now);
-    assert_eq!(trouble(&known, "old", now), None);
-    assert!(trouble(&known, "new", now).unwrap().contains("is being told of the name"));
+    assert_eq!(not_ready(&known, "old", now), None);
+    assert!(not_ready(&known, "new", now).unwrap().contains("not in effect yet"));
     assert_eq!(known.readiness(now).1, Some(now + SETTLE), "that is when to look again");
     // The next round finds it: that makes it no younger, and no older.
     known.learn(policy(), round(&[("old", true), ("new", true)]), now + SETTLE / 2);
-    assert!(trouble(&known, "new", now + SETTLE / 2).is_some());
-    assert_eq!(trouble(&known, "new", now + SETTLE), None);
+    assert!(not_ready(&known, "new", now + SETTLE / 2).is_some());
+    assert_eq!(not_ready(&known, "new", now + SETTLE), None);
     // Somebody has edited it.
     known.learn(policy(), round(&[("old", false)]), now + SETTLE);
-    assert!(trouble(&known, "old", now + SETTLE).is_some());
-    assert!(trouble(&known, "new", now + SETTLE).is_some(), "it is gone");
+    assert!(not_ready(&known, "old", now + SETTLE).is_some());
+    assert!(not_ready(&known, "new", now + SETTLE).is_some(), "it is gone");
 }
 
 #[test]
-fn a_policy_that_is_gone_is_told_of_and_one_that_comes_settles() {
+fn a_policy_that_is_gone_is_reported_and_a_new_one_settles() {
     let (now, mut known) = (Instant::now(), Known::default());
     known.learn(policy(), round(&[("ring", true)]), now);
     known.forget("inject");
-    assert!(trouble(&known, "ring", now).unwrap().starts_with("MutatingAdmissionPolicy inject does not exist"));
+    assert!(not_ready(&known, "ring", now).unwrap().starts_with("MutatingAdmissionPolicy inject does not exist"));
     let again = Policy { uid: "again".to_owned(), ..policy() };
     known.learn(again, round(&[("ring", true)]), now);
-    assert!(trouble(&known, "ring", now).unwrap().contains("told of the policy"));
-    assert_eq!(trouble(&known, "ring", now + SETTLE), None);
+    assert!(not_ready(&known, "ring", now).unwrap().contains("the policy is not in effect yet"));
+    assert_eq!(not_ready(&known, "ring", now + SETTLE), None);
 }
 
 #[test]
-fn a_failure_is_told_to_those_whom_it_concerns() {
+fn a_failure_is_reported_for_the_names_that_it_concerns() {
     let (now, mut known) = (Instant::now(), Known::default());
     known.learn(policy(), Round { failure: Some("no room".to_owned()), ..round(&[("ring", true)]) }, now);
-    assert_eq!(trouble(&known, "ring", now), None);
-    assert_eq!(trouble(&known, "other", now).unwrap(), "no room");
+    assert_eq!(not_ready(&known, "ring", now), None);
+    assert_eq!(not_ready(&known, "other", now).unwrap(), "no room");
     assert!(matches!(known.readiness(now + Duration::from_secs(1)).0, Readiness::Bound(_)));
 }

@@ -1,7 +1,7 @@
-//! `run`: puts the parts together, and takes them apart in order at the end.
+//! `run`: starts everything, and stops it in order at the end.
 //!
-//! Every replica: the reflector of `FrameBuffer`s, its part in carrying ([`webhook`] or [`policy`]), the admin port. The leader: its
-//! part in carrying, and the controller.
+//! Every replica runs the reflector of `FrameBuffer`s, its [`Role`] for the injector ([`policy`] or [`webhook`]) and
+//! the admin port. The leader also runs the leader's work of its role, and the controller.
 
 mod policy;
 mod webhook;
@@ -24,13 +24,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::api::FrameBuffer;
-use crate::carrier::{Carrier, Readiness};
 use crate::cli::{LogFormat, RunArgs};
+use crate::injector::{Injector, Readiness};
 use crate::leader::{Election, Timing};
 use crate::metrics::Metrics;
 use crate::{admin, controller};
 
-/// Threads for requests. Two keep up with any API server; more would cost memory.
+/// Threads of the runtime. Two keep up with any API server; more would cost memory.
 const WORKERS: usize = 2;
 
 /// Runs the operator until a signal; the exit code is success after an orderly end.
@@ -54,29 +54,30 @@ fn log_to_stderr(args: &RunArgs) {
     }
 }
 
-/// What every replica has, whoever carries.
+/// The state of every replica, whatever its role.
 struct Shared {
     args: RunArgs,
     client: Client,
     metrics: Arc<Metrics>,
     store: Store<FrameBuffer>,
-    /// Tells that `store` has changed.
+    /// Signals a change of `store`.
     changed: watch::Sender<()>,
-    /// The first signal: be unready, work no more as leader.
+    /// Cancelled by the first signal: become unready, stop leading.
     stopping: CancellationToken,
-    /// A little later: take no more connections.
+    /// Cancelled a little later: accept no more connections.
     closing: CancellationToken,
 }
 
-/// A replica, with its part in carrying.
+/// A replica, with its role.
 struct Replica {
     shared: Arc<Shared>,
-    part: Part,
+    role: Role,
 }
 
-enum Part {
-    Policy(Box<policy::Part>),
-    Webhook(webhook::Part),
+/// What a replica does for the injector.
+enum Role {
+    Policy(Box<policy::PolicyRole>),
+    Webhook(webhook::WebhookRole),
 }
 
 async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
@@ -84,7 +85,7 @@ async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let client = Client::try_default().await.context("failed to find the API server")?;
     let admin = bind(args.admin).await?;
     let (store, writer) = reflector::store();
-    let metrics = Arc::new(Metrics::new(args.carrier));
+    let metrics = Arc::new(Metrics::new(args.injection_mode));
     let shared = Arc::new(Shared {
         args,
         client,
@@ -94,12 +95,12 @@ async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         stopping: CancellationToken::new(),
         closing: CancellationToken::new(),
     });
-    let part = match shared.args.carrier {
-        Carrier::Policy => Part::Policy(Box::new(policy::Part::new(&shared))),
-        Carrier::Webhook => Part::Webhook(webhook::Part::new(&shared).await?),
+    let role = match shared.args.injection_mode {
+        Injector::Policy => Role::Policy(Box::new(policy::PolicyRole::new(&shared))),
+        Injector::Webhook => Role::Webhook(webhook::WebhookRole::new(&shared).await?),
     };
-    let replica = Arc::new(Replica { shared: Arc::clone(&shared), part });
-    info!(version = env!("CARGO_PKG_VERSION"), carrier = shared.args.carrier.as_str(), "starting");
+    let replica = Arc::new(Replica { shared: Arc::clone(&shared), role });
+    info!(version = env!("CARGO_PKG_VERSION"), injection_mode = shared.args.injection_mode.as_str(), "starting");
     let mut work = std::pin::pin!(replica.work(admin, writer));
     tokio::select! {
         ended = &mut work => return ended.map(|()| ExitCode::FAILURE),
@@ -121,20 +122,20 @@ async fn bind(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 impl Replica {
-    /// Ends once `closing` is cancelled and everything under way is done.
+    /// Ends once `closing` is cancelled and all work in progress is done.
     async fn work(self: &Arc<Self>, admin: TcpListener, writer: Writer<FrameBuffer>) -> anyhow::Result<()> {
         let Shared { metrics, closing, .. } = &*self.shared;
         let admin = axum::serve(admin, admin::router(self.readiness(), Arc::clone(metrics)));
         let admin = admin.with_graceful_shutdown(closing.clone().cancelled_owned());
-        let carrying = async {
-            match &self.part {
-                Part::Policy(part) => part.work(closing).await,
-                Part::Webhook(part) => part.work(closing).await,
+        let role = async {
+            match &self.role {
+                Role::Policy(role) => role.work(closing).await,
+                Role::Webhook(role) => role.work(closing).await,
             }
         };
         let background = closing.run_until_cancelled(self.shared.follow_framebuffers(writer));
-        let (carried, administered, (), _) = tokio::join!(carrying, admin.into_future(), self.lead(), background);
-        carried?;
+        let (worked, administered, (), _) = tokio::join!(role, admin.into_future(), self.lead(), background);
+        worked?;
         administered.context("the admin port ended")
     }
 
@@ -145,9 +146,9 @@ impl Replica {
             if shared.stopping.is_cancelled() {
                 return Err("stopping");
             }
-            match &replica.part {
-                Part::Policy(part) => part.ready()?,
-                Part::Webhook(part) => part.ready()?,
+            match &replica.role {
+                Role::Policy(role) => role.ready()?,
+                Role::Webhook(role) => role.ready()?,
             }
             let synced = futures::FutureExt::now_or_never(shared.store.wait_until_ready());
             if synced.is_some_and(|synced| synced.is_ok()) { Ok(()) } else { Err("FrameBuffers are not known yet") }
@@ -155,10 +156,10 @@ impl Replica {
     }
 
     async fn lead(&self) {
-        let RunArgs { namespace, lease_name, identity, carrier, .. } = &self.shared.args;
+        let RunArgs { namespace, lease_name, identity, injection_mode, .. } = &self.shared.args;
         let identity = identity.clone().unwrap_or_else(host_name);
         let client = self.shared.client.clone();
-        let election = Election::new(client, namespace, lease_name, &identity, *carrier, Timing::default());
+        let election = Election::new(client, namespace, lease_name, &identity, *injection_mode, Timing::default());
         election.run(self.shared.stopping.clone(), || Box::pin(self.leader_work(&identity))).await;
     }
 
@@ -169,20 +170,20 @@ impl Replica {
         let settings = args.sidecar.settings();
         let mut context = controller::Context::new(client.clone(), settings, identity, readiness, Arc::clone(metrics));
         context.may_restart = !args.no_rolling_restart;
-        let keeping = self.keep(context.recorder.clone(), report);
-        tokio::join!(keeping, controller::run(context));
+        let role = self.lead_role(context.recorder.clone(), report);
+        tokio::join!(role, controller::run(context));
     }
 
-    async fn keep(&self, recorder: Recorder, report: watch::Sender<Option<Readiness>>) {
-        match &self.part {
-            Part::Policy(part) => part.keep(report).await,
-            Part::Webhook(part) => part.keep(recorder, report).await,
+    async fn lead_role(&self, recorder: Recorder, report: watch::Sender<Option<Readiness>>) {
+        match &self.role {
+            Role::Policy(role) => role.lead(report).await,
+            Role::Webhook(role) => role.lead(recorder, report).await,
         }
     }
 }
 
 impl Shared {
-    /// Keeps what carrying needs of every `FrameBuffer`.
+    /// Keeps `store` up to date, without the parts of a `FrameBuffer` that no role needs.
     async fn follow_framebuffers(&self, writer: Writer<FrameBuffer>) {
         let events = watcher(Api::<FrameBuffer>::all(self.client.clone()), watcher::Config::default())
             .default_backoff()
@@ -202,7 +203,7 @@ impl Shared {
     }
 }
 
-/// Shows in the metrics who leads, for as long as it is held.
+/// Sets the metric of the leader while this is alive.
 struct Leading<'a>(&'a Metrics);
 
 impl<'a> Leading<'a> {

@@ -1,5 +1,5 @@
-//! The parts of a replica when the webhook is the carrier: it serves the webhook with the certificate that is there, and the leader
-//! keeps certificates.
+//! [`WebhookRole`]: a replica while the webhook injects. It serves the webhook with the current certificate, and the
+//! leader rotates certificates.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -16,27 +16,27 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{Shared, bind};
-use crate::carrier::Readiness;
 use crate::certificates::configuration::all_bundles;
-use crate::certificates::keeper::{Keeper, Names};
-use crate::certificates::plan::Policy;
+use crate::certificates::plan::Lifetimes;
+use crate::certificates::rotator::{CertificateRotator, Names};
 use crate::certificates::serving::Serving;
 use crate::cli::RunArgs;
+use crate::injector::Readiness;
 use crate::webhook::{Admission, lookup::Lookup, router, serve};
 
-/// Between two looks whether the API server trusts us, until it does.
+/// Period of checks whether the API server trusts the certificate, until it does.
 const TRUST_PERIOD: Duration = Duration::from_millis(500);
 
-pub(super) struct Part {
+pub(super) struct WebhookRole {
     shared: Arc<Shared>,
     /// Until it is served.
     listener: Mutex<Option<TcpListener>>,
     serving: Arc<Serving>,
-    /// Set once the API server trusts what is served.
+    /// Set once the API server trusts the certificate.
     trusted: AtomicBool,
 }
 
-impl Part {
+impl WebhookRole {
     pub(super) async fn new(shared: &Arc<Shared>) -> anyhow::Result<Self> {
         let listener = bind(shared.args.listen).await?;
         info!(listen = %shared.args.listen, "listening");
@@ -44,7 +44,7 @@ impl Part {
         Ok(Self { shared: Arc::clone(shared), listener, serving: Arc::default(), trusted: AtomicBool::default() })
     }
 
-    /// Every replica's.
+    /// The work of every replica.
     pub(super) async fn work(&self, closing: &CancellationToken) -> anyhow::Result<()> {
         let Shared { args, client, metrics, store, stopping, .. } = &*self.shared;
         let admission = Arc::new(Admission {
@@ -55,7 +55,7 @@ impl Part {
         let listener = self.listener.lock().expect("nobody panics with this lock").take();
         let listener = listener.context("the webhook is served already")?;
         let tls = serve::tls(Arc::clone(&self.serving) as _)?;
-        let router = serve::part(router(admission), stopping.clone());
+        let router = serve::close_when_stopping(router(admission), stopping.clone());
         let served = tokio::spawn(serve::serve(listener, tls, router, closing.clone()));
         let background = async { tokio::join!(self.follow_certificates(), self.be_trusted()) };
         let (served, _) = tokio::join!(served, closing.run_until_cancelled(background));
@@ -70,13 +70,13 @@ impl Part {
         if trusted { Ok(()) } else { Err("the webhook's configuration does not trust the certificate yet") }
     }
 
-    /// The leader's.
-    pub(super) async fn keep(&self, recorder: Recorder, report: watch::Sender<Option<Readiness>>) {
+    /// The work of the leader.
+    pub(super) async fn lead(&self, recorder: Recorder, report: watch::Sender<Option<Readiness>>) {
         let RunArgs { ca_seconds, certificate_seconds, cert_manager, .. } = &self.shared.args;
         let seconds = SignedDuration::from_secs;
-        let policy = (!cert_manager).then(|| Policy::new(seconds(*ca_seconds), seconds(*certificate_seconds)));
+        let lifetimes = (!cert_manager).then(|| Lifetimes::new(seconds(*ca_seconds), seconds(*certificate_seconds)));
         let serving = Arc::clone(&self.serving);
-        Keeper::new(&self.shared.client, self.names(), policy, serving, recorder, report).run().await;
+        CertificateRotator::new(&self.shared.client, self.names(), lifetimes, serving, recorder, report).run().await;
     }
 
     async fn follow_certificates(&self) {
@@ -89,8 +89,8 @@ impl Part {
         }
     }
 
-    /// Waits until the API server trusts what is served: the leader may still have to tell it. No longer looked at afterwards,
-    /// when a replica that takes itself out of the Service could only make things worse.
+    /// Waits until the API server trusts the certificate: the leader may still have to write the CA bundle. Not checked
+    /// again afterwards: a replica that removed itself from the Service could only make things worse.
     async fn be_trusted(&self) {
         let webhooks = Api::<MutatingWebhookConfiguration>::all(self.shared.client.clone());
         let service = self.names().dns().remove(0);
@@ -99,7 +99,7 @@ impl Part {
                 Ok(Some(found)) if all_bundles(&found, |bundle| self.serving.is_trusted(bundle, &service)) => break,
                 Ok(_) => {}
                 Err(error) => {
-                    warn!(error = &error as &dyn std::error::Error, "failed to look at the webhook's configuration");
+                    warn!(error = &error as &dyn std::error::Error, "failed to read the webhook's configuration");
                 }
             }
             tokio::time::sleep(TRUST_PERIOD).await;

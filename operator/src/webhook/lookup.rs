@@ -1,4 +1,4 @@
-//! [`Lookup`]: the `FrameBuffer` that a pod names.
+//! [`Lookup`]: finds the `FrameBuffer` that a pod names.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use kube::{Api, Client};
 
 use crate::api::FrameBuffer;
 
-/// Finds `FrameBuffer`s in memory, where a watch keeps them.
+/// Finds `FrameBuffer`s in memory, where a watch keeps them up to date.
 #[derive(Clone)]
 pub struct Lookup {
     store: Store<FrameBuffer>,
@@ -15,13 +15,13 @@ pub struct Lookup {
 }
 
 impl Lookup {
-    /// Over a store that somebody else fills.
+    /// Looks up in `store`, which the caller fills, and then asks the API server.
     pub fn new(store: Store<FrameBuffer>, client: Client) -> Self {
         Self { store, client }
     }
 
-    /// The `FrameBuffer`, or `None` if there is none. One that is not in memory is asked for: it may have been created a
-    /// moment ago, together with the pod.
+    /// The `FrameBuffer`; `None` if there is none. If it is not in memory, the API server is asked: it may have just
+    /// been created, together with the pod.
     ///
     /// # Errors
     ///
@@ -30,7 +30,7 @@ impl Lookup {
         if let Some(framebuffer) = self.store.get(&ObjectRef::new(name).within(namespace)) {
             return Ok(Some(framebuffer));
         }
-        // A label may hold what no name can be, and a name is part of the request's path.
+        // A label may have a value that is no valid name, and the name becomes part of the request's path.
         if !is_name(name) {
             return Ok(None);
         }

@@ -1,7 +1,7 @@
-//! The admission webhook: `POST /mutate`. It carries what [`crate::render`] renders into pods by [`crate::inject`].
+//! The admission webhook: `POST /mutate`. It renders by [`crate::render`] and injects by [`crate::inject`].
 //!
-//! Read [`review`] (the protocol), [`lookup`] (which `FrameBuffer`), [`serve`] (TLS); the decision is in this file. It has
-//! no side effects, so that a dry run needs no treatment of its own.
+//! Read [`review`] (the protocol), [`lookup`] (finds the `FrameBuffer`), [`serve`] (TLS); the decision is in this file.
+//! It has no side effects, so that a dry run needs no special treatment.
 
 pub mod lookup;
 mod review;
@@ -25,16 +25,16 @@ use crate::validate::validate;
 use lookup::Lookup;
 use review::Request;
 
-/// The API server accepts objects of up to 3 MiB, and a review repeats some of it.
+/// Limit of a request body in bytes. The API server accepts objects of up to 3 MiB, and a review repeats parts of them.
 const BODY_LIMIT: usize = 8 << 20;
 
-/// What the webhook needs to decide.
+/// The state of the webhook.
 pub struct Admission {
-    /// Where `FrameBuffer`s come from.
+    /// Finds `FrameBuffer`s.
     pub framebuffers: Lookup,
-    /// What the operator is set to.
+    /// The operator's settings.
     pub settings: Settings,
-    /// What it counts.
+    /// The operator's metrics.
     pub metrics: Arc<Metrics>,
 }
 

@@ -12,10 +12,10 @@ use crate::inject::Injection;
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
 
-/// The API server cuts off longer warnings.
+/// The API server truncates longer warnings.
 const MAX_WARNING: usize = 256;
 
-/// A body that is no review of a pod's creation.
+/// A body that is no review of the creation of a pod.
 #[derive(Debug, Error)]
 pub(super) enum Malformed {
     #[error("the body is not an AdmissionReview: {0}")]
@@ -28,7 +28,7 @@ pub(super) enum Malformed {
     NoObject(String),
 }
 
-/// What the API server asks.
+/// The request of the API server.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Request {
@@ -44,7 +44,7 @@ pub(super) struct Request {
 }
 
 impl Request {
-    /// Its name, or what its owner named it after.
+    /// The pod's name, or the prefix from which it is generated.
     pub(super) fn pod_name(&self) -> &str {
         let metadata = &self.object["metadata"];
         metadata["name"].as_str().or_else(|| metadata["generateName"].as_str()).unwrap_or_default()
@@ -59,7 +59,7 @@ struct Question {
     request: Option<Request>,
 }
 
-/// The answer.
+/// The response.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Review {
@@ -99,7 +99,7 @@ pub(super) fn parse(body: &[u8]) -> Result<Request, Malformed> {
     if request.object.is_object() { Ok(request) } else { Err(Malformed::NoObject(request.operation)) }
 }
 
-/// Lets the pod in, with what it lacks.
+/// Allows the pod, with its additions.
 pub(super) fn allow(uid: &str, injection: &Injection) -> Json<Review> {
     let Injection { patch, warnings } = injection;
     let bytes = serde_json::to_vec(patch).expect("a patch has string keys only");
@@ -114,7 +114,7 @@ pub(super) fn allow(uid: &str, injection: &Injection) -> Json<Review> {
     })
 }
 
-/// Turns the pod away.
+/// Denies the pod.
 pub(super) fn deny(uid: &str, code: StatusCode, message: String) -> Json<Review> {
     let status = Some(Status { code: code.as_u16(), message });
     review(Response { uid: uid.to_owned(), status, ..Response::default() })

@@ -1,4 +1,4 @@
-//! [`serve`]: a router over TLS, with the certificate of the moment.
+//! [`serve`]: a router over TLS, with the current certificate.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,13 +21,13 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-/// Who opens a connection and says nothing must not hold it.
+/// The longest TLS handshake: an idle client must not hold a connection.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// How long requests under way may take at the end. The API server gives up on a webhook after 10 seconds by default.
+/// How long requests in progress may take at the end. By default the API server gives up on a webhook after 10 seconds.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// TLS for a server whose certificate may change at any time.
+/// The TLS configuration of a server whose certificate may change at any time.
 ///
 /// # Errors
 ///
@@ -43,11 +43,12 @@ pub fn tls(certificates: Arc<dyn ResolvesServerCert>) -> anyhow::Result<Arc<Serv
     Ok(Arc::new(config))
 }
 
-/// Asks clients to part after their next request, from the first signal on.
+/// Asks clients to close their connection after the next response, from the first signal on.
 ///
-/// The API server keeps HTTP/1.1 connections open between requests. One that we close while it is idle may be in the middle of
-/// sending the next request, which then fails; one that it closes after our answer cannot.
-pub fn part(router: Router, stopping: CancellationToken) -> Router {
+/// The API server keeps HTTP/1.1 connections open between requests. If we close one while it is idle, the API server
+/// may be about to send the next request, which then fails; a connection that it closes itself after our response is
+/// safe.
+pub fn close_when_stopping(router: Router, stopping: CancellationToken) -> Router {
     router.layer(middleware::from_fn(move |request: Request, next: Next| {
         let stopping = stopping.clone();
         async move {
@@ -61,7 +62,7 @@ pub fn part(router: Router, stopping: CancellationToken) -> Router {
     }))
 }
 
-/// Serves until it is cancelled; then takes no more connections, and lets the requests under way finish.
+/// Serves until `shutdown` is cancelled; then accepts no more connections, and lets requests in progress finish.
 pub async fn serve(listener: TcpListener, tls: Arc<ServerConfig>, router: Router, shutdown: CancellationToken) {
     let acceptor = TlsAcceptor::from(tls);
     let graceful = GracefulShutdown::new();
@@ -102,7 +103,7 @@ async fn connection(
     let builder = Builder::new(TokioExecutor::new());
     let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
     if let Err(error) = watcher.watch(connection).await {
-        debug!(error, "a connection ended in disorder");
+        debug!(error, "a connection ended with an error");
     }
 }
 

@@ -36,7 +36,8 @@ fn review(pod: &Value) -> Value {
 }
 
 fn pod(name: &str) -> Value {
-    json!({"metadata": {"name": "p", "labels": {"framebuffer.dev/inject": name}}, "spec": {"containers": [{"name": "a"}]}})
+    let labels = json!({"framebuffer.dev/inject": name});
+    json!({"metadata": {"name": "p", "labels": labels}, "spec": {"containers": [{"name": "a"}]}})
 }
 
 async fn post(admission: &Arc<Admission>, body: impl Into<Body>, kind: &str) -> (StatusCode, String) {

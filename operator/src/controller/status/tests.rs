@@ -1,9 +1,10 @@
-//! Tests of what is reported.
+//! Tests of the status that is built.
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::*;
+use crate::controller::restart::rendered_at;
 use crate::render::{Settings, render};
 use crate::testing::framebuffer;
 use crate::validate::validate;
@@ -26,8 +27,8 @@ fn condition_of<'a>(status: &'a FrameBufferStatus, kind: &str) -> &'a Condition 
 struct Case {
     pods: PodCounts,
     update: UpdateKind,
-    trouble: Option<(&'static str, String)>,
-    restarts: Report,
+    not_ready: Option<(&'static str, String)>,
+    restarts: Restarts,
 }
 
 impl Default for Case {
@@ -35,8 +36,8 @@ impl Default for Case {
         Self {
             pods: PodCounts { matched: 3, ready: 3, outdated: 0 },
             update: UpdateKind::OnDelete,
-            trouble: None,
-            restarts: Report::default(),
+            not_ready: None,
+            restarts: Restarts::default(),
         }
     }
 }
@@ -44,9 +45,9 @@ impl Default for Case {
 impl Case {
     fn status(&self, framebuffer: &FrameBuffer, now: Timestamp) -> FrameBufferStatus {
         let rendering = rendering(framebuffer);
-        let Self { pods, update, trouble, restarts } = self;
-        let trouble = trouble.clone();
-        let found = Found { rendering: Ok(&rendering), update: *update, pods: *pods, trouble, restarts };
+        let Self { pods, update, not_ready, restarts } = self;
+        let not_ready = not_ready.clone();
+        let found = Found { rendering: Ok(&rendering), update: *update, pods: *pods, not_ready, restarts };
         build(framebuffer, &found, now)
     }
 
@@ -79,7 +80,7 @@ fn a_status_survives_the_api_server() {
 fn times_change_only_with_what_they_speak_of() {
     let mut framebuffer = framebuffer(json!({"size": "1Mi"}));
     framebuffer.status = Some(Case::default().status(&framebuffer, NOW));
-    let unready = Case { trouble: Some(("WebhookNotReady", "no CA".to_owned())), ..Case::default() };
+    let unready = Case { not_ready: Some(("WebhookNotReady", "no CA".to_owned())), ..Case::default() };
     let status = unready.status(&framebuffer, later());
     assert_eq!(condition_of(&status, READY).last_transition_time.0, later());
     assert_eq!(condition_of(&status, READY).message, "no CA");
@@ -96,8 +97,8 @@ fn times_change_only_with_what_they_speak_of() {
 fn an_invalid_spec_injects_nothing_and_says_why() {
     let framebuffer = framebuffer(json!({"size": "1Ki"}));
     let invalid = validate(&framebuffer).unwrap_err();
-    let Case { pods, update, trouble, restarts } = Case::default();
-    let found = Found { rendering: Err(&invalid), update, pods, trouble, restarts: &restarts };
+    let Case { pods, update, not_ready, restarts } = Case::default();
+    let found = Found { rendering: Err(&invalid), update, pods, not_ready, restarts: &restarts };
     let status = build(&framebuffer, &found, NOW);
     let ready = condition_of(&status, READY);
     assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", "InvalidSpec"));
@@ -112,21 +113,21 @@ fn outdated_pods_are_reported_with_what_happens_to_them() {
     let rolling = |restarts| Case { pods, update: UpdateKind::RollingRestart, restarts, ..Case::default() };
     let (status, reason, message) = Case { pods, ..Case::default() }.up_to_date();
     assert_eq!((status.as_str(), reason.as_str()), ("False", "WaitingForDelete"));
-    let expected = "2 of 3 pods run something older than what is injected today; they get it when they are replaced";
+    let expected = "2 of 3 pods have an older injection than the current one; they get it when they are replaced";
     assert_eq!(message, expected);
-    assert_eq!(rolling(Report { settling: true, ..Report::default() }).up_to_date().1, "Settling");
-    assert_eq!(rolling(Report::default()).up_to_date().1, "NotRestarted");
-    let (_, reason, message) = rolling(Report { off: true, ..Report::default() }).up_to_date();
+    assert_eq!(rolling(Restarts { settling: true, ..Restarts::default() }).up_to_date().1, "Settling");
+    assert_eq!(rolling(Restarts::default()).up_to_date().1, "NotRestarted");
+    let (_, reason, message) = rolling(Restarts { off: true, ..Restarts::default() }).up_to_date();
     assert_eq!(reason, "RestartsOff");
     assert!(message.ends_with("set to restart nothing; they get it when they are replaced"), "{message}");
-    let failed = Report { failed: vec!["Deployment web".to_owned()], ..Report::default() };
+    let failed = Restarts { failed: vec!["Deployment web".to_owned()], ..Restarts::default() };
     let (_, reason, message) = rolling(failed).up_to_date();
     assert_eq!(reason, "RestartFailed");
     assert!(message.ends_with("failed to restart Deployment web, which is tried again each minute"), "{message}");
-    let restarted = Report { restarted: vec!["Deployment web".to_owned()], ..Report::default() };
+    let restarted = Restarts { restarted: vec!["Deployment web".to_owned()], ..Restarts::default() };
     assert!(rolling(restarted).up_to_date().2.ends_with("restarted for it: Deployment web"));
     let many = (0..7).map(|number| format!("Rollout r{number}")).collect();
-    let (_, reason, message) = rolling(Report { unsupported: many, ..Report::default() }).up_to_date();
+    let (_, reason, message) = rolling(Restarts { unsupported: many, ..Restarts::default() }).up_to_date();
     assert_eq!(reason, "CannotRestart");
     assert!(message.contains("Rollout r4 and 2 more; replace their pods"), "{message}");
 }

@@ -19,18 +19,18 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 
-use super::{part, serve, tls};
+use super::{close_when_stopping, serve, tls};
 use crate::certificates::issue;
 use crate::certificates::material::{Material, certificates};
-use crate::certificates::plan::Policy;
+use crate::certificates::plan::Lifetimes;
 use crate::certificates::serving::Serving;
 use crate::metrics::Metrics;
 
 const NAME: &str = "operator.ns.svc";
 
 fn made() -> Material {
-    let policy = Policy::new(SignedDuration::from_hours(2), SignedDuration::from_hours(1));
-    issue::create("", &[NAME.to_owned()], &policy, Timestamp::now()).unwrap()
+    let lifetimes = Lifetimes::new(SignedDuration::from_hours(2), SignedDuration::from_hours(1));
+    issue::create("", &[NAME.to_owned()], &lifetimes, Timestamp::now()).unwrap()
 }
 
 async fn connect(port: u16, cas: &str) -> std::io::Result<TlsStream<TcpStream>> {
@@ -102,9 +102,10 @@ async fn a_request_under_way_is_answered_before_the_end() {
 }
 
 #[tokio::test]
-async fn clients_are_asked_to_part_from_the_first_signal_on() {
+async fn clients_are_asked_to_close_from_the_first_signal_on() {
     let stopping = CancellationToken::new();
-    let router = part(Router::new().route("/", axum::routing::get(|| async { "here" })), stopping.clone());
+    let router =
+        close_when_stopping(Router::new().route("/", axum::routing::get(|| async { "here" })), stopping.clone());
     let asked = async |version| {
         let request = Request::builder().version(version).uri("/").body(axum::body::Body::empty()).unwrap();
         let response = tower::ServiceExt::oneshot(router.clone(), request).await.unwrap();

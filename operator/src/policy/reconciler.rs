@@ -1,5 +1,5 @@
-//! [`Keeper`]: when bindings are made and removed. Every replica makes what is missing when it starts, so that a switch of the
-//! carrier need not wait for a leader; the leader does the rest.
+//! [`BindingReconciler`]: when bindings are created and deleted. Every replica creates missing ones when it starts, so
+//! that a change of the injection mode need not wait for a leader; the leader does the rest.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,22 +14,23 @@ use tracing::warn;
 use super::binding::{Policy, names};
 use super::bindings::{Bindings, Round};
 use crate::api::FrameBuffer;
-use crate::carrier::{Bound, Readiness};
+use crate::injector::{Bound, Readiness};
 
-/// From a change to the work for it, so that many changes are worked on at once.
+/// Delay from a change to its reconciliation, so that many changes are reconciled at once.
 const GATHER: Duration = Duration::from_millis(100);
 
-/// Bindings that are removed before names are looked at again: new ones don't wait for a thousand old ones to go.
-const REMOVED_AT_ONCE: usize = 50;
+/// The most bindings deleted in one round: new ones must not wait until a thousand old ones are deleted.
+const DELETED_AT_ONCE: usize = 50;
 
-/// After a failure.
+/// Delay after a failure.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// From the making of a binding, or of the policy, until it is counted on. API servers look for such changes once a second.
+/// Delay from the creation of a binding, or of the policy, until it is in effect: API servers poll for them once a
+/// second.
 pub(super) const SETTLE: Duration = Duration::from_secs(2);
 
-/// Makes what is missing, until it has succeeded and API servers have noticed.
-pub async fn make_missing(bindings: &Bindings, store: &Store<FrameBuffer>) {
+/// Creates missing bindings, retrying until all exist and are in effect.
+pub async fn create_missing(bindings: &Bindings, store: &Store<FrameBuffer>) {
     // The store's writer lives as long as the replica.
     let _ = store.wait_until_ready().await;
     loop {
@@ -40,9 +41,9 @@ pub async fn make_missing(bindings: &Bindings, store: &Store<FrameBuffer>) {
                 }
                 return;
             }
-            Ok(Some(Round { failure, .. })) => warn!(failure, "failed to make a binding"),
+            Ok(Some(Round { failure, .. })) => warn!(failure, "failed to create a binding"),
             Ok(None) => warn!(policy = bindings.policy_name(), "the policy does not exist"),
-            Err(error) => warn!(error = format!("{error:#}"), "failed to make bindings"),
+            Err(error) => warn!(error = format!("{error:#}"), "failed to create bindings"),
         }
         sleep(RETRY).await;
     }
@@ -51,7 +52,7 @@ pub async fn make_missing(bindings: &Bindings, store: &Store<FrameBuffer>) {
 /// `None` without a policy.
 async fn once(bindings: &Bindings, names: &BTreeSet<String>) -> anyhow::Result<Option<Round>> {
     let Some(policy) = bindings.policy().await? else { return Ok(None) };
-    bindings.bring_about(&policy, names, 0).await.map(Some)
+    bindings.reconcile(&policy, names, 0).await.map(Some)
 }
 
 fn wanted(store: &Store<FrameBuffer>) -> BTreeSet<String> {
@@ -59,31 +60,31 @@ fn wanted(store: &Store<FrameBuffer>) -> BTreeSet<String> {
     names(all.iter().filter_map(|framebuffer| framebuffer.metadata.name.as_deref()))
 }
 
-/// The leader's part.
-pub struct Keeper {
+/// Keeps the bindings equal to the names of `FrameBuffer`s. Run by the leader.
+pub struct BindingReconciler {
     bindings: Bindings,
     store: Store<FrameBuffer>,
-    /// `FrameBuffer`s have come or gone.
+    /// Signals a change of `store`.
     changed: watch::Receiver<()>,
     readiness: watch::Sender<Option<Readiness>>,
-    /// Those of the last round.
+    /// The names of the last round.
     names: BTreeSet<String>,
     known: Known,
 }
 
-/// What was found, and since when it can be counted on.
+/// The state found by the rounds, and since when it is in effect.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     policy: Option<(Policy, Instant)>,
     bound: BTreeMap<String, Instant>,
-    /// Why not more are bound.
+    /// Why other names are not bound.
     failure: Option<String>,
-    /// There is more to remove.
+    /// More bindings are to be deleted.
     more: bool,
 }
 
 impl Known {
-    /// Takes in what a round has found. What was there when the leader started has been there before.
+    /// Takes in the result of a round. Whatever exists when the leader starts counts as in effect.
     pub(super) fn learn(&mut self, policy: Policy, round: Round, now: Instant) {
         let Round { bound, failure, more } = round;
         (self.failure, self.more) = (failure, more);
@@ -102,19 +103,19 @@ impl Known {
         self.bound = bound.into_iter().map(since).collect();
     }
 
-    /// Counts on no other names than these from now on: their bindings are about to go, and a `FrameBuffer` that takes such a name
-    /// meanwhile has to wait for a new one.
+    /// Forgets all names but these: the other bindings are about to be deleted, and a new `FrameBuffer` with such a
+    /// name has to wait for a new binding.
     pub(super) fn withdraw(&mut self, names: &BTreeSet<String>) {
         self.bound.retain(|name, _| names.contains(name));
     }
 
-    /// The policy is gone: one that comes has to be noticed by the API servers.
+    /// The policy is gone: API servers have to notice a new one.
     pub(super) fn forget(&mut self, name: &str) {
         self.policy = Some((Policy { name: name.to_owned(), uid: String::new() }, Instant::now()));
         self.bound.clear();
     }
 
-    /// What can be counted on, and when there will be more.
+    /// What is in effect now, and when that will change by itself.
     pub(super) fn readiness(&self, now: Instant) -> (Readiness, Option<Instant>) {
         let Some((policy, since)) = &self.policy else {
             return (Readiness::PolicyNotReady("the leader has just started".to_owned()), None);
@@ -122,12 +123,13 @@ impl Known {
         if policy.uid.is_empty() {
             let name = &policy.name;
             let why = format!(
-                "MutatingAdmissionPolicy {name} does not exist: labelled pods are refused until `helm upgrade` puts it back"
+                "MutatingAdmissionPolicy {name} does not exist: labelled pods are refused until `helm upgrade` \
+                 restores it"
             );
             return (Readiness::PolicyNotReady(why), None);
         }
         if *since > now {
-            return (Readiness::PolicyNotReady("the API server is being told of the policy".to_owned()), Some(*since));
+            return (Readiness::PolicyNotReady("the policy is not in effect yet".to_owned()), Some(*since));
         }
         let next = self.bound.values().filter(|since| **since > now).min().copied();
         let settled = self.bound.iter().filter(|(_, since)| **since <= now).map(|(name, _)| name.clone());
@@ -136,8 +138,8 @@ impl Known {
     }
 }
 
-impl Keeper {
-    /// Of the bindings for what is in `store`; tells on `readiness` how it is going.
+impl BindingReconciler {
+    /// A reconciler for the `FrameBuffer`s in `store`, whose changes `changed` signals. Reports on `readiness`.
     pub fn new(
         bindings: Bindings,
         store: Store<FrameBuffer>,
@@ -147,30 +149,32 @@ impl Keeper {
         Self { bindings, store, changed, readiness, names: BTreeSet::new(), known: Known::default() }
     }
 
-    /// Runs until it is dropped.
+    /// Runs until the future is dropped.
     pub async fn run(mut self) {
         let _ = self.store.wait_until_ready().await;
         let mut edits = std::pin::pin!(self.bindings.events());
         loop {
             let (readiness, next, failed) = self.round().await;
-            self.tell(readiness);
+            self.report(readiness);
             let retry = failed.then(|| Instant::now() + RETRY);
             let more = self.known.more.then(Instant::now);
             let due = [next, retry, more].into_iter().flatten().min();
+            let timer =
+                async { if let Some(due) = due { sleep_until(due).await } else { std::future::pending().await } };
             tokio::select! {
                 () = self.names_change() => {}
                 _ = edits.next() => sleep(GATHER).await,
-                () = async { if let Some(due) = due { sleep_until(due).await } else { std::future::pending().await } } => {}
+                () = timer => {}
             }
         }
     }
 
-    fn tell(&self, readiness: Readiness) {
-        self.readiness.send_if_modified(|told| {
-            let new = Some(readiness);
-            let differs = *told != new;
-            *told = new;
-            differs
+    fn report(&self, readiness: Readiness) {
+        let readiness = Some(readiness);
+        self.readiness.send_if_modified(|current| {
+            let changed = *current != readiness;
+            *current = readiness;
+            changed
         });
     }
 
@@ -184,16 +188,16 @@ impl Keeper {
         }
     }
 
-    /// How it is now, when it will be better by itself, and whether it has to be tried again.
+    /// Reconciles once. Returns the readiness, when it will change by itself, and whether to retry.
     async fn round(&mut self) -> (Readiness, Option<Instant>, bool) {
         self.names = wanted(&self.store);
         self.known.withdraw(&self.names);
         if self.readiness.borrow().is_some() {
-            self.tell(self.known.readiness(Instant::now()).0);
+            self.report(self.known.readiness(Instant::now()).0);
         }
         let done = async {
             let Some(policy) = self.bindings.policy().await? else { return Ok(None) };
-            let round = self.bindings.bring_about(&policy, &self.names, REMOVED_AT_ONCE).await?;
+            let round = self.bindings.reconcile(&policy, &self.names, DELETED_AT_ONCE).await?;
             anyhow::Ok(Some((policy, round)))
         };
         match done.await {
@@ -201,8 +205,8 @@ impl Keeper {
             Ok(None) => self.known.forget(self.bindings.policy_name()),
             Err(error) => {
                 let why = format!("{error:#}");
-                warn!(error = why, "failed to keep bindings");
-                // What was in place still is, as far as anybody knows.
+                warn!(error = why, "failed to reconcile bindings");
+                // One failure does not change the readiness known so far.
                 let readiness = self.readiness.borrow().clone().unwrap_or(Readiness::PolicyNotReady(why));
                 return (readiness, None, true);
             }

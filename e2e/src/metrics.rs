@@ -1,4 +1,4 @@
-//! What components report of themselves: histograms of the API server and the operator, memory and CPU by the kubelet.
+//! Metrics of components: histograms of the API server and the operator, memory and CPU from the kubelet.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -7,13 +7,13 @@ use serde_json::Value;
 
 use crate::program::kubectl;
 
-/// Counts by upper bound in seconds, each with those below.
+/// Cumulative counts by upper bound.
 pub type Histogram = BTreeMap<Bound, f64>;
 
 /// An upper bound in nanoseconds; `u64::MAX` is infinity.
 pub type Bound = u64;
 
-/// Adds up the lines of a histogram that have `label` in them.
+/// Adds up the lines of a histogram that contain `label`.
 pub fn histogram(text: &str, name: &str, label: &str) -> Histogram {
     let prefix = format!("{name}_bucket{{");
     let mut sums = Histogram::new();
@@ -28,18 +28,18 @@ pub fn histogram(text: &str, name: &str, label: &str) -> Histogram {
     sums
 }
 
-/// The value in milliseconds of a line that has `label` in it, of a metric in seconds.
+/// The value in milliseconds of the line that contains `label`, of a metric in seconds.
 pub fn milliseconds(text: &str, name: &str, label: &str) -> f64 {
     let mut lines = text.lines().filter(|line| line.starts_with(name) && line.contains(label));
     lines.find_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).map_or(f64::NAN, |seconds| seconds * 1e3)
 }
 
-/// What has come to `before` since.
+/// The difference of two states of a histogram.
 pub fn since(before: &Histogram, after: &Histogram) -> Histogram {
     after.iter().map(|(bound, count)| (*bound, count - before.get(bound).unwrap_or(&0.0))).collect()
 }
 
-/// The value in milliseconds below which the given part of all values is, taken as evenly spread within a bucket.
+/// The quantile in milliseconds, with values spread evenly within a bucket.
 #[allow(clippy::cast_precision_loss, reason = "milliseconds for people")]
 pub fn quantile(histogram: &Histogram, part: f64) -> f64 {
     let all = histogram.values().copied().fold(0.0, f64::max);
@@ -54,7 +54,7 @@ pub fn quantile(histogram: &Histogram, part: f64) -> f64 {
     f64::NAN
 }
 
-/// Tells a measurement, also when the test passes: what `println` says is shown of failed tests only.
+/// Prints a measurement, also of a test that passes: output of `println` is shown for failed tests only.
 pub fn measured(what: &str) {
     // If nobody reads it, nothing is lost.
     let _ = writeln!(std::io::stderr(), "measured: {what}");
@@ -65,21 +65,22 @@ pub fn api_server_metrics() -> String {
     kubectl(&["get", "--raw", "/metrics"])
 }
 
-/// What a pod serves at a path of one of its ports, by way of the API server.
+/// Gets a path from a pod's port, through the API server's proxy.
 pub fn served(namespace: &str, pod: &str, port: u16, path: &str) -> String {
     kubectl(&["get", "--raw", &format!("/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy{path}")])
 }
 
-/// What a container uses.
+/// The resource usage of a container.
 #[derive(Debug, Clone, Copy)]
 pub struct Usage {
-    /// Memory that can't be given back, in bytes, with what is charged to it of memory volumes.
+    /// Working set in bytes, including the memory volumes charged to it.
     pub memory: u64,
     /// CPU time since its start, in nanoseconds.
     pub cpu: u64,
 }
 
-/// What the kubelet of `node` says of a container, once it says something. The numbers are up to ten seconds old.
+/// The usage of a container according to the kubelet of `node`; `None` before its first measurement. It is up to ten
+/// seconds old.
 pub fn usage(node: &str, namespace: &str, pod: &str, container: &str) -> Option<Usage> {
     let summary = kubectl(&["get", "--raw", &format!("/api/v1/nodes/{node}/proxy/stats/summary")]);
     let summary: Value = serde_json::from_str(&summary).expect("the kubelet answers in JSON");

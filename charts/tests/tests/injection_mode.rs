@@ -1,20 +1,27 @@
-//! What the chart renders for each carrier. Needs Helm: `cargo xtask test chart`.
+//! The chart in each injection mode. Most tests need Helm: `cargo xtask test chart`.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
 
-use framebuffer_chart_tests::{chart, helm, of_kind, render, render_by_policy, value_sets};
-use framebuffer_operator::api::{INJECT_LABEL, INJECTED_ANNOTATION};
-use framebuffer_operator::render::{ADMIN_PORT, PORT, SIDECAR, VOLUME};
+use framebuffer_chart_tests::{chart, documents, file, helm, of_kind, render, render_by_policy, value_sets};
+use framebuffer_contract::kubernetes::{
+    ADMIN_PORT, INJECT_LABEL, INJECTED_ANNOTATION, PORT, REFUSED_ANNOTATION, RESTARTED_ANNOTATION, SIDECAR, VOLUME,
+    WEBHOOK,
+};
+use framebuffer_contract::variables;
 use serde_json::{Value, json};
 
 fn defaults() -> std::path::PathBuf {
     chart().join("ci/default-values.yaml")
 }
 
-fn carrier(objects: &[Value]) -> Vec<String> {
+fn injection_mode(objects: &[Value]) -> Vec<String> {
     let deployment = of_kind(objects, "Deployment").next().unwrap();
     let arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"].as_array().unwrap();
-    arguments.iter().filter_map(|argument| argument.as_str()?.strip_prefix("--carrier=")).map(str::to_owned).collect()
+    arguments
+        .iter()
+        .filter_map(|argument| argument.as_str()?.strip_prefix("--injection-mode="))
+        .map(str::to_owned)
+        .collect()
 }
 
 fn kinds(objects: &[Value], kind: &str) -> usize {
@@ -23,32 +30,32 @@ fn kinds(objects: &[Value], kind: &str) -> usize {
 
 #[test]
 #[ignore = "needs helm"]
-fn the_carrier_is_what_the_cluster_can_unless_the_values_say_otherwise() {
+fn the_injection_mode_follows_the_cluster_unless_the_values_set_it() {
     for (settings, old, new) in [
         (&[][..], "webhook", "policy"),
-        (&["injection.carrier=auto"], "webhook", "policy"),
-        (&["injection.carrier=webhook"], "webhook", "webhook"),
+        (&["injection.mode=auto"], "webhook", "policy"),
+        (&["injection.mode=webhook"], "webhook", "webhook"),
     ] {
-        assert_eq!(carrier(&render(&defaults(), settings)), [old], "{settings:?}");
-        assert_eq!(carrier(&render_by_policy(&defaults(), settings)), [new], "{settings:?}");
+        assert_eq!(injection_mode(&render(&defaults(), settings)), [old], "{settings:?}");
+        assert_eq!(injection_mode(&render_by_policy(&defaults(), settings)), [new], "{settings:?}");
     }
-    assert_eq!(carrier(&render_by_policy(&defaults(), &["injection.carrier=policy"])), ["policy"]);
+    assert_eq!(injection_mode(&render_by_policy(&defaults(), &["injection.mode=policy"])), ["policy"]);
     let chart = chart().display().to_string();
-    let refused = helm(&["template", "framebuffer", &chart, "--set", "injection.carrier=policy"]);
+    let refused = helm(&["template", "framebuffer", &chart, "--set", "injection.mode=policy"]);
     let why = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && why.contains("Kubernetes 1.36"), "{why}");
 }
 
 #[test]
 #[ignore = "needs helm"]
-fn with_the_policy_there_is_nothing_of_the_webhook() {
+fn in_policy_mode_nothing_of_the_webhook_is_rendered() {
     for values in value_sets() {
-        let objects = render_by_policy(&values, &["injection.carrier=policy"]);
+        let objects = render_by_policy(&values, &["injection.mode=policy"]);
         for kind in ["Service", "MutatingWebhookConfiguration", "Certificate", "Issuer"] {
             assert_eq!(kinds(&objects, kind), 0, "{kind} with {}", values.display());
         }
         assert_eq!(kinds(&objects, "MutatingAdmissionPolicy"), 1);
-        // What the API server injects has the image that the operator is told.
+        // The guard allows exactly the image that the operator injects.
         let status = |policy: &&Value| policy["metadata"]["name"].as_str().unwrap().ends_with("-status");
         let guard = of_kind(&objects, "ValidatingAdmissionPolicy").find(status).unwrap();
         let image =
@@ -59,7 +66,7 @@ fn with_the_policy_there_is_nothing_of_the_webhook() {
             arguments.as_array().unwrap().contains(&json!(format!("--sidecar-image={image}"))),
             "{image} {arguments}"
         );
-        // Its bindings are the operator's.
+        // The operator makes its bindings.
         assert_eq!(kinds(&objects, "MutatingAdmissionPolicyBinding"), 0);
         for kind in ["Role", "ClusterRole"] {
             let rules: String = of_kind(&objects, kind).map(|role| role["rules"].to_string()).collect();
@@ -74,9 +81,9 @@ fn with_the_policy_there_is_nothing_of_the_webhook() {
 
 #[test]
 #[ignore = "needs helm"]
-fn the_operator_is_told_of_its_policy_and_may_bind_it() {
+fn the_operator_gets_the_name_of_its_policy_and_may_bind_it() {
     for values in value_sets() {
-        let objects = render_by_policy(&values, &["injection.carrier=policy"]);
+        let objects = render_by_policy(&values, &["injection.mode=policy"]);
         let name = of_kind(&objects, "MutatingAdmissionPolicy").next().unwrap()["metadata"]["name"].clone();
         let deployment = of_kind(&objects, "Deployment").next().unwrap();
         let arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"].as_array().unwrap();
@@ -86,12 +93,12 @@ fn the_operator_is_told_of_its_policy_and_may_bind_it() {
     }
 }
 
-/// What lets a pod through is looked at under either carrier: one may follow the other.
+/// The final check is the same in both modes, since one may follow the other.
 #[test]
 #[ignore = "needs helm"]
-fn labelled_pods_without_a_sidecar_are_refused_whoever_injects() {
+fn labelled_pods_without_a_sidecar_are_refused_in_either_mode() {
     for values in value_sets() {
-        for objects in [render(&values, &[]), render_by_policy(&values, &["injection.carrier=policy"])] {
+        for objects in [render(&values, &[]), render_by_policy(&values, &["injection.mode=policy"])] {
             let last = |policy: &&Value| policy["metadata"]["name"].as_str().unwrap().ends_with("-injected");
             let policy = of_kind(&objects, "ValidatingAdmissionPolicy").find(last).unwrap();
             assert_eq!(policy["spec"]["failurePolicy"], "Fail");
@@ -107,8 +114,30 @@ fn labelled_pods_without_a_sidecar_are_refused_whoever_injects() {
 }
 
 #[test]
+fn the_templates_share_the_names_of_the_contract() {
+    let template = file("charts/framebuffer/templates/_policy.tpl");
+    let (_, names) = template.split_once("{{- define \"framebuffer.names\" -}}").unwrap();
+    let (names, _) = names.split_once("{{- end -}}").unwrap();
+    let names = documents(names).remove(0);
+    let shared = json!({
+        "label": INJECT_LABEL,
+        "injected": INJECTED_ANNOTATION,
+        "restarted": RESTARTED_ANNOTATION,
+        "refused": REFUSED_ANNOTATION,
+        "webhook": WEBHOOK,
+        "sidecar": SIDECAR,
+        "volume": VOLUME,
+        "port": PORT,
+        "adminPort": ADMIN_PORT,
+        "url": variables::URL,
+        "dir": variables::DIR,
+    });
+    assert_eq!(names, shared);
+}
+
+#[test]
 #[ignore = "needs helm"]
-fn the_policy_has_the_operators_names() {
+fn the_policy_uses_the_shared_names() {
     let objects = render_by_policy(&defaults(), &[]);
     let policy = of_kind(&objects, "MutatingAdmissionPolicy").next().unwrap();
     let text = policy["spec"].to_string();

@@ -1,21 +1,19 @@
 //! Manifests that several tests use.
 
+use framebuffer_contract::kubernetes::INJECT_LABEL;
 use serde_json::{Value, json};
 
-use crate::cluster::{busybox, image};
+use crate::settings::{busybox, image};
 
-/// The label that asks for a ring.
-pub const LABEL: &str = framebuffer_operator::api::INJECT_LABEL;
-/// The annotation with the hash of what was injected.
-pub const INJECTED: &str = framebuffer_operator::api::INJECTED_ANNOTATION;
-/// The sidecar's container.
-pub const SIDECAR: &str = "framebuffer-sidecar";
+/// The API version of `FrameBuffer`s.
+const API_VERSION: &str = "framebuffer.dev/v1alpha1";
+
 /// The name of the `FrameBuffer` in most tests.
 pub const RING: &str = "frames";
 
 /// A `FrameBuffer` named [`RING`].
 pub fn framebuffer(spec: &Value) -> Value {
-    json!({"apiVersion": "framebuffer.dev/v1alpha1", "kind": "FrameBuffer", "metadata": {"name": RING}, "spec": spec})
+    json!({"apiVersion": API_VERSION, "kind": "FrameBuffer", "metadata": {"name": RING}, "spec": spec})
 }
 
 /// A container that runs a shell script.
@@ -23,12 +21,12 @@ pub fn script(name: &str, script: &str) -> Value {
     json!({"name": name, "image": busybox(), "command": ["/bin/sh", "-c", script], "imagePullPolicy": "IfNotPresent"})
 }
 
-/// A container that does nothing until it is told to end.
+/// A container that does nothing until it is terminated.
 pub fn idle(name: &str) -> Value {
     script(name, "trap exit TERM; while :; do sleep 1 & wait $!; done")
 }
 
-/// The example's writer or reader.
+/// A container with the video example's writer or reader.
 pub fn video(name: &str, program: &str, arguments: &[&str]) -> Value {
     json!({"name": name, "image": image(program), "args": arguments, "imagePullPolicy": "IfNotPresent"})
 }
@@ -51,7 +49,7 @@ pub fn plain_pod(name: &str, containers: &[Value]) -> Value {
 /// A pod that asks for the ring [`RING`].
 pub fn pod(name: &str, containers: &[Value]) -> Value {
     let mut pod = plain_pod(name, containers);
-    pod["metadata"]["labels"] = json!({LABEL: RING});
+    pod["metadata"]["labels"] = json!({INJECT_LABEL: RING});
     pod
 }
 
@@ -64,7 +62,7 @@ pub fn workload(kind: &str, name: &str, containers: &[Value]) -> Value {
         "spec": {
             "selector": {"matchLabels": {"app": name}},
             "template": {
-                "metadata": {"labels": {"app": name, LABEL: RING}},
+                "metadata": {"labels": {"app": name, INJECT_LABEL: RING}},
                 "spec": {
                     "containers": containers,
                     "terminationGracePeriodSeconds": 1,
@@ -79,7 +77,7 @@ pub fn workload(kind: &str, name: &str, containers: &[Value]) -> Value {
     workload
 }
 
-/// Makes a pod or a template of pods one that no scheduler takes: it costs memory in the API server only.
+/// Keeps a pod or pod template from being scheduled: it costs memory in the API server only.
 pub fn without_node(pod: &mut Value) {
     pod["spec"]["schedulerName"] = json!("nobody");
 }

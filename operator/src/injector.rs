@@ -1,21 +1,21 @@
-//! [`Carrier`]: who brings what is rendered into pods. [`Readiness`]: whether it does.
+//! [`Injector`]: which component injects labelled pods. [`Readiness`]: whether it works.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use clap::ValueEnum;
 
-/// Who brings what is rendered into pods.
+/// The component that injects labelled pods; chosen by the flag `--injection-mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Carrier {
+pub enum Injector {
     /// The API server, by a `MutatingAdmissionPolicy`: see [`crate::policy`].
     Policy,
-    /// The operator, when the API server asks: see [`crate::webhook`].
+    /// The operator's admission webhook: see [`crate::webhook`].
     Webhook,
 }
 
-impl Carrier {
-    /// As flags and annotations have it.
+impl Injector {
+    /// The value of the flag and of annotations.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Policy => "policy",
@@ -24,31 +24,31 @@ impl Carrier {
     }
 }
 
-/// Whether labelled pods that are created now get the ring.
+/// Whether labelled pods created now get the ring.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Readiness {
-    /// All do.
+    /// All of them do.
     Ready,
-    /// None does: the API server cannot reach the webhook with what it trusts, for this reason.
+    /// None does: the API server cannot reach the webhook or does not trust it. The reason follows.
     WebhookNotReady(String),
-    /// None does: the policy does not work, for this reason.
+    /// None does: the policy does not work. The reason follows.
     PolicyNotReady(String),
-    /// Those do that ask for a `FrameBuffer` of one of these names.
+    /// Those do that ask for a `FrameBuffer` with one of these names.
     Bound(Arc<Bound>),
 }
 
-/// For whom the policy works.
+/// The names for which the policy works.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Bound {
     /// Names of `FrameBuffer`s.
     pub names: BTreeSet<String>,
-    /// Why there are not more.
+    /// Why other names are not bound.
     pub failure: Option<String>,
 }
 
 impl Readiness {
-    /// Reason and message if pods that ask for a `FrameBuffer` of this name don't get the ring.
-    pub fn trouble(&self, name: &str) -> Option<(&'static str, String)> {
+    /// Reason and message if pods that ask for a `FrameBuffer` of this name do not get the ring; `None` if they do.
+    pub fn not_ready(&self, name: &str) -> Option<(&'static str, String)> {
         const POLICY: &str = "PolicyNotReady";
         match self {
             Self::Ready => None,
@@ -57,8 +57,9 @@ impl Readiness {
             Self::Bound(bound) if bound.names.contains(name) => None,
             Self::Bound(bound) => {
                 let why = bound.failure.as_deref();
-                let why =
-                    why.unwrap_or("the API server is being told of the name: labelled pods are refused for a moment");
+                let why = why.unwrap_or(
+                    "the binding for this name is not in effect yet: labelled pods are refused for a moment",
+                );
                 Some((POLICY, why.to_owned()))
             }
         }

@@ -1,10 +1,11 @@
-//! [`Space`]: the namespace of one test, and what tests do in it.
+//! [`TestNamespace`]: the namespace of one test, and operations in it.
 
 use std::fmt::Debug;
 use std::time::Duration;
 
+use framebuffer_contract::kubernetes::SIDECAR;
 use framebuffer_operator::api::{FrameBuffer, status::READY};
-use framebuffer_operator::carrier::Carrier;
+use framebuffer_operator::injector::Injector;
 use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
 use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope};
 use kube::api::{DeleteParams, DynamicObject, ListParams, LogParams, ObjectMeta, Patch, PatchParams, PostParams};
@@ -15,22 +16,22 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::cluster::carrier;
 use crate::program::{kubectl, output};
+use crate::settings::injector;
 
-/// How long a condition may take to come true. Twenty times what it takes on an idle machine of two cores.
+/// How long a condition may take to become true: twenty times as long as on an idle machine with two cores.
 pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A namespace that belongs to one test.
-pub struct Space {
-    /// To the API server, as an administrator.
+pub struct TestNamespace {
+    /// A client of the API server, as an administrator.
     pub client: Client,
     /// The namespace's name.
     pub name: String,
 }
 
-impl Space {
-    /// A new namespace with these labels, ready for pods.
+impl TestNamespace {
+    /// Creates a namespace with these labels, ready for pods.
     pub(crate) async fn create(client: Client, labels: &[(&str, &str)]) -> Self {
         let api: Api<Namespace> = Api::all(client.clone());
         let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
@@ -41,10 +42,10 @@ impl Space {
         };
         let namespace = Namespace { metadata, ..Namespace::default() };
         let created = api.create(&PostParams::default(), &namespace).await.expect("a namespace can be created");
-        let space = Self { client, name: created.name_any() };
-        // Without it no pod is let in.
-        space.wait("default", "to exist", |_: &ServiceAccount| true).await;
-        space
+        let namespace = Self { client, name: created.name_any() };
+        // Without it no pod is admitted.
+        namespace.wait("default", "to exist", |_: &ServiceAccount| true).await;
+        namespace
     }
 
     /// Deletes the namespace without waiting for its end.
@@ -71,7 +72,7 @@ impl Space {
         Api::namespaced(self.client.clone(), namespace)
     }
 
-    /// The objects of a kind that is in no namespace.
+    /// The objects of a cluster-scoped kind.
     pub fn api_all<K>(&self) -> Api<K>
     where
         K: Resource<Scope = ClusterResourceScope>,
@@ -80,7 +81,7 @@ impl Space {
         Api::all(self.client.clone())
     }
 
-    /// Asks the API server to create an object of any kind. No field is lost on the way: there are no types.
+    /// Asks the API server to create an object of any kind. It is sent untyped, so that no field is lost.
     ///
     /// # Errors
     ///
@@ -89,7 +90,7 @@ impl Space {
         self.post(manifest, &PostParams::default()).await
     }
 
-    /// What would be created, after all admission and defaults.
+    /// The object that would be created, after all admission and defaults.
     ///
     /// # Errors
     ///
@@ -105,7 +106,7 @@ impl Space {
         Ok(serde_json::to_value(created).expect("an object can be written as JSON"))
     }
 
-    /// Creates an object that is in no namespace; the test has to delete it.
+    /// Creates a cluster-scoped object; the test has to delete it.
     pub async fn accept_in_cluster(&self, manifest: &Value) {
         let (object, resource) = untyped(manifest);
         let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
@@ -113,7 +114,7 @@ impl Space {
         created.unwrap_or_else(|error| panic!("{error} was the answer to {manifest:#}"));
     }
 
-    /// Deletes an object that is in no namespace.
+    /// Deletes a cluster-scoped object.
     pub async fn delete_in_cluster(&self, manifest: &Value) {
         let (object, resource) = untyped(manifest);
         let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
@@ -125,11 +126,11 @@ impl Space {
         self.try_create(manifest).await.unwrap_or_else(|error| panic!("{error} was the answer to {manifest:#}"))
     }
 
-    /// Creates a `FrameBuffer`, and waits until labelled pods can have it: the webhook knows it at once, the API server when it has
-    /// been rendered and bound. One that is invalid is known as that.
+    /// Creates a `FrameBuffer`, and waits until labelled pods can use it: at once in webhook mode, once it is rendered
+    /// and bound in policy mode. An invalid one is waited for until its status says so.
     pub async fn declare(&self, framebuffer: &Value) {
         self.accept(framebuffer).await;
-        if carrier() == Carrier::Webhook {
+        if injector() == Injector::Webhook {
             return;
         }
         let name = framebuffer["metadata"]["name"].as_str().expect("a FrameBuffer has a name");
@@ -142,7 +143,7 @@ impl Space {
         self.wait(name, "to be ready", known).await;
     }
 
-    /// Creates an object that must be refused, gives the message.
+    /// Creates an object that must be refused; returns the message.
     pub async fn reject(&self, manifest: &Value) -> String {
         refusal(self.try_create(manifest).await, manifest)
     }
@@ -157,7 +158,7 @@ impl Space {
         merged.expect("the patch is good")
     }
 
-    /// Waits until an object is as it should be.
+    /// Waits until a condition holds for an object.
     pub async fn wait<K>(&self, name: &str, what: &str, until: impl Fn(&K) -> bool + Send) -> K
     where
         K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug + Send + 'static,
@@ -171,7 +172,7 @@ impl Space {
         self.wait(name, "to be ready", is_ready).await
     }
 
-    /// Waits until a pod has ended, in success.
+    /// Waits until a pod has ended successfully.
     pub async fn succeeded(&self, name: &str) -> Pod {
         let ended = |pod: &Pod| ["Succeeded", "Failed"].contains(&phase(pod));
         let pod = self.wait(name, "to end", ended).await;
@@ -179,7 +180,7 @@ impl Space {
         pod
     }
 
-    /// Waits until a container's log has something in it, gives the whole log.
+    /// Waits until a condition holds for a container's log; returns the whole log.
     pub async fn logged(&self, pod: &str, container: &str, what: impl Fn(&str) -> bool) -> String {
         let wait = async {
             loop {
@@ -196,7 +197,7 @@ impl Space {
         waited.unwrap_or_else(|_| panic!("the log of {container} in {pod} has not said what it should"))
     }
 
-    /// What a container has written.
+    /// The log of a container.
     pub async fn log(&self, pod: &str, container: &str) -> String {
         self.try_log(pod, container).await.expect("the container has a log")
     }
@@ -206,7 +207,7 @@ impl Space {
         self.api::<Pod>().logs(pod, &parameters).await
     }
 
-    /// Runs a command in a container, gives its standard output.
+    /// Runs a command in a container; returns its standard output.
     pub fn exec(&self, pod: &str, container: &str, command: &[&str]) -> String {
         kubectl(&[&["-n", &self.name, "exec", pod, "-c", container, "--"], command].concat())
     }
@@ -218,7 +219,7 @@ impl Space {
         self.exec(pod, from, &["/bin/sh", "-c", &script]);
     }
 
-    /// Polls something that no watch tells, until it is so.
+    /// Polls a condition that cannot be watched, until it holds.
     pub async fn until(&self, what: &str, mut condition: impl AsyncFnMut() -> bool) {
         let wait = async {
             while !condition().await {
@@ -233,7 +234,7 @@ impl Space {
         self.api::<Pod>().list(&ListParams::default()).await.expect("pods can be listed").items
     }
 
-    /// Prints events and logs, for a test that has failed.
+    /// Prints objects, events and logs, for a test that has failed.
     pub(crate) async fn report(&self) {
         let said = |arguments: &[&str]| {
             let output = output("kubectl", &[&["-n", &self.name], arguments].concat());
@@ -241,7 +242,7 @@ impl Space {
         };
         println!("--- {}: objects\n{}", self.name, said(&["get", "all,framebuffers", "-o", "wide"]));
         println!("--- {}: events\n{}", self.name, said(&["get", "events", "--sort-by=.lastTimestamp"]));
-        // Thousands of pods say nothing new.
+        // A few of thousands of pods are enough.
         for pod in self.pods().await.iter().filter(|pod| phase(pod) != "Pending").take(5) {
             let name = pod.name_any();
             println!("--- {name}: logs\n{}", said(&["logs", &name, "--all-containers", "--prefix", "--tail=20"]));
@@ -249,7 +250,7 @@ impl Space {
     }
 }
 
-/// A manifest as an object of which no field is lost, and where such objects are.
+/// A manifest as an untyped object, and its resource.
 fn untyped(manifest: &Value) -> (DynamicObject, ApiResource) {
     let object: DynamicObject = serde_json::from_value(manifest.clone()).expect("this is a manifest");
     let types = object.types.as_ref().expect("the manifest has a kind");
@@ -257,7 +258,7 @@ fn untyped(manifest: &Value) -> (DynamicObject, ApiResource) {
     (object, ApiResource::from_gvk(&kind))
 }
 
-/// Waits until an object is as it should be.
+/// Waits until a condition holds for an object.
 pub async fn wait_in<K>(api: Api<K>, name: &str, what: &str, until: impl Fn(&K) -> bool + Send) -> K
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
@@ -300,15 +301,15 @@ pub fn restarts(pod: &Pod, container: &str) -> i32 {
 /// Whether the pod has the sidecar.
 pub fn has_sidecar(pod: &Pod) -> bool {
     let containers = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
-    containers.into_iter().any(|container| container.name == crate::objects::SIDECAR)
+    containers.into_iter().any(|container| container.name == SIDECAR)
 }
 
-/// A merge patch that takes a `FrameBuffer` to another size.
+/// A merge patch that changes the size of a `FrameBuffer`.
 pub fn size(size: &str) -> Value {
     json!({"spec": {"size": size}})
 }
 
-/// The name of the test that runs, as part of a namespace's name.
+/// The name of the running test, shortened for a namespace's name.
 fn short_name() -> String {
     let thread = std::thread::current();
     let test = thread.name().and_then(|name| name.rsplit("::").next()).unwrap_or("test");

@@ -1,0 +1,51 @@
+//! [`Context`]: shared by all reconciliations.
+
+use std::sync::{Arc, Mutex};
+
+use kube::Client;
+use kube::runtime::events::{Recorder, Reporter};
+use tokio::sync::watch;
+
+use super::pods::PodIndex;
+use super::restarted::Restarted;
+use crate::MANAGER;
+use crate::injector::Readiness;
+use crate::metrics::Metrics;
+use crate::render::Settings;
+
+/// Shared by all reconciliations.
+pub(crate) struct Context {
+    pub(crate) client: Client,
+    pub(crate) settings: Settings,
+    pub(crate) pods: Mutex<PodIndex>,
+    /// The injector's; `None` until it is known for the first time.
+    pub(crate) readiness: watch::Receiver<Option<Readiness>>,
+    pub(crate) recorder: Recorder,
+    pub(crate) restarted: Mutex<Restarted>,
+    /// Whether the operator may restart anything.
+    pub(crate) may_restart: bool,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl Context {
+    /// A context in which no pod is counted yet, and owners may be restarted.
+    pub(crate) fn new(
+        client: Client,
+        settings: Settings,
+        identity: &str,
+        readiness: watch::Receiver<Option<Readiness>>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let reporter = Reporter { controller: MANAGER.to_owned(), instance: Some(identity.to_owned()) };
+        Self {
+            recorder: Recorder::new(client.clone(), reporter),
+            client,
+            settings,
+            pods: Mutex::default(),
+            readiness,
+            restarted: Mutex::default(),
+            may_restart: true,
+            metrics,
+        }
+    }
+}
