@@ -1,14 +1,14 @@
-//! Where the repository is, where its builds go, and how cargo is called in it.
+//! The repository: its root folder, its target folder, and calls of cargo in it.
 
 use std::env;
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-/// The target of this machine, for builds that must not share their flags with build scripts.
+/// This machine's target, for builds whose flags must not apply to build scripts.
 pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// The repository.
@@ -56,8 +56,8 @@ impl Workspace {
         command
     }
 
-    /// A folder for builds with flags of their own. Cargo would rebuild everything whenever two builds with
-    /// different `RUSTFLAGS` take turns in one folder.
+    /// A target folder for builds with other `RUSTFLAGS`, which may not share build scripts and procedural macros with the
+    /// usual one.
     pub(crate) fn target_for(&self, flavour: &str) -> PathBuf {
         self.target.join(flavour)
     }
@@ -68,7 +68,7 @@ impl Workspace {
     }
 }
 
-/// Removes what cargo told this program about its own package: build scripts of other packages may look at it.
+/// Removes the variables that describe this program's package: the build scripts of other packages may read them.
 pub(crate) fn without_package_variables(command: &mut Command) {
     for (name, _) in env::vars_os() {
         let of_a_package = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"]
@@ -78,18 +78,6 @@ pub(crate) fn without_package_variables(command: &mut Command) {
             command.env_remove(name);
         }
     }
-}
-
-/// The program called `name` in `PATH`.
-pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH")?;
-    env::split_paths(&path).map(|folder| folder.join(name)).find(|file| is_executable(file))
-}
-
-/// Whether `file` is a program.
-pub(crate) fn is_executable(file: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    file.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
 /// The command as one would type it, with the variables that it sets.
@@ -120,11 +108,5 @@ mod tests {
         let mut command = Command::new("cargo");
         command.args(["test", "--test", "*", "it's"]).env("RUSTFLAGS", "--cfg loom").env("PATH", "/bin");
         assert_eq!(shown(&command), r"RUSTFLAGS='--cfg loom' cargo test --test '*' 'it'\''s'");
-    }
-
-    #[test]
-    fn a_program_is_found_in_the_path_and_a_missing_one_is_not() {
-        assert!(find_program("sh").is_some());
-        assert!(find_program("no such program").is_none());
     }
 }

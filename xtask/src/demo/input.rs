@@ -1,4 +1,4 @@
-//! What the demo streams: generated frames, a Y4M file, or anything that ffmpeg can decode.
+//! The demo's video: generated frames, a Y4M file, or anything that ffmpeg can decode.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -6,8 +6,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
-
-use crate::workspace::find_program;
 
 /// What to stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +51,7 @@ impl Input {
         if is_y4m(file)? {
             return Ok(Self::Y4m(file.to_owned()));
         }
-        if find_program("ffmpeg").is_none() {
+        if which::which("ffmpeg").is_err() {
             bail!(
                 "{} is not Y4M, and ffmpeg is not installed to decode it (on Debian: apt-get install ffmpeg)",
                 file.display()

@@ -12,17 +12,14 @@ use crate::workspace::Workspace;
 pub(super) const C: Part = Part {
     name: "c",
     about: "the C library and its headers: examples and checks in C and C++, under sanitizers and valgrind too",
-    needs: &[
-        Need::Cxx,
-        Need::Package { name: "cmake", gives: "cmake" },
-        Need::Package { name: "make", gives: "make" },
-        Need::Package { name: "pkg-config", gives: "pkg-config" },
-        Need::Package { name: "valgrind", gives: "valgrind" },
-    ],
+    needs: || {
+        let packages = ["cmake", "make", "pkg-config", "valgrind"].map(|name| Need::Package { name, gives: name });
+        [Need::Cxx].into_iter().chain(packages).collect()
+    },
     run: c,
 };
 
-fn c(workspace: &Workspace, _: &Setup) -> Result<Counts> {
+fn c(workspace: &Workspace, _: &mut Setup) -> Result<Counts> {
     let prefix = workspace.target_for("c");
     install_c::install(workspace, &prefix)?;
     let built = build_programs(workspace)?;

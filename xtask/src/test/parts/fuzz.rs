@@ -12,13 +12,13 @@ use crate::workspace::Workspace;
 pub(super) const FUZZ: Part = Part {
     name: "fuzz",
     about: "every target in fuzz/fuzz_targets survives 20 s of fuzzing",
-    needs: &[Need::Nightly, Need::Cxx, Need::CargoFuzz],
+    needs: || vec![Need::Nightly, Need::Cxx, Need::CARGO_FUZZ],
     run: fuzz,
 };
 
 const SECONDS: u32 = 20;
 
-fn fuzz(workspace: &Workspace, setup: &Setup) -> Result<Counts> {
+fn fuzz(workspace: &Workspace, setup: &mut Setup) -> Result<Counts> {
     let targets = targets(workspace)?;
     ensure!(!targets.is_empty(), "no fuzz targets in fuzz/fuzz_targets");
     targets.iter().map(|target| fuzz_one(workspace, setup, target)).sum()

@@ -1,8 +1,8 @@
-//! What the parts of `cargo xtask test` are.
+//! The parts of `cargo xtask test`.
 //!
-//! To add one: declare a [`Part`] with its name, what it checks and what it needs, in the file of its family or in a new
-//! one, and put it into [`ALL`], cheap ones first. Builds with `RUSTFLAGS` of their own get a target folder of their
-//! own ([`Workspace::target_for`](crate::workspace::Workspace::target_for)).
+//! To add one, declare a [`Part`] in the file of its family or in a new one, and put it into [`ALL`], cheap ones first.
+//! Builds with `RUSTFLAGS` of their own get a target folder of their own
+//! ([`Workspace::target_for`](crate::workspace::Workspace::target_for)).
 
 use super::Part;
 

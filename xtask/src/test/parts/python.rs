@@ -1,6 +1,6 @@
 //! The Python package: its wheel is built, installed into a virtual environment in the target folder, and tested there.
 //!
-//! The environment is made anew when Python or `bindings/python/requirements.txt` has changed, and used again otherwise.
+//! The environment is kept until Python or `bindings/python/requirements.txt` changes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use crate::workspace::{Workspace, without_package_variables};
 pub(super) const PYTHON: Part = Part {
     name: "python",
     about: "the Python package: its wheel, types, style and tests, with threads, forks and programs in Rust",
-    needs: &[Need::Python],
+    needs: || vec![Need::Python],
     run: python,
 };
 
@@ -26,8 +26,8 @@ const REQUIREMENTS: &str = "bindings/python/requirements.txt";
 /// Python programs outside of the package.
 const EXAMPLE: &str = "../../examples/python";
 
-fn python(workspace: &Workspace, _: &Setup) -> Result<Counts> {
-    let environment = Environment::provide(workspace)?;
+fn python(workspace: &Workspace, setup: &mut Setup) -> Result<Counts> {
+    let environment = setup.timed(|_| Environment::provide(workspace))?;
     let mut programs = workspace.cargo(["build", "--profile=fast", "--bins"]);
     let built = run(programs.args(["--package=framebuffer-sidecar", "--package=framebuffer-video"]))?;
     if built.failed > 0 {
@@ -52,7 +52,7 @@ fn python(workspace: &Workspace, _: &Setup) -> Result<Counts> {
     checks.into_iter().map(|mut command| run(&mut command)).sum()
 }
 
-/// A virtual environment with all that is needed.
+/// A virtual environment with everything in `requirements.txt`.
 struct Environment {
     folder: PathBuf,
 }
@@ -101,7 +101,7 @@ impl Environment {
     }
 }
 
-/// Which Python it is, with its path: an environment belongs to one.
+/// The version and the path of Python: an environment belongs to one Python.
 fn version() -> Result<String> {
     let mut command = Command::new("python3");
     command.args(["-c", "import sys; print(sys.version, sys.base_prefix)"]).stdin(Stdio::null());

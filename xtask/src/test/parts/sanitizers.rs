@@ -10,7 +10,7 @@ use crate::workspace::{TARGET, Workspace};
 pub(super) const SANITIZERS: Part = Part {
     name: "sanitizers",
     about: "no data race and no stray access in the multi-threaded tests",
-    needs: &[Need::Nightly],
+    needs: || vec![Need::Nightly],
     run: sanitizers,
 };
 
@@ -18,7 +18,7 @@ pub(super) const SANITIZERS: Part = Part {
 const FLAVOURS: [(&str, &str); 2] =
     [("tsan", "-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer"), ("asan", "-Zsanitizer=address")];
 
-fn sanitizers(workspace: &Workspace, _: &Setup) -> Result<Counts> {
+fn sanitizers(workspace: &Workspace, _: &mut Setup) -> Result<Counts> {
     FLAVOURS.iter().map(|(flavour, flags)| run_under(workspace, flavour, flags)).sum()
 }
 
