@@ -1,5 +1,5 @@
-//! The images of the node: those that it has from the start (a shell and the pause image, both of busybox), and importing
-//! more.
+//! The images of the node: those that it has from the start (a shell and the pause image, both of busybox), and
+//! importing more.
 
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
@@ -58,7 +58,8 @@ fn install(bin: &Path, busybox: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Imports the images of an archive into containerd, and returns what `ctr` prints. `ctr` is the program without arguments.
+/// Imports the images of an archive into containerd, and returns what `ctr` prints. `ctr` is the program without
+/// arguments.
 pub(crate) fn import(archive: &Path, mut ctr: Command, state: &State) -> Result<String> {
     let shown = archive.display();
     // Through a pipe: the node may see other files under the same path.

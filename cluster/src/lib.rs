@@ -9,8 +9,9 @@
 //! - [`down`](mod@down): ends the node and checks that nothing is left.
 //! - [`state`]: where the cluster's files are, and whether it is up; [`cgroups`]: its cgroup.
 //!
-//! A cluster needs root and belongs to the machine: there is one, whichever process or checkout started it. Commands that
-//! start or end it wait for each other. `docs/cluster.md` describes it for users; `cargo xtask cluster` is the command.
+//! A cluster needs root and belongs to the machine: there is one, whichever process or checkout started it. Commands
+//! that start or end it wait for each other. `docs/cluster.md` describes it for users; `cargo xtask cluster` is the
+//! command.
 
 use std::env;
 use std::ffi::OsString;
@@ -84,7 +85,8 @@ impl Cluster {
         self.state.kubeconfig()
     }
 
-    /// `program` inside the cluster's namespaces, in the current folder, with `KUBECONFIG` set, kubectl and helm in `PATH`.
+    /// `program` inside the cluster's namespaces, in the current folder, with `KUBECONFIG` set, kubectl and helm in
+    /// `PATH`.
     ///
     /// # Errors
     ///

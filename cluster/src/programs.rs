@@ -1,7 +1,8 @@
 //! The cluster's programs, built from the modules in `cluster/versions` and kept in a cache folder.
 //!
-//! Each set of programs has a folder of its own, named by a hash of everything that decides the result of the build: a new
-//! version is built beside the old one. The `go.mod` files name the versions; `go.sum` makes the build the same everywhere.
+//! Each set of programs has a folder of its own, named by a hash of everything that decides the result of the build: a
+//! new version is built beside the old one. The `go.mod` files name the versions; `go.sum` makes the build the same
+//! everywhere.
 
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hasher};

@@ -1,8 +1,8 @@
 //! The cluster's folder, the lock on it, and whether a cluster is up.
 //!
-//! A machine has one cluster, whichever checkout started it: names such as that of its cgroup are global. The first process
-//! holds a POSIX lock on a file in the folder, and the kernel tells that process's id to everybody who asks: there is no
-//! file with an id in it that could be stale.
+//! A machine has one cluster, whichever checkout started it: names such as that of its cgroup are global. The first
+//! process holds a POSIX lock on a file in the folder, and the kernel tells that process's id to everybody who asks:
+//! there is no file with an id in it that could be stale.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::ErrorKind;
@@ -14,7 +14,8 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use nix::unistd::{Pid, geteuid};
 
-/// On a disk, for container layers; not below `/run`, `/var/log` or `/var/lib`, in which the node has folders of its own.
+/// On a disk, for container layers; not below `/run`, `/var/log` or `/var/lib`, in which the node has folders of its
+/// own.
 const FOLDER: &str = "/var/tmp/framebuffer-cluster";
 
 /// The cluster's folder, with everything that is known of the cluster.

@@ -21,8 +21,8 @@ pub(crate) const NEEDS: [Need; 3] = [
 
 /// Measure FrameBuffer beside iceoryx2, sockets, ZeroMQ, Redis, Python's shared memory and memcpy.
 ///
-/// Prints tables: one-way latency and throughput by frame size, to one reader and to four, and the cost of an allocation
-/// over HTTP. Takes ten minutes without the build. docs/benchmarks.md tells how to read them.
+/// Prints tables: one-way latency and throughput by frame size, to one reader and to four, and the cost of an
+/// allocation over HTTP. Takes ten minutes without the build. docs/benchmarks.md tells how to read them.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Measure for a minute only; the figures are coarser

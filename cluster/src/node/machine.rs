@@ -12,8 +12,8 @@ use crate::cgroups;
 use crate::command::output;
 use crate::state::State;
 
-/// Folders with fixed names to which the runtime and kubelet write. The node gets its own, so that nothing is left on the
-/// machine and another containerd or kubelet there is not disturbed.
+/// Folders with fixed names to which the runtime and kubelet write. The node gets its own, so that nothing is left on
+/// the machine and another containerd or kubelet there is not disturbed.
 const OWN_FOLDERS: &[&str] = &["/run", "/var/log", "/var/lib/cni", "/var/lib/kubelet"];
 
 /// Prepares everything that components need.
@@ -51,8 +51,8 @@ fn note(state: &State, path: &Path) -> PathBuf {
     own_folder(state, path).with_extension("created")
 }
 
-/// The node's address is on a bridge, since some kernels lack the `dummy` kind. The default route leads to the node itself,
-/// for programs that look for one; no packet leaves the namespace.
+/// The node's address is on a bridge, since some kernels lack the `dummy` kind. The default route leads to the node
+/// itself, for programs that look for one; no packet leaves the namespace.
 fn network() -> Result<()> {
     let address = format!("{NODE_ADDRESS}/24");
     for arguments in [

@@ -5,8 +5,9 @@
 //! stays: it reaps orphaned processes, and it ends when a component ends, because tests on half a cluster fail without
 //! telling why.
 //!
-//! It talks to `up` over two pipes: it reports its progress in lines on standard output, the last of them [`READY`] or an
-//! error; `up` answers with a line on standard input. If that ends without a line, `up` was killed, and this ends too.
+//! It talks to `up` over two pipes: it reports its progress in lines on standard output, the last of them [`READY`] or
+//! an error; `up` answers with a line on standard input. If that ends without a line, `up` was killed, and this ends
+//! too.
 
 use std::fs;
 use std::io::stdin;

@@ -62,8 +62,9 @@ pub(super) struct Child {
 }
 
 impl Child {
-    /// Starts `command` so that it gets `at_parents_death` when this process dies. The command's program, arguments and
-    /// variables count; its standard output is for [`Child::take_stdout`], each line of its standard error goes to `said`.
+    /// Starts `command` so that it gets `at_parents_death` when this process dies. The command's program, arguments
+    /// and variables count; its standard output is for [`Child::take_stdout`], each line of its standard error goes to
+    /// `said`.
     pub(super) fn start(
         name: &'static str,
         command: &Command,

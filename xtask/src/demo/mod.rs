@@ -106,8 +106,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// How many frames are in flight at most: enough to keep writer and reader busy, few enough to stay in half the ring, so
-/// that none is overwritten before the reader has it.
+/// How many frames are in flight at most: enough to keep writer and reader busy, few enough to stay in half the ring,
+/// so that none is overwritten before the reader has it.
 fn window(input: &Input, ring: Size) -> Result<u64> {
     const MOST: u64 = 8;
     // ffmpeg tells the size of its frames when the writer runs already: 4 of 8K fit into the default ring.

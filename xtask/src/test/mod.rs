@@ -2,6 +2,7 @@
 //!
 //! - [`parts`]: the list of parts; add new ones there.
 //! - [`counts`]: counts the tests of a command.
+//! - [`lines`]: finds lines that are too long.
 //! - [`report`]: the table and the last line.
 
 use std::process::ExitCode;
@@ -16,13 +17,15 @@ use counts::Counts;
 use report::Outcome;
 
 mod counts;
+mod lines;
 mod parts;
 mod report;
 
 /// Check everything, or some parts of it.
 ///
-/// Parts run in a fixed order, cheap ones first; a failed part does not stop the others. What a part needs is installed if
-/// it is missing: on Debian as root, elsewhere the part fails and tells how. The last line is `N passed, N failed`.
+/// Parts run in a fixed order, cheap ones first; a failed part does not stop the others. What a part needs is
+/// installed if it is missing: on Debian as root, elsewhere the part fails and tells how. The last line is `N passed,
+/// N failed`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Parts to run; all if none is named

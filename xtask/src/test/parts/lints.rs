@@ -3,12 +3,16 @@
 use anyhow::Result;
 
 use crate::setup::{Need, Setup};
-use crate::test::Part;
 use crate::test::counts::{Counts, run};
+use crate::test::{Part, lines};
 use crate::workspace::Workspace;
 
-pub(super) const FORMAT: Part =
-    Part { name: "format", about: "the code is formatted as rustfmt.toml says", needs: Vec::new, run: format };
+pub(super) const FORMAT: Part = Part {
+    name: "format",
+    about: "the code is formatted as rustfmt.toml says; no line of Rust or Markdown is too long",
+    needs: Vec::new,
+    run: format,
+};
 
 pub(super) const CLIPPY: Part = Part {
     name: "clippy",
@@ -37,7 +41,7 @@ fn format(workspace: &Workspace, _: &mut Setup) -> Result<Counts> {
     if workspace.root.join("fuzz/Cargo.toml").exists() {
         counts = counts + run(&mut workspace.cargo(["fmt", "--manifest-path=fuzz/Cargo.toml", "--check"]))?;
     }
-    Ok(counts)
+    Ok(counts + lines::check(&workspace.root)?)
 }
 
 fn clippy(workspace: &Workspace, _: &mut Setup) -> Result<Counts> {
