@@ -1,7 +1,7 @@
 //! `cargo xtask image`: container images with one static program each, as OCI archives.
 //!
-//! Build the programs -> put each into an image with the `Containerfile` (its targets `*-prebuilt`) -> write an archive of
-//! each, and print a table of sizes.
+//! Build the programs -> put each into an image with the `Containerfile` (its targets `*-prebuilt`) -> write an
+//! archive of each, and print a table of sizes.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -11,10 +11,9 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use clap::builder::PossibleValuesParser;
 use framebuffer_cluster::Buildah;
-use serde::Deserialize;
 
 use crate::setup::{Need, Setup};
-use crate::workspace::{TARGET, Workspace, shown};
+use crate::workspace::{Workspace, shown};
 
 /// An image, which is also a target of the `Containerfile`, and its program.
 struct Image {
@@ -29,6 +28,8 @@ const ALL: &[Image] = &[
     Image { name: "framebuffer-frame-writer", package: "framebuffer-video", binary: "frame-writer" },
     Image { name: "framebuffer-frame-reader", package: "framebuffer-video", binary: "frame-reader" },
 ];
+/// The images' platform.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
 const BUILDAH: Need = Need::Package { name: "buildah", gives: "buildah" };
 
 /// Build container images, with one static program each, as OCI archives.
@@ -70,8 +71,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 /// Builds the images that `args` name, if their crates exist, and returns their archives.
 pub(crate) fn build(workspace: &Workspace, args: &Args) -> Result<Vec<PathBuf>> {
     let chosen = |image: &&Image| args.images.is_empty() || args.images.iter().any(|name| name == image.name);
-    let programs = programs_here(workspace)?;
-    let is_here = |image: &&Image| programs.contains(&(image.package.into(), image.binary.into()));
+    let is_here = |image: &&Image| {
+        workspace.select("bin", |package| package == image.package).contains(&format!("--bin={}", image.binary))
+    };
     let (there, missing): (Vec<_>, Vec<_>) = ALL.iter().filter(chosen).partition(is_here);
     for image in &missing {
         println!("skipped {}: no crate {} with a program {} here", image.name, image.package, image.binary);
@@ -101,44 +103,16 @@ pub(crate) fn build(workspace: &Workspace, args: &Args) -> Result<Vec<PathBuf>> 
     Ok(archives)
 }
 
-/// Crates of the repository and their programs.
-fn programs_here(workspace: &Workspace) -> Result<Vec<(String, String)>> {
-    #[derive(Deserialize)]
-    struct Metadata {
-        packages: Vec<Package>,
-    }
-    #[derive(Deserialize)]
-    struct Package {
-        name: String,
-        targets: Vec<Target>,
-    }
-    #[derive(Deserialize)]
-    struct Target {
-        name: String,
-        kind: Vec<String>,
-    }
-    let output = workspace.cargo(["metadata", "--no-deps", "--format-version=1"]).output();
-    let output = output.context("failed to start cargo metadata")?.stdout;
-    let Metadata { packages } =
-        serde_json::from_slice(&output).context("failed to parse the output of cargo metadata")?;
-    let programs = packages.into_iter().flat_map(|Package { name, targets }| {
-        let programs = targets.into_iter().filter(|target| target.kind.iter().any(|kind| kind == "bin"));
-        programs.map(move |target| (name.clone(), target.name))
-    });
-    Ok(programs.collect())
-}
-
 /// Builds static programs and returns their folder.
 fn build_programs(workspace: &Workspace, profile: &str, images: &[&Image]) -> Result<PathBuf> {
-    let target = workspace.target_for("static");
     let mut cargo = workspace.cargo(["build", "--locked", "--target", TARGET, "--profile", profile]);
-    cargo.arg("--target-dir").arg(&target).env("RUSTFLAGS", "-C target-feature=+crt-static");
+    cargo.env("RUSTFLAGS", "-C target-feature=+crt-static");
     for image in images {
         cargo.args(["--package", image.package, "--bin", image.binary]);
     }
     println!("$ {}", shown(&cargo));
     ensure!(cargo.status().context("failed to start cargo")?.success(), "failed to build the programs");
-    Ok(target.join(TARGET).join(profile))
+    Ok(workspace.target.join(TARGET).join(profile))
 }
 
 fn mebibytes(file: &Path) -> Result<String> {

@@ -1,5 +1,6 @@
 //! The repository: its root folder, its target folder, and calls of cargo in it.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -8,8 +9,9 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-/// This machine's target, for builds whose flags must not apply to build scripts.
-pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// The target of a build whose `RUSTFLAGS` must not apply to build scripts and procedural macros: with a target named,
+/// cargo builds these for the machine, once for all flags. It keeps the builds with several flags beside each other.
+pub(crate) const THIS_MACHINE: &str = "--target=host-tuple";
 
 /// The repository.
 #[derive(Debug)]
@@ -18,6 +20,26 @@ pub(crate) struct Workspace {
     pub(crate) root: PathBuf,
     /// The folder where cargo builds, usually `target`.
     pub(crate) target: PathBuf,
+    /// The crates.
+    pub(crate) packages: Vec<Package>,
+}
+
+/// A crate of the repository.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Package {
+    /// Its name.
+    pub(crate) name: String,
+    /// What cargo can build of it.
+    pub(crate) targets: Vec<Target>,
+}
+
+/// A library, program, test, example or benchmark of a crate.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Target {
+    /// Its name.
+    pub(crate) name: String,
+    /// `lib`, `bin`, `test` and so on.
+    pub(crate) kind: Vec<String>,
 }
 
 impl Workspace {
@@ -27,6 +49,7 @@ impl Workspace {
         struct Metadata {
             workspace_root: PathBuf,
             target_directory: PathBuf,
+            packages: Vec<Package>,
         }
         // cargo sets the variable when it runs this program; it differs from the compiled-in path in a moved checkout.
         let xtask = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
@@ -36,9 +59,9 @@ impl Workspace {
         if !output.status.success() {
             bail!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
-        let Metadata { workspace_root, target_directory } =
+        let Metadata { workspace_root, target_directory, packages } =
             serde_json::from_slice(&output.stdout).context("failed to parse the output of cargo metadata")?;
-        Ok(Self { root: workspace_root, target: target_directory })
+        Ok(Self { root: workspace_root, target: target_directory, packages })
     }
 
     /// `cargo` in the root folder, with the toolchain that built this program.
@@ -56,15 +79,26 @@ impl Workspace {
         command
     }
 
-    /// A target folder for builds with other `RUSTFLAGS`, which may not share build scripts and procedural macros with the
-    /// usual one.
-    pub(crate) fn target_for(&self, flavour: &str) -> PathBuf {
-        self.target.join(flavour)
+    /// Options that select the targets of a kind (`bin` or `test`) of some crates, for `cargo test --workspace`.
+    ///
+    /// With `--package` instead, cargo would choose the features of dependencies by these crates alone, and build the
+    /// dependencies again for each choice. With all crates selected, every build has the same features.
+    pub(crate) fn select(&self, kind: &str, of_package: impl Fn(&str) -> bool) -> BTreeSet<String> {
+        let packages = self.packages.iter().filter(|package| of_package(&package.name));
+        let targets = packages.flat_map(|package| &package.targets);
+        targets.filter(|target| target.is(kind)).map(|target| format!("--{kind}={}", target.name)).collect()
     }
 
     /// Where the binary of a `--profile fast` build is.
     pub(crate) fn fast_binary(&self, name: &str) -> PathBuf {
         self.target.join("fast").join(name)
+    }
+}
+
+impl Target {
+    /// Whether it is of a kind.
+    pub(crate) fn is(&self, kind: &str) -> bool {
+        self.kind.iter().any(|own| own == kind)
     }
 }
 
@@ -102,6 +136,20 @@ pub(crate) fn shown(command: &Command) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn targets_are_selected_by_kind_and_crate() {
+        let target = |name: &str, kind: &str| Target { name: name.into(), kind: vec![kind.into()] };
+        let package = |name: &str, targets| Package { name: name.into(), targets };
+        let packages = vec![
+            package("one", vec![target("one", "lib"), target("first", "bin"), target("whole", "test")]),
+            package("two", vec![target("second", "bin"), target("whole", "test")]),
+            package("three", vec![target("third", "bin")]),
+        ];
+        let workspace = Workspace { root: "/r".into(), target: "/t".into(), packages };
+        assert!(workspace.select("bin", |name| name != "three").iter().eq(["--bin=first", "--bin=second"]));
+        assert!(workspace.select("test", |_| true).iter().eq(["--test=whole"]));
+    }
 
     #[test]
     fn a_command_is_shown_as_one_would_type_it() {

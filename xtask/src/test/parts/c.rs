@@ -20,13 +20,14 @@ pub(super) const C: Part = Part {
 };
 
 fn c(workspace: &Workspace, _: &mut Setup) -> Result<Counts> {
-    let prefix = workspace.target_for("c");
+    let prefix = workspace.target.join("c");
     install_c::install(workspace, &prefix)?;
     let built = build_programs(workspace)?;
     if built.failed > 0 {
         return Ok(built);
     }
-    let mut command = workspace.cargo(["test", "--package=framebuffer-c", "--test=*", "--no-fail-fast"]);
+    let mut command = workspace.cargo(["test", "--workspace", "--no-fail-fast"]);
+    command.args(workspace.select("test", |package| package == "framebuffer-c"));
     command.args(["--", "--include-ignored"]).env("FRAMEBUFFER_C_PREFIX", prefix);
     run(command.env("FRAMEBUFFER_SIDECAR", workspace.fast_binary("framebuffer-sidecar")))
 }

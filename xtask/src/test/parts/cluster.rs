@@ -27,13 +27,10 @@ pub(super) const CLUSTER: Part = Part {
     run: on_cluster,
 };
 
-const E2E: &str = "--package=framebuffer-e2e";
-/// At once: tests wait more than they compute.
-const AT_ONCE: &str = "4";
-
 fn chart(workspace: &Workspace, setup: &mut Setup) -> Result<Counts> {
     let programs = provide_kubernetes(workspace, setup)?;
-    let mut command = workspace.cargo(["test", "--package=framebuffer-chart-tests", "--no-fail-fast"]);
+    let mut command = workspace.cargo(["test", "--workspace", "--no-fail-fast"]);
+    command.args(workspace.select("test", |package| package == "framebuffer-chart-tests"));
     command.args(["--", "--include-ignored"]).env("HELM", programs.join("helm"));
     run(&mut command)
 }
@@ -56,11 +53,11 @@ fn on_cluster_needs() -> Vec<Need> {
 
 fn on_cluster(workspace: &Workspace, setup: &mut Setup) -> Result<Counts> {
     if is_named() {
-        return run(tests(setup, &mut workspace.cargo(["test", E2E])));
+        return run(e2e(workspace, setup, &mut workspace.cargo(["test"])));
     }
-    // Inside, nothing can be downloaded: the network is the cluster's.
-    let built = workspace.cargo(["test", E2E, "--no-run"]).status().context("failed to start cargo")?;
-    ensure!(built.success(), "failed to build the tests");
+    // Before: inside, nothing can be downloaded, since the network is the cluster's.
+    let built = e2e(workspace, setup, &mut workspace.cargo(["test", "--no-run"])).status();
+    ensure!(built.context("failed to start cargo")?.success(), "failed to build the tests");
     let archives = image::build(workspace, &image::Args::for_tests())?;
     let was_up = Cluster::running().is_ok();
     if !was_up {
@@ -71,8 +68,8 @@ fn on_cluster(workspace: &Workspace, setup: &mut Setup) -> Result<Counts> {
     let counts = cluster.load(&archives).and_then(|()| {
         let mut command = cluster.command("cargo")?;
         without_package_variables(&mut command);
-        command.args(["test", "--offline", E2E, "--manifest-path"]).arg(workspace.root.join("Cargo.toml"));
-        run(tests(setup, &mut command))
+        command.args(["test", "--offline", "--manifest-path"]).arg(workspace.root.join("Cargo.toml"));
+        run(e2e(workspace, setup, &mut command))
     });
     if was_up {
         println!("the cluster stays: it was up before");
@@ -82,7 +79,9 @@ fn on_cluster(workspace: &Workspace, setup: &mut Setup) -> Result<Counts> {
     counts
 }
 
-/// Sets the variables of all calls of the tests.
-fn tests<'a>(setup: &Setup, command: &'a mut Command) -> &'a mut Command {
-    command.env("FRAMEBUFFER_CLIP", setup.clip()).env("RUST_TEST_THREADS", AT_ONCE)
+/// Selects the tests in a call of `cargo test`, and sets their variables.
+fn e2e<'a>(workspace: &Workspace, setup: &Setup, command: &'a mut Command) -> &'a mut Command {
+    command.arg("--workspace").args(workspace.select("test", |package| package == "framebuffer-e2e"));
+    // Many tests at once: they wait more than they compute.
+    command.env("FRAMEBUFFER_CLIP", setup.clip()).env("RUST_TEST_THREADS", "4")
 }

@@ -1,12 +1,12 @@
 //! How many instructions the hot path takes: shows a regression where time can't be measured.
 //!
-//! `client/benches/instructions.rs` runs one operation, callgrind counts. The counts depend on the code and the compiler
-//! alone: the kernel is the same everywhere (valgrind has no AVX-512), and timing has no influence. They do not measure
-//! speed: an instruction that waits for memory counts like any other.
+//! `client/benches/instructions.rs` runs one operation, callgrind counts. The counts depend on the code and the
+//! compiler alone: the kernel is the same everywhere (valgrind has no AVX-512), and timing has no influence. They do
+//! not measure speed: an instruction that waits for memory counts like any other.
 //!
-//! Own code, since a number and its bound is all that a framework would be needed for. gungraun (formerly iai-callgrind)
-//! does more, with a runner of 170 crates that must be installed in exactly the library's version, and it does not report a
-//! bound that has become too high.
+//! Own code, since a number and its bound is all that a framework would be needed for. gungraun (formerly
+//! iai-callgrind) does more, with a runner of 170 crates that must be installed in exactly the library's version, and
+//! it does not report a bound that has become too high.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -50,7 +50,7 @@ fn instructions(workspace: &Workspace, _: &mut Setup) -> Result<Counts> {
         return Ok(Counts::SKIPPED);
     }
     let program = build(workspace)?;
-    let folder = workspace.target_for(BENCH);
+    let folder = workspace.target.join(BENCH);
     fs::create_dir_all(&folder).with_context(|| format!("failed to create {}", folder.display()))?;
     let check = |(operation, bound): &(&str, u64)| {
         let profile = folder.join(operation).with_extension("callgrind");

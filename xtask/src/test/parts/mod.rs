@@ -1,8 +1,11 @@
 //! The parts of `cargo xtask test`.
 //!
 //! To add one, declare a [`Part`] in the file of its family or in a new one, and put it into [`ALL`], cheap ones first.
-//! Builds with `RUSTFLAGS` of their own get a target folder of their own
-//! ([`Workspace::target_for`](crate::workspace::Workspace::target_for)).
+//!
+//! Nothing is built twice if it can be helped: programs and tests of whole processes have the profile `fast`,
+//! everything else the profile `dev`; tests are selected out of the whole workspace
+//! ([`Workspace::select`](crate::workspace::Workspace::select)); builds with `RUSTFLAGS` name a target
+//! ([`THIS_MACHINE`](crate::workspace::THIS_MACHINE)).
 
 use super::Part;
 
@@ -19,17 +22,17 @@ mod tests;
 pub(super) const ALL: &[Part] = &[
     lints::FORMAT,
     lints::CLIPPY,
-    lints::DOCS,
     tests::UNIT,
+    lints::DOCS,
+    lints::DENY,
+    instructions::INSTRUCTIONS,
     tests::LOOM,
     tests::PROCESSES,
     c::C,
-    tests::BENCH,
     python::PYTHON,
+    tests::BENCH,
     sanitizers::SANITIZERS,
     fuzz::FUZZ,
-    instructions::INSTRUCTIONS,
-    lints::DENY,
     cluster::CHART,
     cluster::CLUSTER,
 ];

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
+use super::tests::build_programs;
 use crate::setup::{self, Need, Setup};
 use crate::test::Part;
 use crate::test::counts::{Counts, run};
@@ -28,8 +29,7 @@ const EXAMPLE: &str = "../../examples/python";
 
 fn python(workspace: &Workspace, setup: &mut Setup) -> Result<Counts> {
     let environment = setup.timed(|_| Environment::provide(workspace))?;
-    let mut programs = workspace.cargo(["build", "--profile=fast", "--bins"]);
-    let built = run(programs.args(["--package=framebuffer-sidecar", "--package=framebuffer-video"]))?;
+    let built = build_programs(workspace)?;
     if built.failed > 0 {
         return Ok(built);
     }
@@ -59,7 +59,7 @@ struct Environment {
 
 impl Environment {
     fn provide(workspace: &Workspace) -> Result<Self> {
-        let environment = Self { folder: workspace.target_for("python").join("venv") };
+        let environment = Self { folder: workspace.target.join("python").join("venv") };
         let requirements = workspace.root.join(REQUIREMENTS);
         let wanted = fs::read_to_string(&requirements).with_context(|| format!("failed to read {REQUIREMENTS}"))?;
         let wanted = format!("{}\n{wanted}", version()?);
@@ -88,7 +88,7 @@ impl Environment {
 
     /// Builds the wheel and installs it.
     fn install_wheel(&self, workspace: &Workspace) -> Result<()> {
-        let wheels = workspace.target_for("python").join("wheels");
+        let wheels = workspace.target.join("python").join("wheels");
         if wheels.exists() {
             fs::remove_dir_all(&wheels).with_context(|| format!("failed to empty {}", wheels.display()))?;
         }
