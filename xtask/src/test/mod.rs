@@ -78,7 +78,7 @@ fn run_part(part: &Part, workspace: &Workspace, setup: &mut Setup) -> Outcome {
             (Counts::FAILED, Some(note))
         }
     };
-    let took = setup.spent() - spent;
+    let took = setup.spent().saturating_sub(spent);
     let outcome = Outcome { part: part.name, counts, note, setup: took, time: start.elapsed().saturating_sub(took) };
     println!("=== {}: {}, {}", part.name, outcome.counts, report::time(outcome.time));
     outcome

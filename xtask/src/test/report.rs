@@ -1,5 +1,6 @@
 //! The table of parts and the last line.
 
+use std::fmt::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -53,7 +54,7 @@ fn cells(counts: Counts, setup: Duration, took: Duration) -> [String; 5] {
 
 fn write_row(text: &mut String, part: &str, cells: &[String; 5], note: Option<&str>) {
     let [passed, failed, skipped, setup, time] = cells;
-    *text += &format!("{part:<12}{passed:>8}{failed:>8}{skipped:>9}{setup:>13}{time:>13}");
+    let _ = write!(text, "{part:<12}{passed:>8}{failed:>8}{skipped:>9}{setup:>13}{time:>13}");
     // The first line only: the whole note was printed when the part failed.
     if let Some(line) = note.and_then(|note| note.lines().next()) {
         text.extend(["  ", line]);
@@ -87,7 +88,7 @@ mod tests {
             part: "fuzz",
             counts: Counts::FAILED,
             note: Some("cargo-fuzz is missing\nhere is how".into()),
-            setup: Duration::from_secs(60),
+            setup: Duration::from_mins(1),
             time: Duration::from_secs(185),
         };
         let rows = [

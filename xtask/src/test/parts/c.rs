@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::tests::build_programs;
+use super::rust::build_programs;
 use crate::install_c;
 use crate::setup::{Need, Setup};
 use crate::test::Part;

@@ -15,22 +15,22 @@ mod fuzz;
 mod instructions;
 mod lints;
 mod python;
+mod rust;
 mod sanitizers;
-mod tests;
 
 /// All parts in the order in which they run.
 pub(super) const ALL: &[Part] = &[
     lints::FORMAT,
     lints::CLIPPY,
-    tests::UNIT,
+    rust::UNIT,
     lints::DOCS,
     lints::DENY,
     instructions::INSTRUCTIONS,
-    tests::LOOM,
-    tests::PROCESSES,
+    rust::LOOM,
+    rust::PROCESSES,
     c::C,
     python::PYTHON,
-    tests::BENCH,
+    rust::BENCH,
     sanitizers::SANITIZERS,
     fuzz::FUZZ,
     cluster::CHART,

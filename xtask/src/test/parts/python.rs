@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use super::tests::build_programs;
+use super::rust::build_programs;
 use crate::setup::{self, Need, Setup};
 use crate::test::Part;
 use crate::test::counts::{Counts, run};
