@@ -2,12 +2,12 @@
 //!
 //! Read in this order:
 //!
-//! - [`packages`]: the Debian packages that a cluster runs on.
-//! - [`programs`]: builds Kubernetes, etcd and Helm once, from [`Sources`]; [`progress`] estimates how long that takes.
-//! - [`images`]: makes the test images with [`Buildah`].
-//! - [`up`]: starts the node, outside its namespaces; [`node`] is the node, inside them.
-//! - [`down`](mod@down): ends the node and checks that nothing is left.
-//! - [`state`]: where the cluster's files are, and whether it is up; [`cgroups`]: its cgroup.
+//! - `packages`: the Debian packages that a cluster runs on.
+//! - `programs`: builds Kubernetes, etcd and Helm once, from [`Sources`]; `progress` estimates how long that takes.
+//! - `images`: makes the test images with [`Buildah`].
+//! - `up`: starts the node, outside its namespaces; `node` is the node, inside them.
+//! - `down`: ends the node and checks that nothing is left.
+//! - `state`: where the cluster's files are, and whether it is up; `cgroups`: its cgroup.
 //!
 //! A cluster needs root and belongs to the machine: there is one, whichever process or checkout started it. Commands
 //! that start or end it wait for each other. `docs/cluster.md` describes it for users; `cargo xtask cluster` is the

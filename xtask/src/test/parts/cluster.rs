@@ -48,7 +48,7 @@ fn is_named() -> bool {
 fn on_cluster_needs() -> Vec<Need> {
     let programs = ["kubectl", "helm"].map(Need::Program).to_vec();
     let cluster = if is_named() { programs } else { cluster::needs() };
-    [vec![Need::Ffmpeg, Need::Clip], cluster].concat()
+    [cluster, vec![Need::Ffmpeg, Need::Clip]].concat()
 }
 
 fn on_cluster(workspace: &Workspace, setup: &mut Setup) -> Result<Counts> {
