@@ -33,7 +33,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_command_prints_is_returned() {
+    fn the_output_of_a_command_is_returned() {
         assert_eq!(output(Command::new("echo").arg("this")).unwrap(), "this\n");
     }
 }

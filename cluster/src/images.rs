@@ -58,7 +58,7 @@ fn install(bin: &Path, busybox: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Imports the images of an archive into containerd, and returns what `ctr` prints. `ctr` is the program without
+/// Imports the images of an archive into containerd, and returns the output of `ctr`. `ctr` is the program without
 /// arguments.
 pub(crate) fn import(archive: &Path, mut ctr: Command, state: &State) -> Result<String> {
     let shown = archive.display();

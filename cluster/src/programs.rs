@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::command::output;
 use crate::progress::Progress;
 
-/// What the cluster's programs are built from, and where they are kept.
+/// The sources of the cluster's programs, and the folder that keeps them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sources {
     /// The root folder of the repository, which has the modules in `cluster/versions`.
@@ -26,7 +26,7 @@ pub struct Sources {
     pub cache: PathBuf,
 }
 
-/// A `go.mod` and what is built from it.
+/// A `go.mod` and the programs that are built from it.
 struct Module {
     /// The folder in `cluster/versions`.
     folder: &'static str,
@@ -54,7 +54,7 @@ const LDFLAGS: &str = "-s -w";
 ///
 /// # Errors
 ///
-/// If the programs can't be built; what is built already is kept by Go.
+/// If the programs can't be built; Go keeps the packages that are built already.
 pub fn provide_programs(sources: &Sources) -> Result<PathBuf> {
     let Sources { repository, go, cache } = sources;
     let modules = repository.join("cluster/versions");

@@ -4,8 +4,8 @@ use std::io::{IsTerminal, Write, stdout};
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
-/// What one core compiles in a second, measured over a whole build: 4,492 packages in 767 s on two cores, linking
-/// included.
+/// The packages that one core compiles in a second, measured over a whole build: 4,492 packages in 767 s on two cores,
+/// linking included.
 const PACKAGES_PER_CORE_SECOND: f64 = 2.9;
 /// The measured speed counts as much as so many packages of this build: the first ones alone would promise too much.
 const WEIGHT: f64 = 300.0;

@@ -102,7 +102,7 @@ impl State {
         Ok(if self.path("ready").exists() { Status::Up(first) } else { Status::Starting(first) })
     }
 
-    /// The cluster that is up, or an error that says what to do.
+    /// The cluster that is up, or an error with the remedy.
     pub(crate) fn expect_up(&self) -> Result<Pid> {
         match self.find()? {
             Status::Up(first) => Ok(first),
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_folder_no_cluster_is_up_and_the_error_says_what_to_do() {
+    fn without_a_folder_no_cluster_is_up_and_the_error_has_the_remedy() {
         let parent = tempfile::tempdir().unwrap();
         let state = state(parent.path());
         assert_eq!(state.find().unwrap(), Status::Down);

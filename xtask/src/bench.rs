@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use crate::setup::{Need, Setup};
 use crate::workspace::Workspace;
 
-/// What the peers need: the compiler builds libzmq, the programs are started.
+/// The peers' needs: the compiler builds libzmq, the programs are started.
 pub(crate) const NEEDS: [Need; 3] = [
     Need::Cxx,
     Need::Package { name: "redis-server", gives: "redis-server" },

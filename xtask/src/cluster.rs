@@ -60,7 +60,7 @@ enum Action {
     },
 }
 
-/// Does what `args` ask for.
+/// Runs the command.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     match &args.action {
         Action::Up => up(&Workspace::find()?, &mut Setup::new()?).map(drop)?,
@@ -77,7 +77,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What [`up`] needs.
+/// The needs of [`up`].
 pub(crate) fn needs() -> Vec<Need> {
     let packages = PACKAGES.map(|Package { name, gives }| Need::Package { name, gives });
     [Need::Root, Need::Go].into_iter().chain(packages).collect()
@@ -90,7 +90,7 @@ pub(crate) fn up(workspace: &Workspace, setup: &mut Setup) -> Result<Cluster> {
     Cluster::up(&sources(workspace, setup)?, &[own.into(), "cluster".into(), NODE.into()])
 }
 
-/// What the cluster's programs are built from. Needs [`Need::Go`].
+/// The sources of the cluster's programs. Needs [`Need::Go`].
 pub(crate) fn sources(workspace: &Workspace, setup: &Setup) -> Result<Sources> {
     let repository = workspace.root.clone();
     Ok(Sources { repository, go: setup.go()?, cache: setup.cache().join("cluster") })

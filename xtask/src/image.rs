@@ -59,7 +59,7 @@ impl Args {
     }
 }
 
-/// Does what `args` ask for.
+/// Runs the command.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let workspace = Workspace::find()?;
     Setup::new()?.provide(BUILDAH)?;

@@ -40,7 +40,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 /// The prefix as a folder on this machine.
 fn in_destdir(prefix: &Path, destdir: Option<&Path>) -> PathBuf {
     match destdir {
-        // An absolute path that is joined would replace what is before it.
+        // Joining an absolute path would replace the folder.
         Some(destdir) => destdir.join(prefix.strip_prefix("/").unwrap_or(prefix)),
         None => prefix.to_owned(),
     }

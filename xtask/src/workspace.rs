@@ -29,7 +29,7 @@ pub(crate) struct Workspace {
 pub(crate) struct Package {
     /// Its name.
     pub(crate) name: String,
-    /// What cargo can build of it.
+    /// Everything that cargo can build of it.
     pub(crate) targets: Vec<Target>,
 }
 

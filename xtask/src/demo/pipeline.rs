@@ -19,7 +19,7 @@ use super::{Args, Event, Side};
 const TICK: Duration = Duration::from_millis(20);
 /// How long the sidecar and the reader may take until the reader listens.
 const START: Duration = Duration::from_secs(30);
-/// Variables that would change what the programs do.
+/// Variables that would change the programs' behaviour.
 const VARIABLES: [&str; 5] =
     ["FRAMEBUFFER_KEY", "FRAMEBUFFER_KEEP", "FRAMEBUFFER_MODE", "FRAMEBUFFER_LOG_FORMAT", "FRAMEBUFFER_PREFAULT"];
 

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::Side;
 
-/// What they have printed so far.
+/// Their output so far.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     writer: Option<String>,

@@ -1,8 +1,8 @@
-//! What tests need besides cargo: looking for it, and installing it or telling how to.
+//! [`Setup`]: finds and installs the [`Need`]s of tests, or tells how to install them.
 //!
-//! What belongs into the cache folder (`FRAMEBUFFER_CACHE`, by default `~/.cache/framebuffer`) is installed everywhere.
-//! What changes the system is installed only on Debian as root, where that is expected (CI, containers); elsewhere the
-//! error names the command. What is there already costs no network.
+//! Things that belong into the cache folder (`FRAMEBUFFER_CACHE`, by default `~/.cache/framebuffer`) are installed
+//! everywhere. Changes of the system are made only on Debian as root, where that is expected (CI, containers);
+//! elsewhere the error names the command. Things that are there already cost no network.
 
 use std::env;
 use std::ffi::OsString;
@@ -57,7 +57,7 @@ impl Setup {
         })
     }
 
-    /// Counts the time that `work` takes as set-up: what it makes is kept for later runs.
+    /// Counts the time that `work` takes as set-up: its result is kept for later runs.
     pub(crate) fn timed<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
         let (before, start) = (self.spent, Instant::now());
         let done = work(self);

@@ -93,7 +93,8 @@ impl Need {
                 setup.run_or_tell(Command::new("rustup").args(install))
             }
             Self::Tool { name, version } => run(Command::new("cargo")
-                .args(["install", &format!("{name}@{version}"), "--locked", "--root"])
+                // Without optimisation: it would take longer than the tools ever run.
+                .args(["install", &format!("{name}@{version}"), "--locked", "--debug", "--root"])
                 .arg(setup.tools())
                 .env("CARGO_TARGET_DIR", setup.cache.join("build"))),
             Self::Cxx => setup.install_package("g++"),

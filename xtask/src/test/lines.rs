@@ -1,4 +1,4 @@
-//! Which lines are longer than `.editorconfig` allows, in Rust and Markdown: rustfmt breaks neither comments nor
+//! Finds lines that are longer than `.editorconfig` allows, in Rust and Markdown: rustfmt breaks neither comments nor
 //! strings.
 
 use std::fs;
@@ -10,7 +10,7 @@ use super::counts::Counts;
 
 /// The most characters of a line, as `max_line_length` in `.editorconfig` and `max_width` in `rustfmt.toml`.
 const MOST: usize = 120;
-/// Cargo's folder of what it has built.
+/// The folder of cargo's builds.
 const BUILT: &str = "target";
 
 /// The languages whose lines are checked.

@@ -94,7 +94,7 @@ fn build(workspace: &Workspace) -> Result<PathBuf> {
     executable(&output.stdout).with_context(|| format!("cargo named no program called {BENCH}"))
 }
 
-/// The program among what cargo says it has built, a JSON object in each line.
+/// The program in cargo's messages, a JSON object in each line.
 fn executable(messages: &[u8]) -> Option<PathBuf> {
     #[derive(Deserialize)]
     struct Built {
@@ -109,7 +109,7 @@ fn executable(messages: &[u8]) -> Option<PathBuf> {
     built.filter(|built| built.target.name == BENCH).find_map(|built| built.executable)
 }
 
-/// Counts the instructions of one `operation`. What callgrind has seen is in the file `profile` afterwards.
+/// Counts the instructions of one `operation`. Writes callgrind's profile to the file `profile`.
 fn count(program: &Path, operation: &str, profile: &Path) -> Result<u64> {
     let mut command = Command::new("valgrind");
     command.arg("--tool=callgrind").arg(format!("--toggle-collect={MEASURED}"));
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_above_its_bound_or_far_below_is_said_to_be() {
+    fn a_count_above_its_bound_or_far_below_is_reported() {
         assert_eq!(verdict("view", 400, 400), "view                          400 instructions, its bound is 400");
         assert_eq!(verdict("view", 320, 400), "view                          320 instructions, its bound is 400");
         let above = verdict("view", 401, 400);
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn the_program_is_found_among_what_cargo_builds() {
+    fn the_program_is_found_in_cargos_messages() {
         let lines = [
             r#"{"reason":"compiler-artifact","target":{"name":"framebuffer"},"executable":null}"#,
             r#"{"reason":"compiler-message","message":{}}"#,

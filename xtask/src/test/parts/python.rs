@@ -21,7 +21,7 @@ pub(super) const PYTHON: Part = Part {
     run: python,
 };
 
-/// The package's folder, and what its tests need.
+/// The package's folder, and the packages that its tests need.
 const PACKAGE: &str = "bindings/python";
 const REQUIREMENTS: &str = "bindings/python/requirements.txt";
 /// Python programs outside of the package.
