@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: FrameBuffer beside other ways to move frames, by the program in `bench/`.
 //!
-//! Gets the peers that the machine lacks, builds the program, becomes it. A peer that can't be got is named in its table.
+//! Installs the missing peers, builds the program and becomes it. The tables name the peers that can't be installed.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use crate::setup::{Need, Setup};
 use crate::workspace::Workspace;
 
-/// What its peers need. Compiles libzmq; the others are started.
+/// The peers' needs: the compiler builds libzmq, the programs are started.
 pub(crate) const NEEDS: [Need; 3] = [
     Need::Cxx,
     Need::Package { name: "redis-server", gives: "redis-server" },
@@ -21,11 +21,11 @@ pub(crate) const NEEDS: [Need; 3] = [
 
 /// Measure FrameBuffer beside iceoryx2, sockets, ZeroMQ, Redis, Python's shared memory and memcpy.
 ///
-/// Prints a table: one-way latency and throughput by frame size, to one reader and to four, and what an allocation over HTTP
-/// costs. Takes ten minutes without the build. docs/benchmarks.md says how to read it.
+/// Prints tables: one-way latency and throughput by frame size, to one reader and to four, and the cost of an
+/// allocation over HTTP. Takes ten minutes without the build. docs/benchmarks.md tells how to read them.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Take a minute instead, for coarser figures
+    /// Measure for a minute only; the figures are coarser
     #[arg(long)]
     quick: bool,
     /// Write all figures into this file
@@ -37,19 +37,19 @@ pub(crate) struct Args {
     /// Write tables for a document into this file
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
-    /// More for the program itself: `-- --help` lists it
+    /// Options of the program itself: `-- --help` lists them
     #[arg(last = true)]
     more: Vec<OsString>,
 }
 
-/// Returns only if it can't.
+/// Becomes the benchmark; returns only if it can't.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let workspace = Workspace::find()?;
     let mut setup = Setup::new()?;
-    let mut there =
+    let mut provided =
         NEEDS.map(|need| setup.provide(need).inspect_err(|error| println!("{error:#}")).is_ok()).into_iter();
     let mut build = workspace.cargo(["build", "--profile=bench", "--package=framebuffer-bench"]);
-    if there.next() == Some(true) {
+    if provided.next() == Some(true) {
         build.arg("--features=zeromq");
     }
     ensure!(build.status().context("failed to start cargo")?.success(), "failed to build the benchmark");

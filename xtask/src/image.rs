@@ -1,7 +1,7 @@
 //! `cargo xtask image`: container images with one static program each, as OCI archives.
 //!
-//! Build the programs -> put each into an image by the `Containerfile` (its targets `*-prebuilt`) -> an archive for
-//! each, and a table of sizes.
+//! Build the programs -> put each into an image with the `Containerfile` (its targets `*-prebuilt`) -> write an
+//! archive of each, and print a table of sizes.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -10,13 +10,12 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use clap::builder::PossibleValuesParser;
-use serde::Deserialize;
+use framebuffer_cluster::Buildah;
 
-use crate::buildah::Buildah;
 use crate::setup::{Need, Setup};
-use crate::workspace::{TARGET, Workspace, shown};
+use crate::workspace::{Workspace, shown};
 
-/// An image: its program and the crate that has it. It is also a target of the `Containerfile`.
+/// An image, which is also a target of the `Containerfile`, and its program.
 struct Image {
     name: &'static str,
     package: &'static str,
@@ -29,36 +28,38 @@ const ALL: &[Image] = &[
     Image { name: "framebuffer-frame-writer", package: "framebuffer-video", binary: "frame-writer" },
     Image { name: "framebuffer-frame-reader", package: "framebuffer-video", binary: "frame-reader" },
 ];
+/// The images' platform.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
 const BUILDAH: Need = Need::Package { name: "buildah", gives: "buildah" };
 
 /// Build container images, with one static program each, as OCI archives.
 ///
-/// Load them into the test cluster with `cargo xtask cluster load`. To build an image without this program, with podman,
-/// docker or buildah, see the Containerfile.
+/// Load them into the test cluster with `cargo xtask cluster load`. The Containerfile tells how to build an image with
+/// podman, docker or buildah instead.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Images to build; all if none is named
     #[arg(value_name = "IMAGE", value_parser = PossibleValuesParser::new(ALL.iter().map(|image| image.name)))]
     images: Vec<String>,
-    /// Where to put the archives, one NAME.tar each [default: `images` in cargo's target folder]
+    /// The folder for the archives, one NAME.tar each [default: `images` in cargo's target folder]
     #[arg(long, value_name = "DIR")]
     push_archive: Option<PathBuf>,
     /// The images' tag: localhost/NAME:TAG
     #[arg(long, default_value = "test")]
     tag: String,
-    /// `fast` builds in a fraction of the time and gives larger programs
+    /// The profile: `fast` builds in a fraction of the time and gives larger programs
     #[arg(long, default_value = "release", value_parser = ["release", "fast"])]
     profile: String,
 }
 
 impl Args {
-    /// All images for tests: built in a fraction of the time.
+    /// All images, for tests.
     pub(crate) fn for_tests() -> Self {
         Self { images: Vec::new(), push_archive: None, tag: "test".into(), profile: "fast".into() }
     }
 }
 
-/// Does what `args` say.
+/// Runs the command.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let workspace = Workspace::find()?;
     Setup::new()?.provide(BUILDAH)?;
@@ -67,11 +68,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Builds all images that `args` name and whose crates exist; their archives.
+/// Builds the images that `args` name, if their crates exist, and returns their archives.
 pub(crate) fn build(workspace: &Workspace, args: &Args) -> Result<Vec<PathBuf>> {
     let chosen = |image: &&Image| args.images.is_empty() || args.images.iter().any(|name| name == image.name);
-    let programs = programs_here(workspace)?;
-    let is_here = |image: &&Image| programs.contains(&(image.package.into(), image.binary.into()));
+    let is_here = |image: &&Image| {
+        workspace.select("bin", |package| package == image.package).contains(&format!("--bin={}", image.binary))
+    };
     let (there, missing): (Vec<_>, Vec<_>) = ALL.iter().filter(chosen).partition(is_here);
     for image in &missing {
         println!("skipped {}: no crate {} with a program {} here", image.name, image.package, image.binary);
@@ -101,43 +103,16 @@ pub(crate) fn build(workspace: &Workspace, args: &Args) -> Result<Vec<PathBuf>> 
     Ok(archives)
 }
 
-/// Crates of the repository and their programs.
-fn programs_here(workspace: &Workspace) -> Result<Vec<(String, String)>> {
-    #[derive(Deserialize)]
-    struct Metadata {
-        packages: Vec<Package>,
-    }
-    #[derive(Deserialize)]
-    struct Package {
-        name: String,
-        targets: Vec<Target>,
-    }
-    #[derive(Deserialize)]
-    struct Target {
-        name: String,
-        kind: Vec<String>,
-    }
-    let output = workspace.cargo(["metadata", "--no-deps", "--format-version=1"]).output();
-    let output = output.context("failed to start cargo metadata")?.stdout;
-    let Metadata { packages } = serde_json::from_slice(&output).context("failed to parse what cargo metadata says")?;
-    let programs = packages.into_iter().flat_map(|Package { name, targets }| {
-        let programs = targets.into_iter().filter(|target| target.kind.iter().any(|kind| kind == "bin"));
-        programs.map(move |target| (name.clone(), target.name))
-    });
-    Ok(programs.collect())
-}
-
-/// Builds the programs static, says in which folder they are.
+/// Builds static programs and returns their folder.
 fn build_programs(workspace: &Workspace, profile: &str, images: &[&Image]) -> Result<PathBuf> {
-    let target = workspace.target_for("static");
     let mut cargo = workspace.cargo(["build", "--locked", "--target", TARGET, "--profile", profile]);
-    cargo.arg("--target-dir").arg(&target).env("RUSTFLAGS", "-C target-feature=+crt-static");
+    cargo.env("RUSTFLAGS", "-C target-feature=+crt-static");
     for image in images {
         cargo.args(["--package", image.package, "--bin", image.binary]);
     }
     println!("$ {}", shown(&cargo));
     ensure!(cargo.status().context("failed to start cargo")?.success(), "failed to build the programs");
-    Ok(target.join(TARGET).join(profile))
+    Ok(workspace.target.join(TARGET).join(profile))
 }
 
 fn mebibytes(file: &Path) -> Result<String> {

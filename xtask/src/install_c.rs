@@ -1,6 +1,6 @@
 //! `cargo xtask install-c`: the C library, its headers and its pkg-config file, into a folder.
 //!
-//! Own code, since all of it is to copy five files: cargo-c, the field's tool for this, is as large as cargo, which it contains.
+//! Own code, since it only copies five files: cargo-c, the usual tool for this, contains cargo and is as large.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -14,19 +14,19 @@ use crate::workspace::{Workspace, shown};
 
 /// Build the C library and install it: libframebuffer, framebuffer.h, framebuffer.hpp, framebuffer.pc.
 ///
-/// What is installed may be moved: the pkg-config file finds the rest relative to itself. After an installation into a folder
-/// that the system's linker searches, such as /usr/local, run ldconfig.
+/// The installed files may be moved together: the pkg-config file finds the others relative to itself. After an
+/// installation into a folder that the system's linker searches, such as /usr/local, run ldconfig.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Where the folders lib and include are
+    /// The folder of the folders lib and include
     #[arg(long, value_name = "DIR", default_value = "/usr/local")]
     prefix: PathBuf,
-    /// Put in front of the prefix: where a package is assembled
+    /// A folder to put in front of the prefix, to assemble a package
     #[arg(long, value_name = "DIR", env = "DESTDIR")]
     destdir: Option<PathBuf>,
 }
 
-/// The version of all that is in this workspace.
+/// The version of everything in this workspace.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
@@ -40,13 +40,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 /// The prefix as a folder on this machine.
 fn in_destdir(prefix: &Path, destdir: Option<&Path>) -> PathBuf {
     match destdir {
-        // An absolute path that is joined would replace what is before it.
+        // Joining an absolute path would replace the folder.
         Some(destdir) => destdir.join(prefix.strip_prefix("/").unwrap_or(prefix)),
         None => prefix.to_owned(),
     }
 }
 
-/// Builds the library and installs all that belongs to it into `prefix`. Returns the paths of what is there now.
+/// Builds the library and installs it into `prefix` with everything that belongs to it. Returns the installed files.
 pub(crate) fn install(workspace: &Workspace, prefix: &Path) -> Result<Vec<PathBuf>> {
     let built = build(workspace)?;
     let sources = workspace.root.join("bindings/c");
@@ -80,7 +80,7 @@ fn soname(version: &str) -> String {
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
-    // Not into a file that is there: a program may be running with it, or it may be a link to another.
+    // Not into an existing file: a program may be running with it, or it may be a link to another file.
     remove(to)?;
     fs::copy(from, to).with_context(|| format!("failed to copy {} to {}", from.display(), to.display()))?;
     Ok(())
@@ -101,12 +101,12 @@ fn remove(file: &Path) -> Result<()> {
     }
 }
 
-/// What cargo has built.
+/// The files that cargo has built.
 #[derive(Debug, PartialEq, Eq)]
 struct Built {
     shared: PathBuf,
     archive: PathBuf,
-    /// What a program that is linked with the archive needs besides.
+    /// The libraries that a program needs besides the archive, as options of the linker.
     native_libraries: String,
 }
 
@@ -117,10 +117,10 @@ fn build(workspace: &Workspace) -> Result<Built> {
     let output = command.stderr(Stdio::piped()).output().context("failed to start cargo")?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "failed to build the C library:\n{said}");
-    built(&output.stdout, &said).with_context(|| format!("cargo does not name what it has built:\n{said}"))
+    built(&output.stdout, &said).with_context(|| format!("cargo does not name the files that it has built:\n{said}"))
 }
 
-/// Takes the files out of cargo's messages, a JSON object in each line, and the libraries out of what the compiler says.
+/// Finds the files in cargo's messages, a JSON object in each line, and the libraries in the compiler's output.
 fn built(messages: &[u8], said: &str) -> Option<Built> {
     #[derive(Deserialize)]
     struct Artifact {
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn files_and_libraries_are_found_in_what_cargo_says() {
+    fn files_and_libraries_are_found_in_the_output_of_cargo() {
         let messages = [
             r#"{"reason":"compiler-artifact","target":{"name":"framebuffer"},"filenames":["/t/libframebuffer.rlib"]}"#,
             r#"{"reason":"compiler-artifact","target":{"name":"framebuffer_c"},"filenames":["/t/c.a","/t/c.so"]}"#,

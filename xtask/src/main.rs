@@ -1,11 +1,11 @@
 //! `cargo xtask`: the repository's commands.
 //!
-//! - [`mod@test`]: everything that is checked, in parts; what a part needs is installed by [`setup`].
+//! - [`mod@test`]: all checks, in parts; [`setup`] installs what a part needs.
 //! - [`demo`]: a video through a ring, as three processes.
 //! - [`mod@bench`]: FrameBuffer beside other ways to move frames.
 //! - [`install_c`]: the C library, for programs in C and C++.
-//! - [`image`]: container images with one static program each, by [`buildah`].
-//! - [`cluster`]: a real one-node Kubernetes to test on.
+//! - [`image`]: container images with one static program each.
+//! - [`cluster`]: a real one-node Kubernetes to test on, from the crate [`framebuffer_cluster`].
 //! - [`workspace`]: where the repository is and how cargo is called in it.
 
 use std::process::ExitCode;
@@ -13,7 +13,6 @@ use std::process::ExitCode;
 use clap::Parser;
 
 mod bench;
-mod buildah;
 mod cluster;
 mod demo;
 mod image;

@@ -1,15 +1,17 @@
-//! Where the repository is, where its builds go, and how cargo is called in it.
+//! The repository: its root folder, its target folder, and calls of cargo in it.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-/// The target of this machine, for builds that must not share their flags with build scripts.
-pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// The target of a build whose `RUSTFLAGS` must not apply to build scripts and procedural macros: with a target named,
+/// cargo builds these for the machine, once for all flags. It keeps the builds with several flags beside each other.
+pub(crate) const THIS_MACHINE: &str = "--target=host-tuple";
 
 /// The repository.
 #[derive(Debug)]
@@ -18,6 +20,26 @@ pub(crate) struct Workspace {
     pub(crate) root: PathBuf,
     /// The folder where cargo builds, usually `target`.
     pub(crate) target: PathBuf,
+    /// The crates.
+    pub(crate) packages: Vec<Package>,
+}
+
+/// A crate of the repository.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Package {
+    /// Its name.
+    pub(crate) name: String,
+    /// Everything that cargo can build of it.
+    pub(crate) targets: Vec<Target>,
+}
+
+/// A library, program, test, example or benchmark of a crate.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Target {
+    /// Its name.
+    pub(crate) name: String,
+    /// `lib`, `bin`, `test` and so on.
+    pub(crate) kind: Vec<String>,
 }
 
 impl Workspace {
@@ -27,6 +49,7 @@ impl Workspace {
         struct Metadata {
             workspace_root: PathBuf,
             target_directory: PathBuf,
+            packages: Vec<Package>,
         }
         // cargo sets the variable when it runs this program; it differs from the compiled-in path in a moved checkout.
         let xtask = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
@@ -36,9 +59,9 @@ impl Workspace {
         if !output.status.success() {
             bail!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
-        let Metadata { workspace_root, target_directory } =
+        let Metadata { workspace_root, target_directory, packages } =
             serde_json::from_slice(&output.stdout).context("failed to parse the output of cargo metadata")?;
-        Ok(Self { root: workspace_root, target: target_directory })
+        Ok(Self { root: workspace_root, target: target_directory, packages })
     }
 
     /// `cargo` in the root folder, with the toolchain that built this program.
@@ -56,10 +79,14 @@ impl Workspace {
         command
     }
 
-    /// A folder for builds with flags of their own. Cargo would rebuild everything whenever two builds with
-    /// different `RUSTFLAGS` take turns in one folder.
-    pub(crate) fn target_for(&self, flavour: &str) -> PathBuf {
-        self.target.join(flavour)
+    /// Options that select the targets of a kind (`bin` or `test`) of some crates, for `cargo test --workspace`.
+    ///
+    /// With `--package` instead, cargo would choose the features of dependencies by these crates alone, and build the
+    /// dependencies again for each choice. With all crates selected, every build has the same features.
+    pub(crate) fn select(&self, kind: &str, of_package: impl Fn(&str) -> bool) -> BTreeSet<String> {
+        let packages = self.packages.iter().filter(|package| of_package(&package.name));
+        let targets = packages.flat_map(|package| &package.targets);
+        targets.filter(|target| target.is(kind)).map(|target| format!("--{kind}={}", target.name)).collect()
     }
 
     /// Where the binary of a `--profile fast` build is.
@@ -68,7 +95,14 @@ impl Workspace {
     }
 }
 
-/// Removes what cargo told this program about its own package: build scripts of other packages may look at it.
+impl Target {
+    /// Whether it is of a kind.
+    pub(crate) fn is(&self, kind: &str) -> bool {
+        self.kind.iter().any(|own| own == kind)
+    }
+}
+
+/// Removes the variables that describe this program's package: the build scripts of other packages may read them.
 pub(crate) fn without_package_variables(command: &mut Command) {
     for (name, _) in env::vars_os() {
         let of_a_package = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"]
@@ -78,18 +112,6 @@ pub(crate) fn without_package_variables(command: &mut Command) {
             command.env_remove(name);
         }
     }
-}
-
-/// The program called `name` in `PATH`.
-pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH")?;
-    env::split_paths(&path).map(|folder| folder.join(name)).find(|file| is_executable(file))
-}
-
-/// Whether `file` is a program.
-pub(crate) fn is_executable(file: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    file.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
 /// The command as one would type it, with the variables that it sets.
@@ -116,15 +138,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn targets_are_selected_by_kind_and_crate() {
+        let target = |name: &str, kind: &str| Target { name: name.into(), kind: vec![kind.into()] };
+        let package = |name: &str, targets| Package { name: name.into(), targets };
+        let packages = vec![
+            package("one", vec![target("one", "lib"), target("first", "bin"), target("whole", "test")]),
+            package("two", vec![target("second", "bin"), target("whole", "test")]),
+            package("three", vec![target("third", "bin")]),
+        ];
+        let workspace = Workspace { root: "/r".into(), target: "/t".into(), packages };
+        assert!(workspace.select("bin", |name| name != "three").iter().eq(["--bin=first", "--bin=second"]));
+        assert!(workspace.select("test", |_| true).iter().eq(["--test=whole"]));
+    }
+
+    #[test]
     fn a_command_is_shown_as_one_would_type_it() {
         let mut command = Command::new("cargo");
         command.args(["test", "--test", "*", "it's"]).env("RUSTFLAGS", "--cfg loom").env("PATH", "/bin");
         assert_eq!(shown(&command), r"RUSTFLAGS='--cfg loom' cargo test --test '*' 'it'\''s'");
-    }
-
-    #[test]
-    fn a_program_is_found_in_the_path_and_a_missing_one_is_not() {
-        assert!(find_program("sh").is_some());
-        assert!(find_program("no such program").is_none());
     }
 }

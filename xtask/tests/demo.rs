@@ -77,7 +77,7 @@ fn every_generated_frame_arrives_intact() {
 }
 
 #[test]
-fn what_is_kept_of_a_y4m_file_has_the_same_frames() {
+fn a_received_y4m_file_has_the_same_frames() {
     let folder = tempfile::tempdir().unwrap();
     let (input, output) = (folder.path().join("in.y4m"), folder.path().join("out.y4m"));
     let mut frames = Vec::new();

@@ -1,8 +1,8 @@
 //! A process of the demo that cannot outlive it.
 //!
-//! The kernel ends a process when its parent dies if the process has asked for it (`PR_SET_PDEATHSIG`). It has to ask
-//! after the fork and before the exec, so a child is this program once more, with the hidden subcommand
-//! [`SUBCOMMAND`]: it asks, then becomes the program that it was told (see [`run`]).
+//! The kernel ends a process when its parent dies if the process has asked for it (`PR_SET_PDEATHSIG`), after the fork
+//! and before the exec. So a child is this program again, with the hidden subcommand [`SUBCOMMAND`]: it asks, then
+//! becomes the program in its arguments (see [`run`]).
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
@@ -21,9 +21,9 @@ pub(crate) const SUBCOMMAND: &str = "become";
 
 /// How long a process may take to end after it was asked to.
 const GRACE: Duration = Duration::from_secs(5);
-/// How often we look whether it has.
+/// How often that is checked.
 const TICK: Duration = Duration::from_millis(5);
-/// How many of the last lines of a process are kept for an error message.
+/// How many of a process's last lines an error message shows.
 const KEPT_LINES: usize = 20;
 
 /// Become another program that ends when the demo does.
@@ -31,7 +31,7 @@ const KEPT_LINES: usize = 20;
 pub(crate) struct Args {
     /// The demo's process; nothing is started if it is gone already
     parent: i32,
-    /// What to get when it dies
+    /// The signal to get when it dies
     signal: Signal,
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
@@ -45,25 +45,26 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if getppid() != Pid::from_raw(args.parent) {
         bail!("the demo has ended");
     }
-    // The demo's main thread blocks signals to wait for them; the program is to get them.
+    // The demo's main thread blocks signals and waits for them; the program must get them.
     SigSet::all().thread_unblock().context("failed to unblock signals")?;
     let (program, arguments) = args.command.split_first().context("no program")?;
     let error = Command::new(program).args(arguments).exec();
     Err(error).with_context(|| format!("failed to start {}", program.display()))
 }
 
-/// A running process of the demo. Dropped, it is ended.
+/// A running process of the demo; it is ended on drop.
 #[derive(Debug)]
 pub(super) struct Child {
     name: &'static str,
     process: Process,
     status: Option<ExitStatus>,
-    last_words: Option<JoinHandle<String>>,
+    stderr_tail: Option<JoinHandle<String>>,
 }
 
 impl Child {
-    /// Starts `command` so that it gets `at_parents_death` when this process dies. The command's program, arguments and
-    /// variables count; its standard output is for [`Child::take_stdout`], each line of its standard error goes to `said`.
+    /// Starts `command` so that it gets `at_parents_death` when this process dies. The command's program, arguments
+    /// and variables count; its standard output is for [`Child::take_stdout`], each line of its standard error goes to
+    /// `said`.
     pub(super) fn start(
         name: &'static str,
         command: &Command,
@@ -85,11 +86,11 @@ impl Child {
         wrapped.process_group(0).stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = wrapped.spawn().with_context(|| format!("failed to start the {name}"))?;
         let stderr = process.stderr.take().expect("stderr was asked for as a pipe");
-        let last_words = std::thread::spawn(move || last_lines(stderr, said));
-        Ok(Self { name, process, status: None, last_words: Some(last_words) })
+        let stderr_tail = std::thread::spawn(move || last_lines(stderr, said));
+        Ok(Self { name, process, status: None, stderr_tail: Some(stderr_tail) })
     }
 
-    /// What it is.
+    /// Its name.
     pub(super) fn name(&self) -> &'static str {
         self.name
     }
@@ -99,7 +100,7 @@ impl Child {
         self.process.id()
     }
 
-    /// The read end of its standard output; once.
+    /// The read end of its standard output; can be taken once.
     pub(super) fn take_stdout(&mut self) -> Result<ChildStdout> {
         self.process.stdout.take().with_context(|| format!("the {}'s output is taken already", self.name))
     }
@@ -112,19 +113,19 @@ impl Child {
         Ok(self.status)
     }
 
-    /// What went wrong with it, if something did: its exit status and what it said.
-    pub(super) fn complaint(&mut self) -> Result<Option<String>> {
+    /// Its exit status and its last lines, if it has failed.
+    pub(super) fn failure(&mut self) -> Result<Option<String>> {
         Ok(match self.poll()? {
-            Some(status) if !status.success() => Some(self.obituary(status)),
+            Some(status) if !status.success() => Some(self.describe_end(status)),
             _ => None,
         })
     }
 
-    /// How it ended, and its last words.
-    pub(super) fn obituary(&mut self, status: ExitStatus) -> String {
-        let words = self.last_words.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
+    /// Its exit status and the last lines of its standard error.
+    pub(super) fn describe_end(&mut self, status: ExitStatus) -> String {
+        let lines = self.stderr_tail.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
         let how = format!("the {} ended with {status}", self.name);
-        if words.is_empty() { how } else { format!("{how} and said:\n{words}") }
+        if lines.is_empty() { how } else { format!("{how} and said:\n{lines}") }
     }
 
     /// Asks it to end, waits, and ends it if it has not after [`GRACE`]. An error says that it had to be killed.
@@ -153,12 +154,12 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // Reached on errors and interrupts only; there is an error to report already.
+        // Only on errors and interrupts: an error is reported already.
         let _ = self.stop(Signal::SIGTERM);
     }
 }
 
-/// The last lines of what `source` gives until it ends, indented. `said` gets every line.
+/// The last lines of `source`, indented; `said` gets every line.
 fn last_lines(source: impl Read, mut said: impl FnMut(&str)) -> String {
     let mut kept = std::collections::VecDeque::new();
     for line in BufReader::new(source).split(b'\n').map_while(Result::ok) {

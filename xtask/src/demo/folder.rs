@@ -1,4 +1,4 @@
-//! The demo's folder: everything that it leaves anywhere while it runs is in there.
+//! [`Folder`]: everything that the demo writes while it runs is in there.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
-/// A private folder in `/dev/shm` for the ring and the sockets, gone when dropped.
+/// A private folder in `/dev/shm` for the ring and the sockets; it is removed on drop.
 #[derive(Debug)]
 pub(super) struct Folder(TempDir);
 
@@ -17,7 +17,7 @@ impl Folder {
         folder.map(Self).context("failed to create a folder in /dev/shm")
     }
 
-    /// Where it is: the shared-memory folder of the demo's ring.
+    /// Its path, which is the shared-memory folder of the ring.
     pub(super) fn path(&self) -> &Path {
         self.0.path()
     }
@@ -38,7 +38,7 @@ impl Folder {
         for entry in fs::read_dir(self.path()).context("failed to list the demo's folder")? {
             let entry = entry.context("failed to list the demo's folder")?;
             let file_type = entry.file_type().context("failed to look at the demo's folder")?;
-            // Sockets may stay behind, memory must not.
+            // The sidecar may leave sockets, but no memory.
             if file_type.is_file() {
                 rings.push(entry.file_name());
             }

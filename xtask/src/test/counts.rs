@@ -1,4 +1,4 @@
-//! [`Counts`]: how many tests a command ran, taken from what it prints.
+//! [`Counts`]: the number of tests that a command ran, taken from its output.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -56,7 +56,7 @@ impl fmt::Display for Counts {
     }
 }
 
-/// Runs `command`, passes on what it prints, and counts its tests.
+/// Runs `command`, passes on its output, and counts its tests.
 ///
 /// A command that reports no tests (a linter, say) counts as one, passed if it exits with 0.
 pub(crate) fn run(command: &mut Command) -> Result<Counts> {
@@ -73,7 +73,7 @@ pub(crate) fn run(command: &mut Command) -> Result<Counts> {
     Ok(judge(reported, passed))
 }
 
-/// Copies what a command prints and adds up the counts in it, if there are any.
+/// Copies the output of a command and adds up the counts in it, if there are any.
 fn count(from: impl Read, to: &mut impl Write) -> io::Result<Option<Counts>> {
     let mut reported: Option<Counts> = None;
     for line in BufReader::new(from).split(b'\n') {
@@ -88,7 +88,7 @@ fn count(from: impl Read, to: &mut impl Write) -> io::Result<Option<Counts>> {
     Ok(reported)
 }
 
-/// What the reported counts and the exit status say together: a command that fails without a failed test has one.
+/// The result of the reported counts and the exit status: a command that fails without a failed test has one.
 fn judge(reported: Option<Counts>, passed: bool) -> Counts {
     match (reported, passed) {
         (Some(counts), true) => counts,

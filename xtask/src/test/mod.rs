@@ -1,7 +1,8 @@
-//! `cargo xtask test`: everything that is checked, in parts.
+//! `cargo xtask test`: all checks, in parts.
 //!
-//! - [`parts`]: what the parts are; to add one, add it to its list.
-//! - [`counts`]: how the tests of a command are counted.
+//! - [`parts`]: the list of parts; add new ones there.
+//! - [`counts`]: counts the tests of a command.
+//! - [`lines`]: finds lines that are too long.
 //! - [`report`]: the table and the last line.
 
 use std::process::ExitCode;
@@ -16,33 +17,35 @@ use counts::Counts;
 use report::Outcome;
 
 mod counts;
+mod lines;
 mod parts;
 mod report;
 
 /// Check everything, or some parts of it.
 ///
-/// Parts run in a fixed order, those after a failed one too. What a part needs is looked for first; what is missing is
-/// installed on Debian as root, elsewhere the part fails and says how to get it. The last line is `N passed, N failed`.
+/// Parts run in a fixed order, cheap ones first; a failed part does not stop the others. What a part needs is
+/// installed if it is missing: on Debian as root, elsewhere the part fails and tells how. The last line is `N passed,
+/// N failed`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Parts to run; all if none is named
     #[arg(value_name = "PART", value_parser = PossibleValuesParser::new(parts::ALL.iter().map(|part| part.name)))]
     parts: Vec<String>,
-    /// Show the parts and what they need, run none
+    /// List the parts and what each needs, run none
     #[arg(long)]
     list: bool,
 }
 
 /// One part of the tests.
 pub(crate) struct Part {
-    /// What it is called on the command line.
+    /// Its name on the command line.
     name: &'static str,
     /// What it checks, in one line.
     about: &'static str,
-    /// What must be installed.
-    needs: &'static [Need],
+    /// Everything that must be there besides cargo: listed by `--list`, installed before [`Part::run`].
+    needs: fn() -> Vec<Need>,
     /// Runs it and counts. An error is a failed test.
-    run: fn(&Workspace, &Setup) -> Result<Counts>,
+    run: fn(&Workspace, &mut Setup) -> Result<Counts>,
 }
 
 /// Runs the parts that `args` name.
@@ -61,8 +64,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 
 fn run_part(part: &Part, workspace: &Workspace, setup: &mut Setup) -> Outcome {
     println!("\n=== {}: {}", part.name, part.about);
-    let start = Instant::now();
-    let result = part.needs.iter().try_for_each(|need| setup.provide(*need)).and_then(|()| {
+    let (start, spent) = (Instant::now(), setup.spent());
+    let result = (part.needs)().into_iter().try_for_each(|need| setup.provide(need)).and_then(|()| {
         let counts = (part.run)(workspace, setup)?;
         anyhow::ensure!(counts != Counts::default(), "no test ran");
         Ok(counts)
@@ -75,7 +78,8 @@ fn run_part(part: &Part, workspace: &Workspace, setup: &mut Setup) -> Outcome {
             (Counts::FAILED, Some(note))
         }
     };
-    let outcome = Outcome { part: part.name, counts, note, time: start.elapsed() };
+    let took = setup.spent().saturating_sub(spent);
+    let outcome = Outcome { part: part.name, counts, note, setup: took, time: start.elapsed().saturating_sub(took) };
     println!("=== {}: {}, {}", part.name, outcome.counts, report::time(outcome.time));
     outcome
 }
@@ -83,7 +87,7 @@ fn run_part(part: &Part, workspace: &Workspace, setup: &mut Setup) -> Outcome {
 fn list() {
     for Part { name, about, needs, .. } in parts::ALL {
         println!("{name:<14}{about}");
-        for need in *needs {
+        for need in needs() {
             println!("{:<14}- needs {}", "", need.name());
         }
     }

@@ -1,70 +1,87 @@
 //! The Helm chart, and everything on a real cluster.
 
 use std::env;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use framebuffer_cluster::{Cluster, down, end_on_signal, provide_programs};
 
-use crate::cluster::{self, Cluster};
-use crate::image;
 use crate::setup::{Need, Setup};
 use crate::test::Part;
 use crate::test::counts::{Counts, run};
 use crate::workspace::{Workspace, without_package_variables};
+use crate::{cluster, image};
 
 pub(super) const CHART: Part = Part {
     name: "chart",
     about: "the Helm chart: lint, and what it renders from every set of values",
-    needs: &[Need::Go],
+    needs: || vec![Need::Go],
     run: chart,
 };
 
 pub(super) const CLUSTER: Part = Part {
     name: "cluster",
     about: "operator, sidecar and chart on a real Kubernetes, started for it (or the one that KUBECONFIG names)",
-    needs: &[Need::Ffmpeg, Need::Clip],
+    needs: on_cluster_needs,
     run: on_cluster,
 };
 
-const E2E: &str = "--package=framebuffer-e2e";
-/// Tests wait more than they work.
-const AT_ONCE: &str = "4";
-
-fn chart(workspace: &Workspace, setup: &Setup) -> Result<Counts> {
-    let mut command = workspace.cargo(["test", "--package=framebuffer-chart-tests", "--no-fail-fast"]);
-    command.args(["--", "--include-ignored"]).env("HELM", cluster::helm(workspace, setup)?);
+fn chart(workspace: &Workspace, setup: &mut Setup) -> Result<Counts> {
+    let programs = provide_kubernetes(workspace, setup)?;
+    let mut command = workspace.cargo(["test", "--workspace", "--no-fail-fast"]);
+    command.args(workspace.select("test", |package| package == "framebuffer-chart-tests"));
+    command.args(["--", "--include-ignored"]).env("HELM", programs.join("helm"));
     run(&mut command)
 }
 
-fn on_cluster(workspace: &Workspace, setup: &Setup) -> Result<Counts> {
-    if env::var_os("KUBECONFIG").is_some() {
-        // Somebody's own cluster: the images are there already, as e2e/README.md says.
-        return run(tests(setup, &mut workspace.cargo(["test", E2E])));
+/// The folder with Kubernetes, etcd and Helm, built if they are not there yet.
+fn provide_kubernetes(workspace: &Workspace, setup: &mut Setup) -> Result<PathBuf> {
+    setup.timed(|setup| provide_programs(&cluster::sources(workspace, setup)?))
+}
+
+/// Whether the user names a cluster. Its nodes have the images, as e2e/README.md demands.
+fn is_named() -> bool {
+    env::var_os("KUBECONFIG").is_some()
+}
+
+fn on_cluster_needs() -> Vec<Need> {
+    let programs = ["kubectl", "helm"].map(Need::Program).to_vec();
+    let cluster = if is_named() { programs } else { cluster::needs() };
+    [cluster, vec![Need::Ffmpeg, Need::Clip]].concat()
+}
+
+fn on_cluster(workspace: &Workspace, setup: &mut Setup) -> Result<Counts> {
+    if is_named() {
+        return run(e2e(workspace, setup, &mut workspace.cargo(["test"])));
     }
-    // Inside, the network is the cluster's: nothing can be downloaded.
-    let built = workspace.cargo(["test", E2E, "--no-run"]).status().context("failed to start cargo")?;
-    ensure!(built.success(), "failed to build the tests");
+    // Before: inside, nothing can be downloaded, since the network is the cluster's.
+    let built = e2e(workspace, setup, &mut workspace.cargo(["test", "--no-run"])).status();
+    ensure!(built.context("failed to start cargo")?.success(), "failed to build the tests");
     let archives = image::build(workspace, &image::Args::for_tests())?;
     let was_up = Cluster::running().is_ok();
     if !was_up {
-        cluster::end_on_signal()?;
+        provide_kubernetes(workspace, setup)?;
+        end_on_signal()?;
     }
-    let cluster = Cluster::up(workspace, &mut Setup::new()?)?;
+    let cluster = cluster::up(workspace, setup)?;
     let counts = cluster.load(&archives).and_then(|()| {
         let mut command = cluster.command("cargo")?;
         without_package_variables(&mut command);
-        command.args(["test", "--offline", E2E, "--manifest-path"]).arg(workspace.root.join("Cargo.toml"));
-        run(tests(setup, &mut command))
+        command.args(["test", "--offline", "--manifest-path"]).arg(workspace.root.join("Cargo.toml"));
+        run(e2e(workspace, setup, &mut command))
     });
     if was_up {
         println!("the cluster stays: it was up before");
     } else {
-        cluster::end()?;
+        down()?;
     }
     counts
 }
 
-/// What all calls of the tests have in common.
-fn tests<'a>(setup: &Setup, command: &'a mut Command) -> &'a mut Command {
-    command.env("FRAMEBUFFER_CLIP", setup.clip()).env("RUST_TEST_THREADS", AT_ONCE)
+/// Selects the tests in a call of `cargo test`, and sets their variables.
+fn e2e<'a>(workspace: &Workspace, setup: &Setup, command: &'a mut Command) -> &'a mut Command {
+    command.arg("--workspace").args(workspace.select("test", |package| package == "framebuffer-e2e"));
+    // Many tests at once: they wait more than they compute.
+    command.env("FRAMEBUFFER_CLIP", setup.clip()).env("RUST_TEST_THREADS", "4")
 }

@@ -12,13 +12,13 @@ use crate::workspace::Workspace;
 pub(super) const FUZZ: Part = Part {
     name: "fuzz",
     about: "every target in fuzz/fuzz_targets survives 20 s of fuzzing",
-    needs: &[Need::Nightly, Need::Cxx, Need::CargoFuzz],
+    needs: || vec![Need::Nightly, Need::Cxx, Need::CARGO_FUZZ],
     run: fuzz,
 };
 
 const SECONDS: u32 = 20;
 
-fn fuzz(workspace: &Workspace, setup: &Setup) -> Result<Counts> {
+fn fuzz(workspace: &Workspace, setup: &mut Setup) -> Result<Counts> {
     let targets = targets(workspace)?;
     ensure!(!targets.is_empty(), "no fuzz targets in fuzz/fuzz_targets");
     targets.iter().map(|target| fuzz_one(workspace, setup, target)).sum()
@@ -26,7 +26,7 @@ fn fuzz(workspace: &Workspace, setup: &Setup) -> Result<Counts> {
 
 fn fuzz_one(workspace: &Workspace, setup: &Setup, target: &str) -> Result<Counts> {
     let mut command = workspace.cargo_nightly(["fuzz", "run", "--target-dir"]);
-    command.arg(workspace.target_for("fuzz")).arg(target).arg("--");
+    command.arg(workspace.target.join("fuzz")).arg(target).arg("--");
     command.args([format!("-max_total_time={SECONDS}"), "-print_final_stats=1".into(), "-verbosity=0".into()]);
     run(command.env("PATH", setup.path()))
 }
@@ -50,6 +50,11 @@ fn targets(workspace: &Workspace) -> Result<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
+
+    fn workspace(root: &Path) -> Workspace {
+        Workspace { root: root.into(), target: root.join("target"), packages: Vec::new() }
+    }
 
     #[test]
     fn every_rust_file_in_the_folder_is_a_target() {
@@ -59,13 +64,13 @@ mod tests {
         for file in ["ring.rs", "bodies.rs", "README.md"] {
             fs::write(folder.join(file), "").unwrap();
         }
-        let workspace = Workspace { root: root.path().into(), target: root.path().join("target") };
+        let workspace = workspace(root.path());
         assert_eq!(targets(&workspace).unwrap(), ["bodies", "ring"]);
     }
 
     #[test]
     fn a_missing_folder_is_an_error_that_names_it() {
-        let workspace = Workspace { root: "/nowhere".into(), target: "/nowhere/target".into() };
+        let workspace = workspace(Path::new("/nowhere"));
         let error = targets(&workspace).unwrap_err();
         assert_eq!(error.to_string(), "failed to list /nowhere/fuzz/fuzz_targets");
     }

@@ -1,12 +1,12 @@
-//! How many instructions the hot path takes: a regression is seen where no time can be measured.
+//! How many instructions the hot path takes: shows a regression where time can't be measured.
 //!
-//! `client/benches/instructions.rs` runs one operation, callgrind counts. The counts depend on the code and the compiler alone:
-//! the kernel is the same everywhere (valgrind has no AVX-512), and nothing in them is a matter of time. They are no measure of
-//! speed: what waits for memory counts like what does not.
+//! `client/benches/instructions.rs` runs one operation, callgrind counts. The counts depend on the code and the
+//! compiler alone: the kernel is the same everywhere (valgrind has no AVX-512), and timing has no influence. They do
+//! not measure speed: an instruction that waits for memory counts like any other.
 //!
-//! Own code, since all that is needed of a framework is a number and its bound. gungraun (formerly iai-callgrind) has more, for
-//! a runner of 170 crates that is to be installed in the very version of the library, and it says nothing of a bound that has
-//! become too high.
+//! Own code, since a number and its bound is all that a framework would be needed for. gungraun (formerly
+//! iai-callgrind) does more, with a runner of 170 crates that must be installed in exactly the library's version, and
+//! it does not report a bound that has become too high.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,13 +23,13 @@ use crate::workspace::{Workspace, shown};
 pub(super) const INSTRUCTIONS: Part = Part {
     name: "instructions",
     about: "the hot path takes no more instructions than its bounds say (on processors with AVX2)",
-    needs: &[Need::Package { name: "valgrind", gives: "valgrind" }],
+    needs: || vec![Need::Package { name: "valgrind", gives: "valgrind" }],
     run: instructions,
 };
 
-/// The most instructions that each operation may take, in a build of the `bench` profile: the release build, linked by thin
-/// optimisation instead of fat. A twentieth above what it takes, for the differences between compilers. After a change that is meant to cost or
-/// save: run the part, and write here what it says.
+/// The most instructions that each operation may take, in a build of the `bench` profile: the release build with thin
+/// instead of fat link-time optimisation. A twentieth above the count, for the differences between compilers. After a
+/// change that is meant to cost or save instructions, run the part and write its numbers here.
 const BOUNDS: [(&str, u64); 7] = [
     ("allocate", 890),
     ("publish-4k", 2630),
@@ -44,13 +44,13 @@ const BENCH: &str = "instructions";
 /// The function in there that is counted.
 const MEASURED: &str = "measured";
 
-fn instructions(workspace: &Workspace, _: &Setup) -> Result<Counts> {
+fn instructions(workspace: &Workspace, _: &mut Setup) -> Result<Counts> {
     if !has_avx2() {
         println!("skipped: this processor has no AVX2, and the bounds are those of that kernel");
         return Ok(Counts::SKIPPED);
     }
     let program = build(workspace)?;
-    let folder = workspace.target_for(BENCH);
+    let folder = workspace.target.join(BENCH);
     fs::create_dir_all(&folder).with_context(|| format!("failed to create {}", folder.display()))?;
     let check = |(operation, bound): &(&str, u64)| {
         let profile = folder.join(operation).with_extension("callgrind");
@@ -72,7 +72,7 @@ fn has_avx2() -> bool {
     return false;
 }
 
-/// Says what an operation takes, against its bound.
+/// Compares the count of an operation with its bound.
 fn verdict(operation: &str, taken: u64, bound: u64) -> String {
     let against = match taken {
         taken if taken > bound => format!("MORE than its bound of {bound}"),
@@ -94,7 +94,7 @@ fn build(workspace: &Workspace) -> Result<PathBuf> {
     executable(&output.stdout).with_context(|| format!("cargo named no program called {BENCH}"))
 }
 
-/// The program among what cargo says it has built, a JSON object in each line.
+/// The program in cargo's messages, a JSON object in each line.
 fn executable(messages: &[u8]) -> Option<PathBuf> {
     #[derive(Deserialize)]
     struct Built {
@@ -109,7 +109,7 @@ fn executable(messages: &[u8]) -> Option<PathBuf> {
     built.filter(|built| built.target.name == BENCH).find_map(|built| built.executable)
 }
 
-/// Counts the instructions of one `operation`. What callgrind has seen is in the file `profile` afterwards.
+/// Counts the instructions of one `operation`. Writes callgrind's profile to the file `profile`.
 fn count(program: &Path, operation: &str, profile: &Path) -> Result<u64> {
     let mut command = Command::new("valgrind");
     command.arg("--tool=callgrind").arg(format!("--toggle-collect={MEASURED}"));
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_above_its_bound_or_far_below_is_said_to_be() {
+    fn a_count_above_its_bound_or_far_below_is_reported() {
         assert_eq!(verdict("view", 400, 400), "view                          400 instructions, its bound is 400");
         assert_eq!(verdict("view", 320, 400), "view                          320 instructions, its bound is 400");
         let above = verdict("view", 401, 400);
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn the_program_is_found_among_what_cargo_builds() {
+    fn the_program_is_found_in_cargos_messages() {
         let lines = [
             r#"{"reason":"compiler-artifact","target":{"name":"framebuffer"},"executable":null}"#,
             r#"{"reason":"compiler-message","message":{}}"#,

@@ -1,8 +1,11 @@
-//! What the parts of `cargo xtask test` are.
+//! The parts of `cargo xtask test`.
 //!
-//! To add one: declare a [`Part`] with its name, what it checks and what it needs, in the file of its family or in a new
-//! one, and put it into [`ALL`], cheap ones first. Builds with `RUSTFLAGS` of their own get a target folder of their
-//! own ([`Workspace::target_for`](crate::workspace::Workspace::target_for)).
+//! To add one, declare a [`Part`] in the file of its family or in a new one, and put it into [`ALL`], cheap ones first.
+//!
+//! Nothing is built twice if it can be helped: programs and tests of whole processes have the profile `fast`,
+//! everything else the profile `dev`; tests are selected out of the whole workspace
+//! ([`Workspace::select`](crate::workspace::Workspace::select)); builds with `RUSTFLAGS` name a target
+//! ([`THIS_MACHINE`](crate::workspace::THIS_MACHINE)).
 
 use super::Part;
 
@@ -12,24 +15,24 @@ mod fuzz;
 mod instructions;
 mod lints;
 mod python;
+mod rust;
 mod sanitizers;
-mod tests;
 
 /// All parts in the order in which they run.
 pub(super) const ALL: &[Part] = &[
     lints::FORMAT,
     lints::CLIPPY,
+    rust::UNIT,
     lints::DOCS,
-    tests::UNIT,
-    tests::LOOM,
-    tests::PROCESSES,
+    lints::DENY,
+    instructions::INSTRUCTIONS,
+    rust::LOOM,
+    rust::PROCESSES,
     c::C,
-    tests::BENCH,
     python::PYTHON,
+    rust::BENCH,
     sanitizers::SANITIZERS,
     fuzz::FUZZ,
-    instructions::INSTRUCTIONS,
-    lints::DENY,
     cluster::CHART,
     cluster::CLUSTER,
 ];

@@ -1,6 +1,6 @@
 //! The Python package: its wheel is built, installed into a virtual environment in the target folder, and tested there.
 //!
-//! The environment is made anew when Python or `bindings/python/requirements.txt` has changed, and used again otherwise.
+//! The environment is kept until Python or `bindings/python/requirements.txt` changes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
+use super::rust::build_programs;
 use crate::setup::{self, Need, Setup};
 use crate::test::Part;
 use crate::test::counts::{Counts, run};
@@ -16,20 +17,19 @@ use crate::workspace::{Workspace, without_package_variables};
 pub(super) const PYTHON: Part = Part {
     name: "python",
     about: "the Python package: its wheel, types, style and tests, with threads, forks and programs in Rust",
-    needs: &[Need::Python],
+    needs: || vec![Need::Python],
     run: python,
 };
 
-/// The package's folder, and what its tests need.
+/// The package's folder, and the packages that its tests need.
 const PACKAGE: &str = "bindings/python";
 const REQUIREMENTS: &str = "bindings/python/requirements.txt";
 /// Python programs outside of the package.
 const EXAMPLE: &str = "../../examples/python";
 
-fn python(workspace: &Workspace, _: &Setup) -> Result<Counts> {
-    let environment = Environment::provide(workspace)?;
-    let mut programs = workspace.cargo(["build", "--profile=fast", "--bins"]);
-    let built = run(programs.args(["--package=framebuffer-sidecar", "--package=framebuffer-video"]))?;
+fn python(workspace: &Workspace, setup: &mut Setup) -> Result<Counts> {
+    let environment = setup.timed(|_| Environment::provide(workspace))?;
+    let built = build_programs(workspace)?;
     if built.failed > 0 {
         return Ok(built);
     }
@@ -52,14 +52,14 @@ fn python(workspace: &Workspace, _: &Setup) -> Result<Counts> {
     checks.into_iter().map(|mut command| run(&mut command)).sum()
 }
 
-/// A virtual environment with all that is needed.
+/// A virtual environment with everything in `requirements.txt`.
 struct Environment {
     folder: PathBuf,
 }
 
 impl Environment {
     fn provide(workspace: &Workspace) -> Result<Self> {
-        let environment = Self { folder: workspace.target_for("python").join("venv") };
+        let environment = Self { folder: workspace.target.join("python").join("venv") };
         let requirements = workspace.root.join(REQUIREMENTS);
         let wanted = fs::read_to_string(&requirements).with_context(|| format!("failed to read {REQUIREMENTS}"))?;
         let wanted = format!("{}\n{wanted}", version()?);
@@ -88,7 +88,7 @@ impl Environment {
 
     /// Builds the wheel and installs it.
     fn install_wheel(&self, workspace: &Workspace) -> Result<()> {
-        let wheels = workspace.target_for("python").join("wheels");
+        let wheels = workspace.target.join("python").join("wheels");
         if wheels.exists() {
             fs::remove_dir_all(&wheels).with_context(|| format!("failed to empty {}", wheels.display()))?;
         }
@@ -101,7 +101,7 @@ impl Environment {
     }
 }
 
-/// Which Python it is, with its path: an environment belongs to one.
+/// The version and the path of Python: an environment belongs to one Python.
 fn version() -> Result<String> {
     let mut command = Command::new("python3");
     command.args(["-c", "import sys; print(sys.version, sys.base_prefix)"]).stdin(Stdio::null());

@@ -5,28 +5,25 @@ use anyhow::Result;
 use crate::setup::{Need, Setup};
 use crate::test::Part;
 use crate::test::counts::{Counts, run};
-use crate::workspace::{TARGET, Workspace};
+use crate::workspace::{THIS_MACHINE, Workspace};
 
 pub(super) const SANITIZERS: Part = Part {
     name: "sanitizers",
     about: "no data race and no stray access in the multi-threaded tests",
-    needs: &[Need::Nightly],
+    needs: || vec![Need::Nightly],
     run: sanitizers,
 };
 
 /// The standard library comes without instrumentation: for races that is an ABI of its own, which has to be allowed.
-const FLAVOURS: [(&str, &str); 2] =
-    [("tsan", "-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer"), ("asan", "-Zsanitizer=address")];
+const FLAGS: [&str; 2] = ["-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer", "-Zsanitizer=address"];
 
-fn sanitizers(workspace: &Workspace, _: &Setup) -> Result<Counts> {
-    FLAVOURS.iter().map(|(flavour, flags)| run_under(workspace, flavour, flags)).sum()
+fn sanitizers(workspace: &Workspace, _: &mut Setup) -> Result<Counts> {
+    FLAGS.iter().map(|flags| run_under(workspace, flags)).sum()
 }
 
-fn run_under(workspace: &Workspace, flavour: &str, flags: &str) -> Result<Counts> {
-    // With a --target the flags stay out of build scripts and procedural macros.
+fn run_under(workspace: &Workspace, flags: &str) -> Result<Counts> {
     let mut command = workspace.cargo_nightly(["test", "--package=framebuffer", "--lib", "--test=threads"]);
-    command.args(["--no-fail-fast", "--profile=fast", "--target", TARGET, "--target-dir"]);
-    command.arg(workspace.target_for(flavour)).env("RUSTFLAGS", flags);
+    command.args(["--no-fail-fast", "--profile=fast", THIS_MACHINE]).env("RUSTFLAGS", flags);
     let suppressions = workspace.root.join("client/tests/tsan-suppressions.txt");
     command.env("TSAN_OPTIONS", format!("suppressions={}", suppressions.display()));
     // A report without line numbers is of little use.

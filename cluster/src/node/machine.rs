@@ -1,17 +1,18 @@
-//! The machine as the node sees it: its network, the folders that it may fill, its cgroup.
+//! The machine as the node sees it: its network, the folders that it writes to, its cgroup.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use nix::mount::{MsFlags, mount};
 
 use super::NODE_ADDRESS;
-use crate::cluster::cgroups;
-use crate::cluster::state::State;
+use crate::cgroups;
+use crate::command::output;
+use crate::state::State;
 
-/// Folders to which the runtime and kubelet write under fixed names. The node gets its own, so that nothing is left on
+/// Folders with fixed names to which the runtime and kubelet write. The node gets its own, so that nothing is left on
 /// the machine and another containerd or kubelet there is not disturbed.
 const OWN_FOLDERS: &[&str] = &["/run", "/var/log", "/var/lib/cni", "/var/lib/kubelet"];
 
@@ -22,7 +23,7 @@ pub(super) fn prepare(state: &State) -> Result<()> {
         let own = own_folder(state, path);
         fs::create_dir_all(&own).with_context(|| format!("failed to create {}", own.display()))?;
         if !path.exists() {
-            // First the note: a mount point too few is removed in vain, one too many would stay.
+            // The note comes first: one without a mount point does no harm, a mount point without a note would stay.
             fs::write(note(state, path), "").context("failed to note a mount point")?;
             fs::create_dir(path).with_context(|| format!("failed to create {}", path.display()))?;
         }
@@ -33,10 +34,10 @@ pub(super) fn prepare(state: &State) -> Result<()> {
     cgroups::create()
 }
 
-/// Removes the mount points that there were none of before, if nothing is in them; to be called when the mounts are gone.
-pub(in crate::cluster) fn remove_mount_points(state: &State) {
+/// Removes the mount points that were created for the cluster, if they are empty. Call it when the mounts are gone.
+pub(crate) fn remove_mount_points(state: &State) {
     for path in OWN_FOLDERS.iter().map(Path::new).filter(|path| note(state, path).exists()) {
-        // Something in it is not ours.
+        // If it is not empty, the content is somebody else's.
         let _ = fs::remove_dir(path);
     }
 }
@@ -45,13 +46,13 @@ fn own_folder(state: &State, path: &Path) -> PathBuf {
     state.path("own").join(path.to_string_lossy().trim_start_matches('/').replace('/', "-"))
 }
 
-/// A file that says that the mount point `path` was created for the cluster.
+/// The file that marks the mount point `path` as created for the cluster.
 fn note(state: &State, path: &Path) -> PathBuf {
     own_folder(state, path).with_extension("created")
 }
 
-/// The node's address sits on a bridge: some kernels lack the `dummy` kind. The default route leads to itself, for
-/// programs that look for one; no packet leaves the namespace.
+/// The node's address is on a bridge, since some kernels lack the `dummy` kind. The default route leads to the node
+/// itself, for programs that look for one; no packet leaves the namespace.
 fn network() -> Result<()> {
     let address = format!("{NODE_ADDRESS}/24");
     for arguments in [
@@ -61,10 +62,7 @@ fn network() -> Result<()> {
         &["link", "set", "node0", "up"],
         &["route", "add", "default", "via", NODE_ADDRESS, "dev", "node0"],
     ] {
-        let output = Command::new("ip").args(arguments).output().context("failed to start ip")?;
-        if !output.status.success() {
-            bail!("ip {} failed: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
-        }
+        output(Command::new("ip").args(arguments))?;
     }
-    fs::write("/proc/sys/net/ipv4/ip_forward", "1").context("failed to switch on forwarding of packets")
+    fs::write("/proc/sys/net/ipv4/ip_forward", "1").context("failed to enable the forwarding of packets")
 }

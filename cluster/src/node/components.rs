@@ -13,17 +13,19 @@ use nix::unistd::Pid;
 use super::pki::file;
 use super::settings::{POD_ADDRESSES, SERVICE_ADDRESSES};
 use super::{NODE, NODE_ADDRESS};
-use crate::cluster::state::State;
+use crate::command::output;
+use crate::images::import;
+use crate::state::State;
 
-/// How long a component may take to be ready.
-const PATIENCE: Duration = Duration::from_mins(3);
-/// How often we look whether it is.
-const TICK: Duration = Duration::from_millis(100);
-/// How many of the last lines of a log are shown with an error.
+/// How long a component may take to get ready.
+const TIMEOUT: Duration = Duration::from_mins(3);
+/// How often that is checked.
+const INTERVAL: Duration = Duration::from_millis(100);
+/// How many of a log's last lines an error shows.
 const SHOWN_LINES: usize = 10;
 const ETCD: &str = "http://127.0.0.1:2379";
 
-/// The components that run.
+/// The running components.
 #[derive(Debug)]
 pub(super) struct Components {
     state: State,
@@ -31,19 +33,19 @@ pub(super) struct Components {
 }
 
 impl Components {
-    /// None runs yet.
+    /// Starts none.
     pub(super) fn new(state: &State) -> Result<Self> {
         fs::create_dir_all(state.path("log")).context("failed to create a folder for logs")?;
         Ok(Self { state: state.clone(), running: Vec::new() })
     }
 
-    /// etcd, the API server, and containerd.
+    /// Starts etcd, the API server and containerd.
     pub(super) fn start_store_and_runtime(&mut self) -> Result<()> {
         let path = |name: &str| self.state.path(name).display().to_string();
         let pki = |name: &str| file(&self.state, name);
         let etcd = [
             format!("--data-dir={}", path("etcd")),
-            // The data are gone with the cluster anyway.
+            // The data need not survive the machine's end.
             "--unsafe-no-fsync".into(),
             format!("--listen-client-urls={ETCD}"),
             format!("--advertise-client-urls={ETCD}"),
@@ -64,7 +66,7 @@ impl Components {
             "--service-account-issuer=https://kubernetes.default.svc".into(),
             "--authorization-mode=Node,RBAC".into(),
             "--allow-privileged=true".into(),
-            // The node's name is known to no DNS.
+            // No DNS knows the node's name.
             "--kubelet-preferred-address-types=InternalIP".into(),
         ];
         let containerd = [format!("--config={}", path("containerd.toml"))];
@@ -73,7 +75,7 @@ impl Components {
         self.start("containerd", &containerd)
     }
 
-    /// The controllers, the scheduler, and what makes this machine a node.
+    /// Starts the controllers, the scheduler, kubelet and kube-proxy.
     pub(super) fn start_node(&mut self) -> Result<()> {
         let path = |name: &str| self.state.path(name).display().to_string();
         let pki = |name: &str| file(&self.state, name);
@@ -107,33 +109,22 @@ impl Components {
         self.start("kube-proxy", &proxy)
     }
 
-    /// Imports images, as soon as containerd answers.
-    pub(super) fn import(&mut self, archives: &[PathBuf]) -> Result<()> {
+    /// Imports images as soon as containerd answers.
+    pub(super) fn import(&self, archives: &[PathBuf]) -> Result<()> {
         let socket = self.state.containerd_socket();
-        let ctr = || {
-            let mut ctr = Command::new("ctr");
-            ctr.arg("--address").arg(&socket).arg("--namespace=k8s.io");
-            ctr
-        };
-        self.wait("containerd", || ctr().arg("version").output().is_ok_and(|output| output.status.success()))?;
+        self.wait("containerd", || output(Command::new("ctr").arg("--address").arg(&socket).arg("version")).is_ok())?;
         for archive in archives {
-            let file = File::open(archive).with_context(|| format!("failed to open {}", archive.display()))?;
-            let output = ctr().args(["images", "import", "-"]).stdin(file).output().context("failed to start ctr")?;
-            if !output.status.success() {
-                let said = String::from_utf8_lossy(&output.stderr);
-                bail!("failed to import {}: {}", archive.display(), said.trim());
-            }
+            import(archive, Command::new("ctr"), &self.state)?;
         }
         Ok(())
     }
 
-    /// Waits until what kubectl says is as expected.
+    /// Waits until the output of kubectl is as expected.
     pub(super) fn wait_for(&self, what: &str, arguments: &[&str], expected: impl Fn(&str) -> bool) -> Result<()> {
         self.wait(what, || {
             let mut kubectl = Command::new(self.state.path("bin/kubectl"));
-            let output = kubectl.arg("--kubeconfig").arg(self.state.kubeconfig()).args(arguments).output();
-            output
-                .is_ok_and(|output| output.status.success() && expected(String::from_utf8_lossy(&output.stdout).trim()))
+            let said = output(kubectl.arg("--kubeconfig").arg(self.state.kubeconfig()).args(arguments));
+            said.is_ok_and(|said| expected(said.trim()))
         })
     }
 
@@ -142,12 +133,12 @@ impl Components {
         self.running.iter().find(|(running, _)| *running == process).map(|(_, name)| *name)
     }
 
-    /// Where a component writes.
+    /// The log of a component.
     pub(super) fn log_of(&self, name: &str) -> PathBuf {
         self.state.path("log").join(format!("{name}.log"))
     }
 
-    /// Starts one: a program that we built, or else one of the machine.
+    /// Starts a component: one of the cluster's programs, or else one of the machine's.
     fn start(&mut self, name: &'static str, arguments: &[String]) -> Result<()> {
         let log = self.log_of(name);
         let log = File::create(&log).with_context(|| format!("failed to create {}", log.display()))?;
@@ -162,7 +153,7 @@ impl Components {
     }
 
     fn wait(&self, what: &str, mut is_ready: impl FnMut() -> bool) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while !is_ready() {
             for (process, name) in &self.running {
                 if waitpid(*process, Some(WaitPidFlag::WNOHANG)).is_ok_and(|status| status != WaitStatus::StillAlive) {
@@ -172,9 +163,9 @@ impl Components {
             if Instant::now() > deadline {
                 let logs: Vec<_> =
                     self.running.iter().map(|(_, name)| format!("{name}:\n{}", self.last_lines(name))).collect();
-                bail!("{what} is not ready after {} s; last lines of\n{}", PATIENCE.as_secs(), logs.join("\n"));
+                bail!("{what} is not ready after {} s; last lines of\n{}", TIMEOUT.as_secs(), logs.join("\n"));
             }
-            thread::sleep(TICK);
+            thread::sleep(INTERVAL);
         }
         Ok(())
     }

@@ -1,20 +1,20 @@
-//! How far a build of many packages is, and how long it will take.
+//! The progress of a build of many packages: how many are compiled, and how long the rest will take.
 
 use std::io::{IsTerminal, Write, stdout};
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
-/// What one core compiles in a second, measured over a whole build: 4,492 packages in 767 s on two cores, linking
-/// included.
+/// The packages that one core compiles in a second, measured over a whole build: 4,492 packages in 767 s on two cores,
+/// linking included.
 const PACKAGES_PER_CORE_SECOND: f64 = 2.9;
-/// That measure counts as much as so many packages of this build, so that the first ones don't promise wonders.
+/// The measured speed counts as much as so many packages of this build: the first ones alone would promise too much.
 const WEIGHT: f64 = 300.0;
-/// How often a line is written where lines can't be overwritten.
+/// The time between two lines where lines can't be overwritten.
 const INTERVAL: Duration = Duration::from_secs(20);
 
 /// The progress of a build.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(crate) struct Progress {
     packages: u32,
     done: u32,
     start: Instant,
@@ -23,13 +23,13 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// A build that compiles at most so many packages: those in a compiler's cache are not compiled again.
-    pub(super) fn new(packages: u32) -> Self {
+    /// A build of at most so many packages: those in the compiler's cache are not compiled again.
+    pub(crate) fn new(packages: u32) -> Self {
         Self { packages, done: 0, start: Instant::now(), shown: None, terminal: stdout().is_terminal() }
     }
 
     /// A package of `module` is being compiled.
-    pub(super) fn step(&mut self, module: &str) {
+    pub(crate) fn step(&mut self, module: &str) {
         self.done = (self.done + 1).min(self.packages);
         let interval = if self.terminal { Duration::from_millis(500) } else { INTERVAL };
         if self.shown.is_none_or(|shown| shown.elapsed() >= interval) {
@@ -42,7 +42,7 @@ impl Progress {
         }
     }
 
-    /// How long it is until all packages are compiled.
+    /// The time until all packages are compiled.
     fn left(&self, elapsed: Duration, cores: u32) -> String {
         let usual = PACKAGES_PER_CORE_SECOND * f64::from(cores);
         let rate = (f64::from(self.done) + WEIGHT) / (elapsed.as_secs_f64() + WEIGHT / usual);
@@ -53,8 +53,8 @@ impl Progress {
         }
     }
 
-    /// How long it took; ends the line.
-    pub(super) fn elapsed(&self) -> String {
+    /// The time since the start; ends the line.
+    pub(crate) fn elapsed(&self) -> String {
         if self.terminal && self.shown.is_some() {
             println!();
         }

@@ -1,6 +1,6 @@
-//! The cluster's cgroup: a folder of one name in every hierarchy of version 1, or in the one of version 2.
+//! The cluster's cgroup: a folder of the same name in every hierarchy of version 1, or in the one of version 2.
 //!
-//! It is the only thing of the cluster that the kernel does not remove together with the last process.
+//! It is the only part of the cluster that the kernel does not remove with the last process.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -12,17 +12,17 @@ use anyhow::{Context, Result};
 
 /// Where cgroups are mounted.
 const ROOT: &str = "/sys/fs/cgroup";
-/// The folder; kubelet puts all pods into it.
-pub(super) const NAME: &str = "framebuffer-e2e";
-/// A cgroup can be removed shortly after its last process has ended, not at once.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The folder's name; kubelet puts all pods into it.
+pub(crate) const NAME: &str = "framebuffer-e2e";
+/// How long removal is retried: a cgroup stays busy for a moment after its last process has ended.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Creates the cgroup in all hierarchies.
-pub(super) fn create() -> Result<()> {
+pub(crate) fn create() -> Result<()> {
     let root = Path::new(ROOT);
     if !root.join("cgroup.controllers").exists() {
         for hierarchy in hierarchies(root)? {
-            // Some entries are links to others or are no cgroups.
+            // Some entries are not cgroups.
             let _ = fs::create_dir(hierarchy.join(NAME));
         }
         return Ok(());
@@ -32,20 +32,20 @@ pub(super) fn create() -> Result<()> {
     for folder in [root, &ours] {
         let offered = fs::read_to_string(folder.join("cgroup.controllers")).context("failed to list controllers")?;
         for controller in offered.split_whitespace() {
-            // Usually on already. kubelet names those that it misses.
+            // Usually enabled already. kubelet reports those that it misses.
             let _ = fs::write(folder.join("cgroup.subtree_control"), format!("+{controller}"));
         }
     }
     Ok(())
 }
 
-/// Removes the cgroup and all below it from all hierarchies; how many folders that were.
-pub(super) fn remove() -> Result<usize> {
+/// Removes the cgroup and everything below it from all hierarchies; returns how many folders that were.
+pub(crate) fn remove() -> Result<usize> {
     let root = Path::new(ROOT);
     let mut removed = 0;
     for folder in hierarchies(root)?.into_iter().chain([root.to_owned()]).map(|hierarchy| hierarchy.join(NAME)) {
         if folder.symlink_metadata().is_ok_and(|found| found.is_dir()) {
-            removed += remove_tree(&folder, Instant::now() + PATIENCE)
+            removed += remove_tree(&folder, Instant::now() + TIMEOUT)
                 .with_context(|| format!("failed to remove the cgroup {}", folder.display()))?;
         }
     }
@@ -54,7 +54,7 @@ pub(super) fn remove() -> Result<usize> {
 
 fn hierarchies(root: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(root).with_context(|| format!("failed to list {}", root.display()))?;
-    // A link (cpu to cpu,cpuacct) leads to a folder that comes by itself.
+    // A link (cpu to cpu,cpuacct) leads to a folder that is listed as well.
     Ok(entries
         .flatten()
         .filter(|entry| entry.file_type().is_ok_and(|is| is.is_dir()))
@@ -62,7 +62,7 @@ fn hierarchies(root: &Path) -> Result<Vec<PathBuf>> {
         .collect())
 }
 
-/// Removes folders, children first. The files in them go with them.
+/// Removes folders, children first; the kernel removes the files in them. Returns how many folders that were.
 fn remove_tree(folder: &Path, deadline: Instant) -> std::io::Result<usize> {
     let mut removed = 0;
     for entry in fs::read_dir(folder)? {

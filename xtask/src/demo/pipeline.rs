@@ -1,4 +1,4 @@
-//! The processes of the demo: their command lines, in which order they start and end, and what happens if one fails.
+//! [`Pipeline`]: the processes of the demo, their command lines, the order of their start and end, and failures.
 
 use std::io::Read;
 use std::path::Path;
@@ -17,16 +17,16 @@ use super::input::Input;
 use super::report::Report;
 use super::{Args, Event, Side};
 
-/// How often the processes are looked at while no event comes.
+/// How often the processes are checked while no event comes.
 const TICK: Duration = Duration::from_millis(20);
-/// How long the sidecar and the reader may take until the reader's socket is there.
+/// How long the sidecar and the reader may take until the reader listens.
 const START: Duration = Duration::from_secs(30);
-/// What would steer the programs besides what they are told here.
+/// Variables that would change the programs' behaviour.
 const VARIABLES: [&str; 5] =
     [variables::KEY, variables::KEEP, variables::MODE, variables::LOG_FORMAT, variables::PREFAULT];
 
-/// Everything that the command lines depend on.
-pub(super) struct Stage<'a> {
+/// The processes, as far as their command lines depend on it.
+pub(super) struct Pipeline<'a> {
     pub(super) args: &'a Args,
     pub(super) input: &'a Input,
     /// Frames in flight at most.
@@ -36,19 +36,19 @@ pub(super) struct Stage<'a> {
     pub(super) folder: &'a Folder,
 }
 
-/// The processes that end by themselves when the video does, in the order in which they do.
+/// The processes that end by themselves when the video ends, in that order.
 type Working<'a> = [&'a mut Child];
 
 /// How the video ended.
 #[derive(Debug)]
 pub(super) enum Streamed {
-    /// By itself, and this is what the reader says of it.
+    /// By itself, with this report.
     ToTheEnd(Report),
     /// By a signal.
     Interrupted(framebuffer_signals::Signal),
 }
 
-impl Stage<'_> {
+impl Pipeline<'_> {
     /// Starts the processes and follows the video to its end.
     pub(super) fn stream(&self, sender: Sender<Event>, events: &Receiver<Event>) -> Result<Streamed> {
         let started = Instant::now();
@@ -77,11 +77,11 @@ impl Stage<'_> {
             return Ok(Streamed::Interrupted(signal));
         }
         let status = sidecar.stop(Signal::SIGTERM)?;
-        ensure!(status.success(), sidecar.obituary(status));
+        ensure!(status.success(), sidecar.describe_end(status));
         Ok(Streamed::ToTheEnd(report))
     }
 
-    /// The decoder, if the input needs one, and what the writer reads.
+    /// Starts the decoder, if the input needs one; returns it with the writer's standard input.
     fn start_decoder(&self) -> Result<(Option<Child>, Stdio)> {
         let Some(command) = self.input.decoder() else { return Ok((None, Stdio::null())) };
         let mut decoder = Child::start("decoder", &command, Stdio::null(), Signal::SIGKILL, |_| ())?;
@@ -124,7 +124,7 @@ impl Stage<'_> {
         command
     }
 
-    /// One of our programs, told where the ring is.
+    /// One of our programs, with the variables that lead to the ring.
     fn program(&self, name: &str) -> Command {
         let mut command = Command::new(self.binaries.join(name));
         for variable in VARIABLES {
@@ -144,10 +144,10 @@ fn address(socket: &Path) -> String {
     format!("unix:{}", socket.display())
 }
 
-/// Waits until `socket` is there; an error if one of the `alive` ends before. A signal ends the wait.
+/// Waits until `socket` exists; an error if one of `children` ends first. A signal ends the wait.
 fn wait_for_socket(
     socket: &Path,
-    alive: &mut Working<'_>,
+    children: &mut Working<'_>,
     events: &Receiver<Event>,
 ) -> Result<Option<framebuffer_signals::Signal>> {
     let deadline = Instant::now() + START;
@@ -155,18 +155,18 @@ fn wait_for_socket(
         if let Ok(Event::Interrupt(signal)) = events.recv_timeout(TICK) {
             return Ok(Some(signal));
         }
-        for child in alive.iter_mut() {
-            must_live(child)?;
+        for child in children.iter_mut() {
+            ensure_running(child)?;
         }
         if Instant::now() > deadline {
-            let name = alive.last().map_or("process", |child| child.name());
+            let name = children.last().map_or("process", |child| child.name());
             bail!("the {name} was not ready after {} s", START.as_secs());
         }
     }
     Ok(None)
 }
 
-/// Shows what the reader says until all of `working` have ended, or a signal comes; an error if one fails, or the
+/// Shows the reader's progress until all of `working` have ended or a signal comes; an error if one fails, or if the
 /// sidecar ends.
 fn follow(
     report: &mut Report,
@@ -179,7 +179,7 @@ fn follow(
             Ok(Event::Interrupt(signal)) => return Ok(Some(signal)),
             Ok(Event::Progress(line)) => report.progress(&line),
             Ok(Event::Result(side, text)) => report.result(side, text),
-            // The signals' thread holds a sender for as long as we run: nothing ever disconnects.
+            // The thread for signals keeps a sender until the end: the channel never disconnects.
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                 if !still_running(sidecar, working)? && report.is_complete() {
                     return Ok(None);
@@ -189,34 +189,34 @@ fn follow(
     }
 }
 
-/// Whether any of `working` still runs; an error if one has failed, or the sidecar has ended.
+/// Whether any of `working` still runs; an error if one has failed, or if the sidecar has ended.
 fn still_running(sidecar: &mut Child, working: &mut Working<'_>) -> Result<bool> {
     let mut running = false;
-    let mut complaints = Vec::new();
+    let mut failures = Vec::new();
     for child in working {
         running |= child.poll()?.is_none();
-        complaints.extend(child.complaint()?);
+        failures.extend(child.failure()?);
     }
     if let Some(status) = sidecar.poll()? {
-        complaints.insert(0, format!("too early, {}", sidecar.obituary(status)));
+        failures.insert(0, format!("too early, {}", sidecar.describe_end(status)));
     }
-    // One that fails takes others with it: tell of all, so that the first is among them.
-    ensure!(complaints.is_empty(), complaints.join("\n"));
+    // A process that fails makes others fail: report all, so that the first is among them.
+    ensure!(failures.is_empty(), failures.join("\n"));
     Ok(running)
 }
 
-fn must_live(child: &mut Child) -> Result<()> {
+fn ensure_running(child: &mut Child) -> Result<()> {
     match child.poll()? {
-        Some(status) => bail!("too early, {}", child.obituary(status)),
+        Some(status) => bail!("too early, {}", child.describe_end(status)),
         None => Ok(()),
     }
 }
 
-/// Sends all that one side prints as an event when it ends.
+/// Sends the whole output of one side as an event when it ends.
 fn send_result(side: Side, mut output: ChildStdout, sender: Sender<Event>) {
     std::thread::spawn(move || {
         let mut text = Vec::new();
-        // What could be read before an error is reported by whoever parses it.
+        // After an error, whoever parses the text reports that it is incomplete.
         let _ = output.read_to_end(&mut text);
         let _ = sender.send(Event::Result(side, String::from_utf8_lossy(&text).into_owned()));
     });

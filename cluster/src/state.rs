@@ -1,8 +1,8 @@
-//! The cluster's folder, who may change it, and whether a cluster is up.
+//! The cluster's folder, the lock on it, and whether a cluster is up.
 //!
-//! There is one cluster on a machine, whatever checkout it was started from: names like that of its cgroup are the
-//! machine's. Its first process holds a POSIX lock on a file in the folder, and the kernel tells everybody who asks
-//! that process's id: no file with an id in it could be stale.
+//! A machine has one cluster, whichever checkout started it: names such as that of its cgroup are global. The first
+//! process holds a POSIX lock on a file in the folder, and the kernel tells that process's id to everybody who asks:
+//! there is no file with an id in it that could be stale.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::ErrorKind;
@@ -12,75 +12,76 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
-use nix::unistd::Pid;
+use nix::unistd::{Pid, geteuid};
 
-/// Not below `/run`, `/var/log` or `/var/lib`, parts of which are other folders inside; on a disk, for container layers.
+/// On a disk, for container layers; not below `/run`, `/var/log` or `/var/lib`, in which the node has folders of its
+/// own.
 const FOLDER: &str = "/var/tmp/framebuffer-cluster";
 
-/// The cluster's folder.
+/// The cluster's folder, with everything that is known of the cluster.
 #[derive(Debug, Clone)]
-pub(super) struct State {
+pub(crate) struct State {
     folder: PathBuf,
 }
 
-/// Whether there is a cluster.
+/// Whether a cluster is up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Found {
-    /// No process of a cluster.
-    Nothing,
-    /// A cluster that is starting, or that did not finish to; its first process.
-    Unfinished(Pid),
-    /// A cluster that was ready; its first process.
+pub(crate) enum Status {
+    /// No process of a cluster runs.
+    Down,
+    /// A cluster is starting, or hangs while it does; its first process.
+    Starting(Pid),
+    /// A cluster is ready; its first process.
     Up(Pid),
 }
 
 /// Nobody else starts or ends a cluster until this is dropped.
 #[derive(Debug)]
-pub(super) struct Exclusive {
-    _lock: File,
+pub(crate) struct Lock {
+    _file: File,
 }
 
 impl State {
     /// The folder of this machine's cluster, which need not exist.
-    pub(super) fn of_this_machine() -> Self {
+    pub(crate) fn of_this_machine() -> Self {
         Self { folder: FOLDER.into() }
     }
 
     /// A file or folder of the cluster.
-    pub(super) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+    pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.folder.join(name)
     }
 
     /// The kubeconfig of the cluster's administrator.
-    pub(super) fn kubeconfig(&self) -> PathBuf {
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
         self.path("admin.kubeconfig")
     }
 
     /// Where containerd listens.
-    pub(super) fn containerd_socket(&self) -> PathBuf {
+    pub(crate) fn containerd_socket(&self) -> PathBuf {
         self.path("containerd.sock")
     }
 
     /// Creates the folder if needed and waits until nobody else starts or ends a cluster.
-    pub(super) fn lock(&self) -> Result<Exclusive> {
+    pub(crate) fn lock(&self) -> Result<Lock> {
         loop {
             self.create()?;
             let path = self.path("lock");
-            let lock = File::create(&path).with_context(|| format!("failed to create {}", path.display()))?;
-            if lock.try_lock().is_err() {
+            let file = File::create(&path).with_context(|| format!("failed to create {}", path.display()))?;
+            if file.try_lock().is_err() {
                 println!("waiting for another cargo xtask cluster to finish");
-                lock.lock().with_context(|| format!("failed to lock {}", path.display()))?;
+                file.lock().with_context(|| format!("failed to lock {}", path.display()))?;
             }
-            let locked = lock.metadata().context("failed to look at the lock")?.ino();
-            // `down` removes the folder with its lock; who waited for that one starts over.
+            let locked = file.metadata().context("failed to look at the lock")?.ino();
+            // `down` removes the folder with its lock: whoever waited for that one starts over.
             if fs::metadata(&path).is_ok_and(|found| found.ino() == locked) {
-                return Ok(Exclusive { _lock: lock });
+                return Ok(Lock { _file: file });
             }
         }
     }
 
-    /// Creates the folder; refuses one that somebody else put there, since everybody may write into its parent.
-    pub(super) fn create(&self) -> Result<()> {
+    /// Creates the folder; refuses one that somebody else created, since everybody may write to its parent.
+    pub(crate) fn create(&self) -> Result<()> {
         let shown = self.folder.display();
         match DirBuilder::new().mode(0o700).create(&self.folder) {
             Ok(()) => return Ok(()),
@@ -96,17 +97,17 @@ impl State {
     }
 
     /// Looks for the cluster.
-    pub(super) fn find(&self) -> Result<Found> {
-        let Some(first) = self.first_process()? else { return Ok(Found::Nothing) };
-        Ok(if self.path("ready").exists() { Found::Up(first) } else { Found::Unfinished(first) })
+    pub(crate) fn find(&self) -> Result<Status> {
+        let Some(first) = self.first_process()? else { return Ok(Status::Down) };
+        Ok(if self.path("ready").exists() { Status::Up(first) } else { Status::Starting(first) })
     }
 
-    /// The cluster that is up, or an error that says what to do.
-    pub(super) fn expect_up(&self) -> Result<Pid> {
+    /// The cluster that is up, or an error with the remedy.
+    pub(crate) fn expect_up(&self) -> Result<Pid> {
         match self.find()? {
-            Found::Up(first) => Ok(first),
-            Found::Unfinished(_) => bail!("the cluster is not ready yet: cargo xtask cluster up waits for it"),
-            Found::Nothing => match fs::read_to_string(self.path("log/ended")) {
+            Status::Up(first) => Ok(first),
+            Status::Starting(_) => bail!("the cluster is not ready yet: cargo xtask cluster up waits for it"),
+            Status::Down => match fs::read_to_string(self.path("log/ended")) {
                 Ok(why) => bail!("the cluster has ended: {}; start it again: cargo xtask cluster up", why.trim()),
                 Err(_) => bail!("no cluster is up; start one: cargo xtask cluster up"),
             },
@@ -114,14 +115,14 @@ impl State {
     }
 
     /// Makes this process the cluster's first, for as long as it lives.
-    pub(super) fn become_first_process(&self) -> Result<File> {
+    pub(crate) fn become_first_process(&self) -> Result<File> {
         let path = self.path("alive");
         let file = File::create(&path).with_context(|| format!("failed to create {}", path.display()))?;
         fcntl(&file, FcntlArg::F_SETLK(&whole_file())).context("another cluster's first process is alive")?;
         Ok(file)
     }
 
-    /// The process that holds the lock, by its id in the namespace of who asks.
+    /// The process that holds the lock, by its id in the namespace of this process.
     fn first_process(&self) -> Result<Option<Pid>> {
         let path = self.path("alive");
         let file = match File::options().read(true).write(true).open(&path) {
@@ -134,8 +135,8 @@ impl State {
         Ok((i32::from(lock.l_type) != libc::F_UNLCK).then(|| Pid::from_raw(lock.l_pid)))
     }
 
-    /// Removes the folder and all that is in it.
-    pub(super) fn remove(&self) -> Result<()> {
+    /// Removes the folder and everything in it.
+    pub(crate) fn remove(&self) -> Result<()> {
         match fs::remove_dir_all(&self.folder) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 Err(error).with_context(|| format!("failed to remove {}", self.folder.display()))
@@ -144,10 +145,16 @@ impl State {
         }
     }
 
-    /// Whether anything of a cluster is in the folder besides the lock.
-    pub(super) fn has_traces(&self) -> bool {
+    /// Whether the folder has anything besides the lock.
+    pub(crate) fn has_leftovers(&self) -> bool {
         fs::read_dir(&self.folder).is_ok_and(|entries| entries.flatten().any(|entry| entry.file_name() != "lock"))
     }
+}
+
+/// An error unless this is root.
+pub(crate) fn ensure_root() -> Result<()> {
+    ensure!(geteuid().is_root(), "the cluster needs root: namespaces, mounts, cgroups");
+    Ok(())
 }
 
 fn whole_file() -> libc::flock {
@@ -172,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_somebody_else_put_there_is_refused() {
+    fn a_folder_that_somebody_else_created_is_refused() {
         let parent = tempfile::tempdir().unwrap();
         let state = state(parent.path());
         let refused = |what: &str| {
@@ -186,7 +193,7 @@ mod tests {
         fs::set_permissions(&state.folder, fs::Permissions::from_mode(0o770)).unwrap();
         refused("a folder that others may write to");
         fs::set_permissions(&state.folder, fs::Permissions::from_mode(0o700)).unwrap();
-        if nix::unistd::geteuid().is_root() {
+        if geteuid().is_root() {
             state.create().unwrap();
             chown(&state.folder, Some(1000), None).unwrap();
         }
@@ -194,10 +201,10 @@ mod tests {
     }
 
     #[test]
-    fn without_a_folder_no_cluster_is_up_and_the_error_says_what_to_do() {
+    fn without_a_folder_no_cluster_is_up_and_the_error_has_the_remedy() {
         let parent = tempfile::tempdir().unwrap();
         let state = state(parent.path());
-        assert_eq!(state.find().unwrap(), Found::Nothing);
+        assert_eq!(state.find().unwrap(), Status::Down);
         let error = state.expect_up().unwrap_err().to_string();
         assert!(error.contains("cargo xtask cluster up"), "{error}");
     }
@@ -207,7 +214,7 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let state = state(parent.path());
         DirBuilder::new().create(&state.folder).unwrap();
-        // Python because the lock has to be another process's.
+        // In Python: the lock has to be that of another process.
         let mut first = Command::new("python3")
             .args([
                 "-c",
@@ -221,17 +228,17 @@ mod tests {
         let mut line = String::new();
         std::io::BufRead::read_line(&mut std::io::BufReader::new(first.stdout.take().unwrap()), &mut line).unwrap();
         let pid = Pid::from_raw(first.id().try_into().unwrap());
-        assert_eq!(state.find().unwrap(), Found::Unfinished(pid));
+        assert_eq!(state.find().unwrap(), Status::Starting(pid));
         fs::write(state.path("ready"), "").unwrap();
-        assert_eq!(state.find().unwrap(), Found::Up(pid));
+        assert_eq!(state.find().unwrap(), Status::Up(pid));
         first.kill().unwrap();
         first.wait().unwrap();
-        assert_eq!(state.find().unwrap(), Found::Nothing);
+        assert_eq!(state.find().unwrap(), Status::Down);
     }
 
     #[test]
-    fn who_waited_for_a_folder_that_was_removed_waits_for_the_one_in_its_place() {
-        if !nix::unistd::geteuid().is_root() {
+    fn whoever_waited_for_a_folder_that_was_removed_waits_for_its_successor() {
+        if !geteuid().is_root() {
             return;
         }
         let parent = tempfile::tempdir().unwrap();
@@ -253,7 +260,7 @@ mod tests {
     fn wait_until_somebody_waits(state: &State) {
         let inode = format!(":{} ", fs::metadata(state.path("lock")).unwrap().ino());
         let deadline = Instant::now() + Duration::from_secs(10);
-        // Who waits for a lock has a line with an arrow.
+        // A waiting process has a line with an arrow.
         let waits = |line: &str| line.contains("->") && line.contains(&inode);
         while !fs::read_to_string("/proc/locks").unwrap().lines().any(waits) {
             assert!(Instant::now() < deadline, "nobody waits");

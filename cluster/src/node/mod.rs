@@ -1,12 +1,13 @@
 //! The first process inside the cluster's namespaces.
 //!
 //! It prepares the machine as the node sees it ([`machine`]), makes keys and certificates ([`pki`]), writes the
-//! settings ([`settings`]), starts the components ([`components`]), waits until the node is ready, and then stays: it
-//! reaps the processes that lost their parent, and when a component ends, so does the cluster, because half a cluster
-//! fails tests without saying why.
+//! configuration files ([`settings`]), starts the components ([`components`]), waits until the node is ready, and then
+//! stays: it reaps orphaned processes, and it ends when a component ends, because tests on half a cluster fail without
+//! telling why.
 //!
-//! With `up` it talks over two pipes: it says its progress in lines on standard output, the last being [`READY`] or an
-//! error; `up` answers with a line on standard input. If that ends without a line, `up` was killed, and so is this.
+//! It talks to `up` over two pipes: it reports its progress in lines on standard output, the last of them [`READY`] or
+//! an error; `up` answers with a line on standard input. If that ends without a line, `up` was killed, and this ends
+//! too.
 
 use std::fs;
 use std::io::stdin;
@@ -20,35 +21,31 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::state::State;
+use crate::state::State;
 use components::Components;
 
 mod components;
-pub(super) mod machine;
+pub(crate) mod machine;
 mod pki;
 mod settings;
 
-/// The name of the hidden subcommand.
-pub(super) const SUBCOMMAND: &str = "node";
-/// The line that says that the node is ready.
-pub(super) const READY: &str = "ready";
-/// How every line that tells an error begins.
-pub(super) const ERROR: &str = "error: ";
+/// The line that reports that the node is ready.
+pub(crate) const READY: &str = "ready";
+/// How every line of an error begins.
+pub(crate) const ERROR: &str = "error: ";
 /// The node's name.
 const NODE: &str = "node0";
 /// The node's address, on a bridge that is in the cluster's namespace only.
 const NODE_ADDRESS: &str = "10.99.0.1";
 
-/// The first process inside the cluster's namespaces.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    /// Images to import before the node starts
-    archives: Vec<PathBuf>,
-}
-
-/// Starts the cluster and stays until it ends.
-pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    // In our own namespace of process ids, or else we would disturb the machine.
+/// Is the first process inside the cluster's namespaces, until the cluster ends: the command line that is given to
+/// [`Cluster::up`](crate::Cluster::up) calls it. `archives` are images to import before the node starts.
+///
+/// # Errors
+///
+/// If this process was started in any other way.
+pub fn run(archives: &[PathBuf]) -> Result<ExitCode> {
+    // In any other namespace of process ids it would disturb the machine.
     ensure!(Pid::this() == Pid::from_raw(1), "started by cargo xtask cluster up only");
     let state = State::of_this_machine();
     let _alive = state.become_first_process()?;
@@ -61,7 +58,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
             exit(1);
         }
     });
-    match start(&state, &args.archives, &answers) {
+    match start(&state, archives, &answers) {
         Ok(components) => stay(&state, &components),
         Err(error) => {
             println!("{ERROR}{}", format!("{error:#}").replace('\n', &format!("\n{ERROR}")));
@@ -72,21 +69,21 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
 
 fn start(state: &State, archives: &[PathBuf], answers: &Receiver<()>) -> Result<Components> {
     let began = Instant::now();
-    let say = |what: &str| println!("{:5.1} s  {what}", began.elapsed().as_secs_f64());
+    let report = |event: &str| println!("{:5.1} s  {event}", began.elapsed().as_secs_f64());
     machine::prepare(state)?;
     pki::make(state)?;
     settings::write(state)?;
     let mut components = Components::new(state)?;
     components.start_store_and_runtime()?;
     components.import(archives)?;
-    say("etcd, the API server and containerd run, images are imported");
+    report("etcd, the API server and containerd run, images are imported");
     components.wait_for("the API server", &["get", "--raw", "/readyz"], |said| said == "ok")?;
-    say("the API server is ready");
+    report("the API server is ready");
     components.start_node()?;
     let condition = "jsonpath={.status.conditions[?(@.type=='Ready')].status}{.spec.taints}";
     components.wait_for("the node", &["get", "node", NODE, "-o", condition], |said| said == "True")?;
-    say("the node is ready");
-    // Without it no pod can be created.
+    report("the node is ready");
+    // No pod can be created without it.
     components.wait_for("the default service account", &["get", "serviceaccount", "default", "-o=name"], |said| {
         !said.is_empty()
     })?;
@@ -95,7 +92,7 @@ fn start(state: &State, archives: &[PathBuf], answers: &Receiver<()>) -> Result<
     Ok(components)
 }
 
-/// Reaps processes until one of the components ends. Nobody listens to our output any more.
+/// Reaps processes until one of the components ends. Nobody reads this process's output any more.
 fn stay(state: &State, components: &Components) -> Result<ExitCode> {
     loop {
         let (process, how) = match waitpid(None, None).context("failed to wait for the components")? {

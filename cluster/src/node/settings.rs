@@ -1,4 +1,4 @@
-//! The settings of the components, as files.
+//! The configuration files of the components.
 
 use std::fs;
 
@@ -6,21 +6,21 @@ use anyhow::{Context, Result};
 
 use super::pki::file;
 use super::{NODE, NODE_ADDRESS};
-use crate::cluster::cgroups;
-use crate::cluster::images::PAUSE;
-use crate::cluster::state::State;
+use crate::cgroups;
+use crate::images::PAUSE;
+use crate::state::State;
 
-/// Addresses of all pods; the node's are the first 256.
+/// The addresses of all pods; the node's pods have the first 256.
 pub(super) const POD_ADDRESSES: &str = "10.97.0.0/16";
-/// Addresses of services.
+/// The addresses of services.
 pub(super) const SERVICE_ADDRESSES: &str = "10.98.0.0/24";
 
-/// Where pods ask for names. Nobody answers, but a node without this address warns in the events of every pod.
+/// The DNS server of pods. There is none, but a node without its address warns in the events of every pod.
 const DNS: &str = "10.98.0.10";
 
 /// Writes all files.
 pub(super) fn write(state: &State) -> Result<()> {
-    fs::create_dir_all(state.path("cni")).context("failed to create a folder for settings")?;
+    fs::create_dir_all(state.path("cni")).context("failed to create a folder for CNI")?;
     for (name, text) in [
         ("admin.kubeconfig", kubeconfig(state, "admin")),
         ("kubelet.kubeconfig", kubeconfig(state, "kubelet")),
@@ -49,7 +49,7 @@ current-context: e2e
     )
 }
 
-/// Pods reach each other, the node and services; nothing leaves.
+/// Pods reach each other, the node and services; nothing leaves the namespace.
 fn network(state: &State) -> String {
     let addresses = state.path("cni/addresses").display().to_string();
     serde_json::json!({
@@ -61,7 +61,7 @@ fn network(state: &State) -> String {
                 "bridge": "cni0",
                 "isGateway": true,
                 "ipMasq": false,
-                // So that a pod reaches itself through a service.
+                // A pod reaches itself through a service.
                 "hairpinMode": true,
                 "ipam": {
                     "type": "host-local",
@@ -76,7 +76,7 @@ fn network(state: &State) -> String {
     .to_string()
 }
 
-/// `restrict_oom_score_adj`: we may not have `CAP_SYS_RESOURCE`.
+/// `restrict_oom_score_adj`: this process may lack `CAP_SYS_RESOURCE`.
 fn containerd(state: &State) -> String {
     let path = |name: &str| state.path(name).display().to_string();
     let (root, run, socket, cni) =
@@ -102,7 +102,7 @@ state = "{run}"
     )
 }
 
-/// Images are never collected: there is no registry to get them from again.
+/// Images are never garbage-collected: no registry has them.
 fn kubelet(state: &State) -> String {
     let (authority, certificate, key) = (file(state, "ca.crt"), file(state, "kubelet.crt"), file(state, "kubelet.key"));
     let (socket, logs, cgroup) = (state.containerd_socket(), state.path("pod-logs"), cgroups::NAME);
@@ -134,7 +134,7 @@ syncFrequency: 5s
     )
 }
 
-/// Limits of connection tracking stay as they are: they are the whole machine's.
+/// The limits of connection tracking stay as they are: they hold for the whole machine.
 fn proxy(state: &State) -> String {
     let kubeconfig = state.kubeconfig();
     format!(

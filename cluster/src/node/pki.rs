@@ -1,15 +1,16 @@
-//! Keys and certificates: an authority of this cluster's own, good for it alone and gone with it.
+//! Keys and certificates, of an authority that is valid for this cluster alone and is removed with it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use super::{NODE, NODE_ADDRESS};
-use crate::cluster::state::State;
+use crate::command::output;
+use crate::state::State;
 
-/// Makes all of them.
+/// Makes all keys and certificates.
 pub(super) fn make(state: &State) -> Result<()> {
     let folder = state.path("pki");
     fs::create_dir_all(&folder).with_context(|| format!("failed to create {}", folder.display()))?;
@@ -30,27 +31,11 @@ struct Pki {
 
 impl Pki {
     fn authority(&self) -> Result<()> {
-        self.openssl(
-            &[
-                &[
-                    "req",
-                    "-x509",
-                    "-subj",
-                    "/CN=framebuffer-e2e",
-                    "-days",
-                    "365",
-                    "-keyout",
-                    "ca.key",
-                    "-out",
-                    "ca.crt",
-                ][..],
-                NEW_KEY,
-            ]
-            .concat(),
-        )
+        let certificate = ["req", "-x509", "-subj", "/CN=framebuffer-e2e", "-days", "365"];
+        self.openssl(&[&certificate[..], &["-keyout", "ca.key", "-out", "ca.crt"], NEW_KEY].concat())
     }
 
-    /// A certificate that is good for servers and clients.
+    /// Makes a certificate for servers and clients.
     fn certificate(&self, name: &str, subject: &str, names: &str) -> Result<()> {
         let file = |ending: &str| format!("{name}.{ending}");
         let (key, request, extensions) = (file("key"), file("csr"), file("ext"));
@@ -64,18 +49,13 @@ impl Pki {
     }
 
     fn openssl(&self, arguments: &[&str]) -> Result<()> {
-        let mut openssl = Command::new("openssl");
-        let output = openssl.args(arguments).current_dir(&self.folder).output().context("failed to start openssl")?;
-        if !output.status.success() {
-            bail!("openssl {} failed: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
-        }
-        Ok(())
+        output(Command::new("openssl").args(arguments).current_dir(&self.folder)).map(drop)
     }
 }
 
 const NEW_KEY: &[&str] = &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
 
-/// Where a file of the authority is.
+/// The path of one of these files.
 pub(super) fn file(state: &State, name: &str) -> String {
     state.path(Path::new("pki").join(name)).display().to_string()
 }

@@ -11,37 +11,42 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::node::machine::remove_mount_points;
-use super::state::{Found, State};
-use super::{cgroups, ensure_root};
+use crate::cgroups;
+use crate::node::machine::remove_mount_points;
+use crate::state::{State, Status, ensure_root};
 
-/// How long killed processes may take to be gone: containers with memory to give back take a while.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long killed processes may take to end: containers that free much memory take a while.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Ends the cluster that is up, or removes what a killed one left.
-pub(super) fn down() -> Result<()> {
+/// Ends the cluster that is up, or removes the leftovers of a killed one, and prints which it was.
+///
+/// # Errors
+///
+/// If this is not root, or if a process, a mount or a cgroup of the cluster is left.
+pub fn down() -> Result<()> {
     ensure_root()?;
     let state = State::of_this_machine();
     let start = Instant::now();
-    let _exclusive = state.lock()?;
-    let traces = state.has_traces();
+    let _lock = state.lock()?;
+    let leftovers = state.has_leftovers();
     let ended = end(&state)?;
-    match (ended, traces) {
-        (Some(ended), _) => println!(
-            "the cluster is down after {:.1} s: {ended} processes ended, nothing is left (process, mount, interface, cgroup)",
-            start.elapsed().as_secs_f64()
-        ),
-        (None, true) => println!("no cluster is up; removed what one had left"),
+    match (ended, leftovers) {
+        (Some(ended), _) => {
+            let nothing = "nothing is left (process, mount, interface, cgroup)";
+            let seconds = start.elapsed().as_secs_f64();
+            println!("the cluster is down after {seconds:.1} s: {ended} processes ended, {nothing}");
+        }
+        (None, true) => println!("no cluster is up; removed the leftovers of an earlier one"),
         (None, false) => println!("no cluster is up"),
     }
     Ok(())
 }
 
-/// Ends the cluster if there is one (how many processes that were), removes its cgroups and its folder.
-pub(super) fn end(state: &State) -> Result<Option<usize>> {
+/// Ends the cluster if there is one, and removes its cgroups and its folder. Returns how many processes were ended.
+pub(crate) fn end(state: &State) -> Result<Option<usize>> {
     let ended = match state.find()? {
-        Found::Nothing => None,
-        Found::Up(first) | Found::Unfinished(first) => Some(end_processes(first)?),
+        Status::Down => None,
+        Status::Up(first) | Status::Starting(first) => Some(end_processes(first)?),
     };
     cgroups::remove()?;
     let mounts = fs::read_to_string("/proc/self/mountinfo").context("failed to list mounts")?;
@@ -53,8 +58,8 @@ pub(super) fn end(state: &State) -> Result<Option<usize>> {
     Ok(ended)
 }
 
-/// Kills the first process and waits until no process is in its namespaces. With the last one the kernel removes the
-/// namespaces, so the mounts and the interfaces that are in them.
+/// Kills the first process and waits until no process is in its namespaces. With the last process, the kernel removes
+/// the namespaces, and with these their mounts and interfaces.
 fn end_processes(first: Pid) -> Result<usize> {
     let namespaces = namespaces_of(first).context("failed to look at the cluster's namespaces")?;
     let own = namespaces_of(Pid::this()).context("failed to look at our own namespaces")?;
@@ -65,9 +70,9 @@ fn end_processes(first: Pid) -> Result<usize> {
         Ok(()) | Err(Errno::ESRCH) => {}
         Err(error) => return Err(error).with_context(|| format!("failed to kill process {first}")),
     }
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
-        // One that is giving back its memory is in no namespace any more, but runs.
+        // A process that is freeing its memory is in no namespace any more, but still runs.
         let mut left = processes_in(&namespaces)?;
         left.extend(running.iter().copied().filter(|id| !left.contains(id) && is_running(*id)).collect::<Vec<_>>());
         if left.is_empty() {
@@ -80,7 +85,7 @@ fn end_processes(first: Pid) -> Result<usize> {
     }
 }
 
-/// The namespaces of their own that the cluster's processes have.
+/// The process's namespaces of those kinds of which the cluster has its own.
 fn namespaces_of(process: Pid) -> std::io::Result<HashSet<PathBuf>> {
     ["net", "mnt", "pid"].into_iter().map(|kind| fs::read_link(format!("/proc/{process}/ns/{kind}"))).collect()
 }
@@ -89,7 +94,7 @@ fn namespaces_of(process: Pid) -> std::io::Result<HashSet<PathBuf>> {
 fn processes_in(namespaces: &HashSet<PathBuf>) -> Result<Vec<i32>> {
     let entries = fs::read_dir("/proc").context("failed to list processes")?;
     let ids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    // One that has ended meanwhile has no namespaces.
+    // A process that has ended meanwhile has no namespaces.
     let is_in = |id: &i32| {
         ["net", "mnt", "pid"].into_iter().any(|kind| {
             fs::read_link(format!("/proc/{id}/ns/{kind}")).is_ok_and(|namespace| namespaces.contains(&namespace))
@@ -98,10 +103,10 @@ fn processes_in(namespaces: &HashSet<PathBuf>) -> Result<Vec<i32>> {
     Ok(ids.filter(is_in).collect())
 }
 
-/// Whether a process exists and is not just waiting to be reaped by its parent.
+/// Whether a process exists and is not a zombie.
 fn is_running(id: i32) -> bool {
     let Ok(stat) = fs::read_to_string(format!("/proc/{id}/stat")) else { return false };
-    // After the name, which is in parentheses and may contain some.
+    // The state follows the name, which is in parentheses and may contain some.
     let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
     !matches!(state, Some('Z' | 'X'))
 }
@@ -118,12 +123,12 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_only_waits_to_be_reaped_does_not_run() {
+    fn a_zombie_does_not_run() {
         let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
         let id = child.id().try_into().unwrap();
         assert!(is_running(id));
         child.kill().unwrap();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while is_running(id) {
             assert!(Instant::now() < deadline, "it still runs");
             thread::yield_now();
