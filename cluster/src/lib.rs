@@ -17,10 +17,9 @@ use std::env;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{self, Command};
-use std::thread;
 
 use anyhow::{Context, Result};
-use nix::sys::signal::{SigSet, Signal};
+use framebuffer_signals::{Signal, on_signals};
 use nix::unistd::Pid;
 
 use images::import;
@@ -120,26 +119,16 @@ impl Cluster {
 
 /// From now on SIGINT, SIGTERM and SIGHUP end the cluster, whatever it is used for, and then this process.
 ///
-/// Call it before any thread is started: the signals are blocked in this thread and in those that it starts.
-///
 /// # Errors
 ///
-/// If the signals can't be blocked.
+/// If the signals can't be caught.
 pub fn end_on_signal() -> Result<()> {
-    let mut set = SigSet::empty();
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        set.add(signal);
-    }
-    // Blocked in this thread, which starts all others; not in the programs that are run.
-    set.thread_block().context("failed to block signals")?;
-    thread::spawn(move || {
-        let Ok(signal) = set.wait() else { return };
+    let end = |signal: Signal| {
         eprintln!("{signal}: ending the cluster that was started for the tests");
         if let Err(error) = down::down() {
             eprintln!("failed to end it: {error:#}; try again: cargo xtask cluster down");
         }
-        // As a shell reports a process that a signal has ended.
-        process::exit(128 + signal as i32);
-    });
-    Ok(())
+        process::exit(i32::from(signal.exit_code()));
+    };
+    on_signals(&Signal::ALL, end).context("failed to catch signals")
 }
