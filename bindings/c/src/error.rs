@@ -50,7 +50,7 @@ pub enum Status {
     SizeDiffers = 15,
     /// No sidecar answered in time, or something else did.
     NoSidecar = 16,
-    /// A system call failed: the message says which.
+    /// The operating system refused an operation: the message says which.
     System = 17,
     /// A program that does not follow the protocol has overwritten the ring's control block.
     Corrupt = 18,
