@@ -16,6 +16,8 @@ use counts::Counts;
 use report::Outcome;
 
 mod counts;
+#[cfg(test)]
+mod links;
 mod parts;
 mod report;
 
