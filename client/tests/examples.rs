@@ -82,7 +82,8 @@ fn examples() -> &'static Path {
         let folder = this.ancestors().nth(2).expect("a folder for the profile");
         let profile = folder.file_name().and_then(|name| name.to_str()).expect("a profile");
         let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--package=framebuffer", "--examples", "--profile"]);
+        // Out of the whole workspace, as `cargo xtask test` selects tests: so dependencies have the same features.
+        build.args(["build", "--workspace", "--example=writer", "--example=reader", "--profile"]);
         build.arg(if profile == "debug" { "dev" } else { profile });
         build.arg("--target-dir").arg(folder.parent().expect("the target folder"));
         let status = build.current_dir(env!("CARGO_MANIFEST_DIR")).status().expect("cargo runs");

@@ -18,6 +18,8 @@ use report::Outcome;
 
 mod counts;
 mod lines;
+#[cfg(test)]
+mod links;
 mod parts;
 mod report;
 

@@ -1,20 +1,20 @@
-//! Relative links in the repository's documents lead to files and headings that exist.
+//! A test of the repository's documents: their relative links lead to files and headings that exist.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use framebuffer_chart_tests::root;
+use crate::workspace::Workspace;
 
-/// Every Markdown file of the repository.
-fn documents() -> Vec<PathBuf> {
-    let mut folders = vec![root()];
+/// Every Markdown file below `root`.
+fn documents(root: &Path) -> Vec<PathBuf> {
+    let mut folders = vec![root.to_owned()];
     let mut documents = Vec::new();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
             let (path, name) = (entry.path(), entry.file_name().into_string().unwrap());
-            // A link to a folder above could lead round in circles; builds and tools make documents of their own.
+            // Not the documents that builds and tools make.
             if entry.file_type().unwrap().is_dir() && !name.starts_with('.') && !name.starts_with("target") {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "md") {
@@ -50,11 +50,11 @@ fn anchors(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Why a link in `document` leads nowhere.
+/// The reason why a link in `document` leads nowhere.
 fn fault(document: &Path, link: &str) -> Option<String> {
     let (path, anchor) = link.split_once('#').map_or((link, None), |(path, anchor)| (path, Some(anchor)));
     let target = if path.is_empty() { document.to_owned() } else { document.parent().unwrap().join(path) };
-    let name = document.strip_prefix(root()).unwrap().display();
+    let name = document.display();
     if !target.exists() {
         return Some(format!("{name}: {link}: no such file"));
     }
@@ -67,7 +67,7 @@ fn fault(document: &Path, link: &str) -> Option<String> {
 fn every_link_in_the_documents_leads_somewhere() {
     let mut checked = 0;
     let mut faults = Vec::new();
-    for document in documents() {
+    for document in documents(&Workspace::find().unwrap().root) {
         let text = fs::read_to_string(&document).unwrap();
         for link in links(&text).into_iter().filter(|link| !link.contains("://") && !link.starts_with("mailto:")) {
             checked += 1;
