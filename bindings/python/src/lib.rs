@@ -3,8 +3,7 @@
 //! - [`client`], [`server`], [`connect`]: the classes and functions that programs call;
 //! - [`frame`], [`view`], [`loan`], [`stats`]: their arguments and results;
 //! - [`arguments`], [`buffer`]: conversions from Python's types;
-//! - [`detached`]: letting other threads and signals in;
-//! - [`errors`]: exceptions.
+//! - [`detached`], [`errors`]: letting other threads and signals in, and exceptions.
 //!
 //! Code that is simpler in Python is in the folder `python/framebuffer`, as are the types of this module:
 //! `_native.pyi`.
