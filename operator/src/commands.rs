@@ -119,7 +119,7 @@ fn inject_one(
         notes.extend(injection.warnings.iter().map(|warning| format!("{title}: {warning}")));
     }
     if !asked {
-        notes.push(format!("{title}: asks for no ring (label {}), left as it is", INJECT_LABEL));
+        notes.push(format!("{title}: asks for no ring (label {INJECT_LABEL}), left as it is"));
     }
     Ok(())
 }
