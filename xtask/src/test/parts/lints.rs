@@ -63,7 +63,7 @@ fn deny(workspace: &Workspace, setup: &mut Setup) -> Result<Counts> {
         command.args(arguments).env("PATH", setup.path());
         command
     };
-    let counts = run(&mut deny(&["check", "licenses", "bans", "sources"]))?;
+    let counts = run(&mut deny(&["check", "--hide-inclusion-graph", "licenses", "bans", "sources"]))?;
     // The database is a repository on the internet, which not every machine reaches.
     let fetched = deny(&["fetch", "db"]).output().context("failed to start cargo")?;
     if !fetched.status.success() {
