@@ -27,8 +27,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// The mean of the frame's bytes.
 fn brightness(ring: &FrameBufferClient, frame: &Frame) -> Result<u64, framebuffer::Error> {
-    // The frame in place, as `&[u8]`: no writer touches it while the view lives. To keep the bytes for longer, copy them
-    // with `ring.read_frame(frame)?`, which also compares them with their checksum.
+    // The frame in place, as `&[u8]`: no writer touches it while the view lives. To keep the bytes for longer, copy
+    // them with `ring.read_frame(frame)?`, which also compares them with their checksum.
     let view = ring.view(frame)?;
     let sum: u64 = view.iter().map(|&byte| u64::from(byte)).sum();
     Ok(sum / frame.size.max(1))

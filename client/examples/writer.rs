@@ -1,4 +1,5 @@
-//! Publishes a picture that grows brighter, 30 times a second, and prints the description of each frame as a line of JSON.
+//! Publishes a picture that grows brighter, 30 times a second, and prints the description of each frame as a line of
+//! JSON.
 //!
 //! ```sh
 //! cargo run -p framebuffer-sidecar -- serve --size 64Mi      # one terminal: owns the ring

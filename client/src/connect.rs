@@ -139,8 +139,8 @@ impl Connect {
     ///
     /// # Errors
     ///
-    /// [`ConnectError`] names the likely cause: the URL, a sidecar that does not run, the folder, the permissions. Only a
-    /// sidecar that does not answer, or answers 503, is tried again.
+    /// [`ConnectError`] names the likely cause: the URL, a sidecar that does not run, the folder, the permissions. Only
+    /// a sidecar that does not answer, or answers 503, is tried again.
     pub fn connect(self) -> Result<FrameBufferClient, ConnectError> {
         let key = self.ask_until_deadline()?;
         FrameBufferClient::options(key).dir(&self.dir).open().map_err(|source| ConnectError::Segment {

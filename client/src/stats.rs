@@ -1,8 +1,8 @@
 //! [`Stats`] of a ring, and the [`Metric`] that each figure is exported as.
 //!
-//! Name, help and unit of a figure stand here and nowhere else: whoever exports figures loops over [`Stats::metrics`]. To
-//! add a counter, add it to `counters!` (at its end: the order is that of the words in a participant's slot) and to the
-//! struct in C, which does not compile without it.
+//! Name, help and unit of a figure stand here and nowhere else: whoever exports figures loops over [`Stats::metrics`].
+//! To add a counter, add it to `counters!` (at its end: the order is that of the words in a participant's slot) and to
+//! the struct in C, which does not compile without it.
 
 use std::time::SystemTime;
 

@@ -2,8 +2,8 @@
 //!
 //! The code is our own, because programs must read a size exactly as the API server that checked it: exact fractions, a
 //! fraction of a byte rounded up, `Mi` but not `mi` or `MB`. `kube_quantity` comes nearest, but brings k8s-openapi, nom
-//! and `rust_decimal` into every client; `bytesize` computes fractions in `f64` and truncates; `parse-size` ignores case
-//! and spaces, accepts `MB`, and rounds to nearest.
+//! and `rust_decimal` into every client; `bytesize` computes fractions in `f64` and truncates; `parse-size` ignores
+//! case and spaces, accepts `MB`, and rounds to nearest.
 
 use std::fmt;
 use std::str::FromStr;

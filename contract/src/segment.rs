@@ -1,5 +1,5 @@
-//! [`Geometry`]: the sizes of a segment, the file in shared memory that holds a ring. All follow from the ring's size and
-//! the machine's page size.
+//! [`Geometry`]: the sizes of a segment, the file in shared memory that holds a ring. All follow from the ring's size
+//! and the machine's page size.
 //!
 //! ```text
 //!  +-------------------------+------------------+-----------------------------------------------+

@@ -1,5 +1,6 @@
-//! [`parse_bytes`] and [`parse_milli_cpu`]: the amounts that a `FrameBuffer` may contain. The contract parses them; this
-//! policy refuses the rest as the CRD's pattern does: a sign, a point without digits on both sides, units above Ti and T.
+//! [`parse_bytes`] and [`parse_milli_cpu`]: the amounts that a `FrameBuffer` may contain. The contract parses them;
+//! this policy refuses the rest as the CRD's pattern does: a sign, a point without digits on both sides, units above Ti
+//! and T.
 
 use framebuffer_contract::{MilliCpu, Quantity};
 

@@ -122,7 +122,8 @@ pub(crate) mod tests {
             framebuffer_allocated_bytes_total 12|framebuffer_hops_total 13|framebuffer_exhausted_total 14|\
             framebuffer_frames_written_total 15|framebuffer_written_bytes_total 16|framebuffer_frames_read_total 17|\
             framebuffer_read_bytes_total 18|framebuffer_views_total 19|\
-            framebuffer_timeouts_total{reason=\"overwritten\"} 20|framebuffer_timeouts_total{reason=\"not_written\"} 21|\
+            framebuffer_timeouts_total{reason=\"overwritten\"} 20|\
+            framebuffer_timeouts_total{reason=\"not_written\"} 21|\
             framebuffer_timeouts_total{reason=\"mismatch\"} 22|framebuffer_participants_reaped_total 23";
         for line in expected.split('|') {
             assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");

@@ -1,4 +1,5 @@
-//! Signals that ask a program to end, as values instead of a sudden end. All programs of this repository catch them here.
+//! Signals that ask a program to end, as values instead of a sudden end. All programs of this repository catch them
+//! here.
 //!
 //! - `Signals` (feature `tokio`): programs with a runtime wait for the next one.
 //! - `on_signals` (feature `thread`): other programs have a function called for each.

@@ -63,11 +63,16 @@ fn too_long(text: &str, language: Language) -> Vec<(usize, usize)> {
     long.map(|(number, _, length)| (number, length)).collect()
 }
 
-/// Whether a line has to stay as long as it is: a row of a table, which Markdown ends with the line; or an address that
-/// stands alone behind its marker (`-`, `///`) or its label (`[name]:`), so that no break would make it shorter.
+/// Whether a line has to stay as long as it is: a row of a table, which Markdown (in documentation comments, too) ends
+/// with the line; or an address that stands alone behind its marker (`-`, `///`) or its label (`[name]:`), so that no
+/// break would make it shorter.
 fn is_unbreakable(line: &str, language: Language) -> bool {
     let line = line.trim();
-    if language == Language::Markdown && line.starts_with('|') {
+    let markdown = match language {
+        Language::Markdown => Some(line),
+        Language::Rust => line.strip_prefix("//!").or_else(|| line.strip_prefix("///")).map(str::trim_start),
+    };
+    if markdown.is_some_and(|text| text.starts_with('|')) {
         return true;
     }
     let (before, last) = line.rsplit_once(' ').unwrap_or(("", line));
@@ -92,10 +97,15 @@ mod tests {
     }
 
     #[test]
-    fn tables_are_excepted_in_markdown_only() {
+    fn tables_are_excepted_in_markdown_and_in_documentation_only() {
         let row = format!("| a | {} |", "word ".repeat(30));
         assert_eq!(too_long(&row, Language::Markdown), []);
-        assert_eq!(too_long(&row, Language::Rust).len(), 1);
+        for documentation in ["//! ", "    /// "] {
+            assert_eq!(too_long(&format!("{documentation}{row}"), Language::Rust), []);
+        }
+        for code in ["", "// "] {
+            assert_eq!(too_long(&format!("{code}{row}"), Language::Rust).len(), 1);
+        }
     }
 
     #[test]
