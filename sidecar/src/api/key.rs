@@ -6,6 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Ring;
+use super::problem::Problem;
 
 /// What a client needs in order to open the ring.
 #[derive(Serialize, ToSchema)]
@@ -17,7 +18,15 @@ pub struct KeyResponse {
 }
 
 /// The key with which to open the ring.
-#[utoipa::path(get, path = "/get_key", responses((status = 200, description = "The key and size.", body = KeyResponse)))]
+#[utoipa::path(
+    get,
+    path = "/get_key",
+    responses(
+        (status = 200, description = "The key and size.", body = KeyResponse),
+        (status = 403, description = "A host that is not loopback, or a web page asks.",
+            body = Problem, content_type = "application/problem+json"),
+    )
+)]
 pub(super) async fn get_key(State(ring): State<Ring>) -> Json<KeyResponse> {
     Json(KeyResponse { key: ring.get_key().to_owned(), size: ring.size() })
 }
