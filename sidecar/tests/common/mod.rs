@@ -52,6 +52,9 @@ pub fn run(args: &[&str]) -> Output {
     child.wait_with_output().unwrap()
 }
 
+/// What a sidecar logs in front of the addresses of its API and its admin port.
+const ANNOUNCEMENTS: [&str; 2] = ["api listening addr=", "admin listening addr="];
+
 /// A running sidecar; killed when dropped.
 pub struct Sidecar {
     child: Child,
@@ -64,19 +67,26 @@ pub struct Sidecar {
 impl Sidecar {
     /// Starts `serve` with a ring in `dir` and waits until it serves.
     pub fn start(dir: &Path, args: &[&str]) -> Self {
-        Self::start_logging(dir, args, ["api listening addr=", "admin listening addr="])
+        Self::start_command(command(&[]), dir, args, ANNOUNCEMENTS)
     }
 
     /// The same for a sidecar that logs JSON.
     pub fn start_json(dir: &Path, args: &[&str]) -> Self {
         let announcements = [r#""message":"api listening","addr":""#, r#""message":"admin listening","addr":""#];
-        Self::start_logging(dir, args, announcements)
+        Self::start_command(command(&[]), dir, args, announcements)
     }
 
-    fn start_logging(dir: &Path, args: &[&str], [api, admin]: [&str; 2]) -> Self {
+    /// The same with a limit of descriptors.
+    pub fn start_limited(dir: &Path, args: &[&str], descriptors: u32) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -n {descriptors}; exec \"$@\""), "sh", BINARY]).env_clear();
+        Self::start_command(shell, dir, args, ANNOUNCEMENTS)
+    }
+
+    fn start_command(mut command: Command, dir: &Path, args: &[&str], [api, admin]: [&str; 2]) -> Self {
         let dir = dir.to_str().unwrap();
-        let fixed = ["serve", "--dir", dir, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
-        let mut child = command(&[&fixed, args].concat()).stderr(Stdio::piped()).spawn().unwrap();
+        command.args(["serve", "--dir", dir, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).args(args);
+        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let reader = collect(BufReader::new(child.stderr.take().unwrap()), Arc::clone(&log));
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
