@@ -1,5 +1,8 @@
 //! What `POST /allocate` costs beside a bare axum handler with the same JSON, over TCP and over a Unix socket.
 //!
+//! It measures HTTP itself, to the byte and the microsecond, so it writes requests and reads answers with code of its own
+//! instead of the product's client.
+//!
 //! One process serves all four, on a runtime as the sidecar has it. The coordinator asks; variants take turns.
 
 use std::fs;

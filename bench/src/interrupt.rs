@@ -1,32 +1,21 @@
 //! Ctrl-C and its kin: a run then ends in order, leaving nothing behind.
 
-use std::sync::atomic::{AtomicI32, Ordering};
-use std::thread;
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail};
-use nix::sys::signal::{SigSet, Signal};
+use framebuffer_signals::{Signal, on_signals};
 
-static SIGNAL: AtomicI32 = AtomicI32::new(0);
+static SIGNAL: OnceLock<Signal> = OnceLock::new();
 
-/// From now on, SIGINT, SIGTERM and SIGHUP are noted. To be called before any thread is started.
+/// From now on, SIGINT, SIGTERM and SIGHUP are noted.
 pub(crate) fn watch() -> Result<()> {
-    let mut set = SigSet::empty();
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        set.add(signal);
-    }
-    // Blocked in this thread and so in all that it starts: they stay pending until the wait below takes them.
-    set.thread_block().context("failed to block signals")?;
-    thread::spawn(move || {
-        while let Ok(signal) = set.wait() {
-            SIGNAL.store(signal as i32, Ordering::Relaxed);
-        }
-    });
-    Ok(())
+    // Those after the first change nothing: the run ends already.
+    on_signals(&Signal::ALL, |signal| _ = SIGNAL.set(signal)).context("failed to catch signals")
 }
 
 /// The signal that came, if one did.
 pub(crate) fn signal() -> Option<Signal> {
-    Signal::try_from(SIGNAL.load(Ordering::Relaxed)).ok()
+    SIGNAL.get().copied()
 }
 
 /// An error if a signal has come.

@@ -62,7 +62,7 @@ fn main() -> ExitCode {
         // As shells have it.
         (Err(error), Some(signal)) => {
             eprintln!("{error:#}: all processes have ended, nothing is left behind");
-            ExitCode::from(128 + u8::try_from(signal as i32).unwrap_or_default())
+            ExitCode::from(signal.exit_code())
         }
         (Err(error), None) => {
             eprintln!("error: {error:#}");

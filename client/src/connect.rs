@@ -1,29 +1,25 @@
-//! [`connect`]: opens the ring of a sidecar, which is asked for the key over HTTP.
+//! [`connect`]: asks a sidecar for its key over HTTP and opens its ring.
 
-use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
-use std::os::unix::net::UnixStream;
+use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use framebuffer_contract::{defaults, variables};
 use serde::Deserialize;
 use thiserror::Error;
 
 use crate::client::FrameBufferClient;
+use crate::http::{Endpoint, Response};
 use crate::key::{InvalidKey, Key};
 use crate::segment::default_dir;
 use crate::segment::error::SegmentError;
 
-/// Where a sidecar listens unless it is told otherwise.
-const DEFAULT_URL: &str = "http://127.0.0.1:7570";
 /// How long a sidecar may take to start.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
 /// Pause between two attempts: a sidecar is ready within about 0.1 s.
 const PAUSE: Duration = Duration::from_millis(50);
 /// The longest one attempt may take.
 const ATTEMPT: Duration = Duration::from_secs(5);
-/// The longest answer that is read, in bytes.
-const ANSWER_LIMIT: u64 = 64 * 1024;
 
 /// Opens the ring of the sidecar at `url`: `http://127.0.0.1:7570`, or `unix:/path/to.sock`.
 ///
@@ -36,7 +32,7 @@ pub fn connect(url: &str) -> Result<FrameBufferClient, ConnectError> {
     Connect::new(url).connect()
 }
 
-/// Opens the ring of the sidecar at `FRAMEBUFFER_URL`, which the operator sets in the containers of a pod; without it, at
+/// Opens the ring of the sidecar at `FRAMEBUFFER_URL`, which the operator sets in a pod's containers; by default at
 /// `http://127.0.0.1:7570`.
 ///
 /// # Errors
@@ -55,11 +51,11 @@ pub struct Connect {
     dir: PathBuf,
 }
 
-/// Why no ring could be opened by a sidecar's help.
+/// Why a sidecar's ring could not be opened.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// The URL is of no kind known here.
+    /// Neither kind of URL.
     #[error("{url:?} is not http://HOST:PORT or unix:/PATH")]
     Url {
         /// The URL.
@@ -75,7 +71,7 @@ pub enum ConnectError {
         url: String,
         /// The deadline.
         waited: Duration,
-        /// What the last attempt met.
+        /// Error of the last attempt.
         source: io::Error,
     },
     /// Something answered, but not as a sidecar does.
@@ -83,43 +79,36 @@ pub enum ConnectError {
     Answer {
         /// The URL.
         url: String,
-        /// What is wrong with it.
+        /// The fault.
         problem: String,
     },
-    /// The sidecar's key is none.
+    /// The sidecar's key is invalid.
     #[error("the sidecar at {url} answered with an invalid key")]
     Key {
         /// The URL.
         url: String,
-        /// Why it is none.
+        /// The reason.
         source: InvalidKey,
     },
-    /// The key is there, but not its ring.
+    /// The key is known, but its ring cannot be opened.
     #[error(
-        "the sidecar at {url} answered, but its ring cannot be opened in {dir}: is that the folder that the sidecar uses \
-         (FRAMEBUFFER_DIR; in a pod, the same volume), and may this user open the segment (--mode)?"
+        "the sidecar at {url} answered, but its ring cannot be opened in {dir}: is that the folder that the sidecar \
+         uses (FRAMEBUFFER_DIR; in a pod, the same volume), and may this user open the segment (--mode)?"
     )]
     Segment {
         /// The URL.
         url: String,
         /// The folder looked in.
         dir: String,
-        /// What happened there.
+        /// The error there.
         source: SegmentError,
     },
 }
 
-/// What `GET /get_key` answers.
+/// The answer to `GET /get_key`.
 #[derive(Deserialize)]
 struct KeyAnswer {
     key: String,
-}
-
-/// Where a sidecar listens.
-#[derive(Debug, PartialEq, Eq)]
-enum Address<'u> {
-    Tcp(&'u str),
-    Unix(&'u str),
 }
 
 impl Connect {
@@ -128,10 +117,10 @@ impl Connect {
         Self { url: url.to_owned(), deadline: DEFAULT_DEADLINE, dir: default_dir() }
     }
 
-    /// To the sidecar at `FRAMEBUFFER_URL`; without it, at `http://127.0.0.1:7570`.
+    /// To the sidecar at `FRAMEBUFFER_URL`; by default at `http://127.0.0.1:7570`.
     pub fn from_env() -> Self {
-        let url = std::env::var("FRAMEBUFFER_URL").ok().filter(|url| !url.is_empty());
-        Self::new(url.as_deref().unwrap_or(DEFAULT_URL))
+        let url = std::env::var(variables::URL).ok().filter(|url| !url.is_empty());
+        Self::new(url.as_deref().unwrap_or(defaults::URL))
     }
 
     /// How long to try. Default: 30 seconds.
@@ -150,8 +139,8 @@ impl Connect {
     ///
     /// # Errors
     ///
-    /// [`ConnectError`] says what to check: the URL, whether the sidecar runs, the folder, the permissions. Only a sidecar
-    /// that does not answer, or answers 503, is tried again.
+    /// [`ConnectError`] names the likely cause: the URL, a sidecar that does not run, the folder, the permissions. Only a
+    /// sidecar that does not answer, or answers 503, is tried again.
     pub fn connect(self) -> Result<FrameBufferClient, ConnectError> {
         let key = self.ask_until_deadline()?;
         FrameBufferClient::options(key).dir(&self.dir).open().map_err(|source| ConnectError::Segment {
@@ -162,11 +151,11 @@ impl Connect {
     }
 
     fn ask_until_deadline(&self) -> Result<Key, ConnectError> {
-        let address = Address::parse(&self.url).ok_or_else(|| ConnectError::Url { url: self.url.clone() })?;
+        let endpoint: Endpoint = self.url.parse().map_err(|_| ConnectError::Url { url: self.url.clone() })?;
         let deadline = Instant::now() + self.deadline;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let problem = match address.get("/get_key", left.clamp(PAUSE, ATTEMPT)) {
+            let problem = match endpoint.get("/get_key", left.clamp(PAUSE, ATTEMPT)) {
                 Ok(answer) => match answer.status {
                     503 => io::Error::other("the sidecar answers 503, it is not ready"),
                     _ => return self.key_of(&answer),
@@ -184,7 +173,7 @@ impl Connect {
         }
     }
 
-    fn key_of(&self, answer: &Answer) -> Result<Key, ConnectError> {
+    fn key_of(&self, answer: &Response) -> Result<Key, ConnectError> {
         let wrong = |problem| ConnectError::Answer { url: self.url.clone(), problem };
         if answer.status != 200 {
             return Err(wrong(format!("GET /get_key gives status {}", answer.status)));
@@ -197,73 +186,9 @@ impl Connect {
     }
 }
 
-struct Answer {
-    status: u16,
-    body: Vec<u8>,
-}
-
-impl<'u> Address<'u> {
-    fn parse(url: &'u str) -> Option<Self> {
-        if let Some(path) = url.strip_prefix("unix:") {
-            let path = path.strip_prefix("//").unwrap_or(path);
-            return path.starts_with('/').then_some(Self::Unix(path));
-        }
-        let authority = url.strip_prefix("http://")?.trim_end_matches('/');
-        let (host, port) = authority.rsplit_once(':')?;
-        (!host.is_empty() && port.parse::<u16>().is_ok() && !authority.contains('/')).then_some(Self::Tcp(authority))
-    }
-
-    /// Sends a GET request and reads the whole answer. HTTP/1.0, so that the answer ends with the connection.
-    fn get(&self, path: &str, timeout: Duration) -> io::Result<Answer> {
-        let deadline = Some(timeout);
-        match *self {
-            Self::Tcp(authority) => {
-                let address = authority.to_socket_addrs()?.next();
-                let address = address.ok_or_else(|| io::Error::other("the host has no address"))?;
-                let stream = TcpStream::connect_timeout(&address, timeout)?;
-                stream.set_read_timeout(deadline)?;
-                stream.set_write_timeout(deadline)?;
-                exchange(stream, authority, path)
-            }
-            Self::Unix(socket) => {
-                let stream = UnixStream::connect(socket)?;
-                stream.set_read_timeout(deadline)?;
-                stream.set_write_timeout(deadline)?;
-                exchange(stream, "localhost", path)
-            }
-        }
-    }
-}
-
-fn exchange(mut stream: impl Read + Write, host: &str, path: &str) -> io::Result<Answer> {
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {host}\r\nAccept: application/json\r\n\r\n")?;
-    let mut raw = Vec::new();
-    stream.take(ANSWER_LIMIT).read_to_end(&mut raw)?;
-    let mut headers = [httparse::EMPTY_HEADER; 64];
-    let mut response = httparse::Response::new(&mut headers);
-    let parsed = response.parse(&raw).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-    match (parsed, response.code) {
-        (httparse::Status::Complete(head), Some(status)) => Ok(Answer { status, body: raw.split_off(head) }),
-        _ => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the answer ends in its header")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn urls_of_both_kinds_are_understood_and_others_refused() {
-        assert_eq!(Address::parse("http://127.0.0.1:7570"), Some(Address::Tcp("127.0.0.1:7570")));
-        assert_eq!(Address::parse("http://localhost:1/"), Some(Address::Tcp("localhost:1")));
-        assert_eq!(Address::parse("http://[::1]:7570"), Some(Address::Tcp("[::1]:7570")));
-        assert_eq!(Address::parse("unix:/run/fb.sock"), Some(Address::Unix("/run/fb.sock")));
-        assert_eq!(Address::parse("unix:///run/fb.sock"), Some(Address::Unix("/run/fb.sock")));
-        for bad in ["", "https://127.0.0.1:1", "http://127.0.0.1", "http://x:99999", "unix:relative", "127.0.0.1:7570"]
-        {
-            assert_eq!(Address::parse(bad), None, "{bad}");
-        }
-    }
 
     #[test]
     fn a_sidecar_that_is_not_there_is_an_error_that_says_what_to_check() {

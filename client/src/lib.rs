@@ -66,6 +66,9 @@ mod error;
 #[cfg(not(loom))]
 mod fork;
 mod frame;
+#[cfg(all(feature = "connect", not(loom)))]
+#[doc(hidden)]
+pub mod http;
 mod key;
 mod layout;
 #[cfg(not(loom))]

@@ -5,8 +5,8 @@
 //! - [`Quantity`] and [`MilliCpu`]: amounts in Kubernetes' notation.
 //! - [`Geometry`] and [`segment_length`]: the length of a ring's segment.
 //!
-//! It makes no system calls and needs no runtime, so every crate can depend on it. It is internal to this workspace: its
-//! API is not covered by semantic versioning.
+//! It makes no system calls and needs no runtime, so every crate can depend on it. It is internal to this workspace:
+//! semantic versioning does not cover its API.
 
 pub mod defaults;
 pub mod kubernetes;

@@ -1,9 +1,9 @@
 //! [`Quantity`] and [`MilliCpu`]: amounts in Kubernetes' notation (`500Mi`, `1.5Gi`, `4G`, `65536`; `100m`, `0.5`).
 //!
-//! Code of our own, because a program has to read a size exactly as the API server does that checked it: fractions exact,
-//! a fraction of a byte rounded up, `Mi` but not `mi` or `MB`. `kube_quantity` is the nearest, and brings k8s-openapi, nom
-//! and `rust_decimal` into every client; `bytesize` computes fractions in `f64` and cuts them off, `parse-size` ignores
-//! case and spaces, takes `MB`, and rounds to nearest.
+//! The code is our own, because programs must read a size exactly as the API server that checked it: exact fractions, a
+//! fraction of a byte rounded up, `Mi` but not `mi` or `MB`. `kube_quantity` comes nearest, but brings k8s-openapi, nom
+//! and `rust_decimal` into every client; `bytesize` computes fractions in `f64` and truncates; `parse-size` ignores case
+//! and spaces, accepts `MB`, and rounds to nearest.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,5 +1,5 @@
-//! [`Geometry`]: the sizes of a segment, the file in shared memory that a ring lives in. They all follow from the ring's
-//! size and the machine's page size.
+//! [`Geometry`]: the sizes of a segment, the file in shared memory that holds a ring. All follow from the ring's size and
+//! the machine's page size.
 //!
 //! ```text
 //!  +-------------------------+------------------+-----------------------------------------------+
@@ -13,7 +13,7 @@ use thiserror::Error;
 /// Size of a huge page on x86-64, and on aarch64 with pages of 4 KiB, in bytes.
 pub const HUGE_PAGE: u64 = 2 << 20;
 
-/// The largest page that Linux has on 64-bit little-endian machines, in bytes: where it is not known which machine.
+/// The largest page of Linux on 64-bit little-endian machines, in bytes: for calculations for an unknown machine.
 pub const LARGEST_PAGE: u64 = 64 << 10;
 
 /// Bytes of control block and participant slots, in front of the ring.
@@ -28,7 +28,7 @@ const HUGE_FROM: u64 = 64 << 20;
 /// The sizes of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Geometry {
-    /// Payload that the ring keeps, in bytes: what the user asked for.
+    /// Payload that the ring keeps, in bytes, as the user asked for it.
     pub size: u64,
     /// Bytes of the data ring.
     pub capacity: u64,
@@ -51,9 +51,9 @@ pub enum InvalidSize {
 }
 
 impl Geometry {
-    /// The geometry for a ring of `size` bytes on a machine with pages of `page` bytes: room for `size` bytes of payload,
-    /// and for headers and alignment on top of it 64 KiB or a 256th, whichever is more. So ten frames of a tenth always
-    /// fit, and one of `size`.
+    /// The geometry for a ring of `size` bytes on a machine with pages of `page` bytes: room for `size` bytes of
+    /// payload, and on top of it 64 KiB or a 256th, whichever is more, for headers and alignment. So ten frames of a
+    /// tenth always fit, and one of `size`.
     ///
     /// # Errors
     ///

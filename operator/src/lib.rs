@@ -24,7 +24,6 @@ pub mod policy;
 pub mod quantity;
 pub mod render;
 pub mod run;
-pub mod signals;
 pub mod validate;
 pub mod webhook;
 

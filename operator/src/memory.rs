@@ -1,27 +1,31 @@
-//! [`Memory`]: what a ring of a given size costs its pod.
+//! [`Memory`]: the memory that a ring of a given size costs its pod.
+
+use framebuffer_contract::segment::LARGEST_PAGE;
+use framebuffer_contract::{InvalidSize, segment_length};
 
 const MIB: u64 = 1 << 20;
 
-/// What the sidecar itself needs beside the ring: it stays below 6 MiB, and a probe runs a second process of it.
-const SIDECAR_MIB: u64 = 16;
+/// The sidecar's own memory beside the ring: it stays below 6 MiB, a probe runs a second process of it, and the rest is
+/// room.
+const SIDECAR_MIB: u64 = 18;
 
-/// At most what the ring's control block and its rounding to huge pages add.
-const CONTROL_MIB: u64 = 4;
+/// The size of a container's own `/dev/shm`, and some room: whatever a program kept there still fits beside the ring.
+const SPARE_MIB: u64 = 66;
 
-/// The size of a container's own `/dev/shm`: whatever a program kept there still fits beside the ring.
-const SPARE_MIB: u64 = 64;
-
-/// What a ring of a given size costs its pod. All amounts are whole MiB.
+/// The memory that a ring of a given size costs its pod. All amounts are whole MiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
     segment_mib: u64,
 }
 
 impl Memory {
-    /// Of a ring that keeps `size` bytes. The sidecar adds size/256 (64 KiB at least) for the headers of frames.
-    pub fn of_ring(size: u64) -> Self {
-        let data = size + (size / 256).max(64 << 10);
-        Self { segment_mib: data.div_ceil(MIB) + CONTROL_MIB }
+    /// Of a ring that keeps `size` bytes. A node may have other pages than this machine, so the largest count.
+    ///
+    /// # Errors
+    ///
+    /// No ring can have this size.
+    pub fn of_ring(size: u64) -> Result<Self, InvalidSize> {
+        Ok(Self { segment_mib: segment_length(size, LARGEST_PAGE)?.div_ceil(MIB) })
     }
 
     /// Request and limit of the sidecar in bytes: the ring is charged to it.
@@ -47,10 +51,8 @@ mod tests {
     #[test]
     fn memory_holds_the_ring_and_the_sidecar() {
         for size in [64 << 10, 1 << 20, 64 << 20, 500 << 20, 7 << 30, (1 << 40) - 1] {
-            let memory = Memory::of_ring(size);
-            let page = if size < 64 << 20 { 4 << 10 } else { 2 << 20 };
-            let control = if size < 64 << 20 { 340 << 10 } else { 2 << 20 };
-            let segment = (size + (size / 256).max(64 << 10)).next_multiple_of(page) + control;
+            let memory = Memory::of_ring(size).unwrap();
+            let segment = segment_length(size, 4 << 10).unwrap();
             assert!(memory.sidecar_bytes() >= segment + (16 << 20), "{size}");
             assert!(memory.sidecar_bytes() <= segment + (22 << 20), "{size}");
         }
@@ -58,7 +60,7 @@ mod tests {
 
     #[test]
     fn amounts_are_shown_in_mebibytes() {
-        let memory = Memory::of_ring(500 << 20);
+        let memory = Memory::of_ring(500 << 20).unwrap();
         assert_eq!(memory.sidecar(), "522Mi");
         assert_eq!(memory.volume(), "570Mi");
     }

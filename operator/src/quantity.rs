@@ -1,52 +1,31 @@
-//! [`parse_bytes`] and [`parse_milli_cpu`]: amounts in Kubernetes' notation, as far as a `FrameBuffer` may use it.
+//! [`parse_bytes`] and [`parse_milli_cpu`]: the amounts that a `FrameBuffer` may contain. The contract parses them; this
+//! policy refuses the rest as the CRD's pattern does: a sign, a point without digits on both sides, units above Ti and T.
 
-const UNITS: [(&str, u64); 9] = [
-    ("", 1),
-    ("Ki", 1 << 10),
-    ("Mi", 1 << 20),
-    ("Gi", 1 << 30),
-    ("Ti", 1 << 40),
-    ("k", 1_000),
-    ("M", 1_000_000),
-    ("G", 1_000_000_000),
-    ("T", 1_000_000_000_000),
-];
-
-/// Digits after the point that are read; more are refused by the length of the whole.
-const MAX_FRACTION: usize = 18;
+use framebuffer_contract::{MilliCpu, Quantity};
 
 /// Bytes of `500Mi`, `1.5Gi`, `4G` or `65536`; a fraction of a byte is rounded up. `None` if it is none of these, or
 /// beyond 64 bits.
 pub fn parse_bytes(text: &str) -> Option<u64> {
-    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit)?;
-    scaled(number, *factor)
+    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let admitted = is_plain(number) && !text.contains(['P', 'E']);
+    let quantity: Quantity = admitted.then_some(text)?.parse().ok()?;
+    Some(quantity.bytes())
 }
 
 /// Thousandths of a CPU of `100m`, `2` or `0.5`. `None` if it is none of these.
 pub fn parse_milli_cpu(text: &str) -> Option<u64> {
-    match text.strip_suffix('m') {
-        Some(milli) => scaled(milli, 1).filter(|_| !milli.contains('.')),
-        None => scaled(text, 1000),
-    }
+    let admitted = match text.strip_suffix('m') {
+        Some(milli) => is_plain(milli) && !milli.contains('.'),
+        None => is_plain(text),
+    };
+    let cpu: MilliCpu = admitted.then_some(text)?.parse().ok()?;
+    Some(cpu.thousandths())
 }
 
-/// The decimal `number` times `factor`, rounded up.
-fn scaled(number: &str, factor: u64) -> Option<u64> {
-    let (whole, fraction) = match number.split_once('.') {
-        Some((whole, fraction)) if !fraction.is_empty() => (whole, fraction),
-        Some(_) => return None,
-        None => (number, ""),
-    };
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.is_empty() || !digits(whole) || !digits(fraction) || fraction.len() > MAX_FRACTION {
-        return None;
-    }
-    let scale = 10_u128.pow(fraction.len() as u32);
-    let tail = if fraction.is_empty() { 0 } else { fraction.parse::<u128>().ok()? * u128::from(factor) };
-    let head = u128::from(whole.parse::<u64>().ok()?) * u128::from(factor);
-    u64::try_from(head.checked_add(tail.div_ceil(scale))?).ok()
+/// Whether it is digits, or digits around a point.
+fn is_plain(number: &str) -> bool {
+    number.split_once('.').is_none_or(|(whole, fraction)| !whole.is_empty() && !fraction.is_empty())
+        && !number.starts_with(['+', '-'])
 }
 
 #[cfg(test)]
@@ -69,12 +48,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_an_amount_is_refused() {
-        for text in ["", "Mi", "-1Mi", "1.", ".5Mi", "1.2.3", "5 Mi", "500MB", "1e6", "99999999999999999999Ti", "٣Mi"]
-        {
+    fn what_the_crd_does_not_admit_is_refused() {
+        let bytes =
+            ["", "Mi", "-1Mi", "+1Mi", "1.", "1.Mi", ".5Mi", ".5", "1.2.3", "5 Mi", "500MB", "1e6", "1E6", "1E"];
+        let more = ["1Pi", "1P", "1Ei", "1K", "1m", "99999999999999999999Ti", "٣Mi"];
+        for text in bytes.into_iter().chain(more) {
             assert_eq!(parse_bytes(text), None, "{text}");
         }
-        for text in ["", "m", "0.5m", "-1", "1k"] {
+        for text in ["", "m", "0.5m", "-1", "+1", "+1m", "1.", ".5", "1k"] {
             assert_eq!(parse_milli_cpu(text), None, "{text}");
         }
     }

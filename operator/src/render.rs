@@ -1,6 +1,7 @@
 //! [`render`]: the one place that decides what is injected. Whoever carries it into pods (the webhook, the command line,
 //! the API server from `status.injection`) adds nothing of its own.
 
+use framebuffer_contract::variables;
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, EnvVarSource, ExecAction, Lifecycle,
     LifecycleHandler, ObjectFieldSelector, Probe, ResourceRequirements, SeccompProfile, SecurityContext, Volume,
@@ -10,27 +11,11 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
+pub use framebuffer_contract::kubernetes::{ADMIN_PORT, PORT, SIDECAR, VOLUME};
+
 use crate::api::SidecarResources;
 use crate::quantity::parse_milli_cpu;
 use crate::validate::ValidSpec;
-
-/// Name of the sidecar container.
-pub const SIDECAR: &str = "framebuffer-sidecar";
-
-/// Name of the volume with the ring's memory.
-pub const VOLUME: &str = "framebuffer";
-
-/// Name of the port of the API.
-pub const PORT: &str = "framebuffer";
-
-/// Name of the port of health and metrics.
-pub const ADMIN_PORT: &str = "fb-admin";
-
-/// Variable that tells a client where the sidecar is.
-pub const URL_VARIABLE: &str = "FRAMEBUFFER_URL";
-
-/// Variable that tells a client where the ring is.
-pub const DIR_VARIABLE: &str = "FRAMEBUFFER_DIR";
 
 /// The sidecar's program in its image. Probes name it in full: the image has no shell and no `PATH`.
 const PROGRAM: &str = "/framebuffer-sidecar";
@@ -91,8 +76,8 @@ pub fn render(spec: &ValidSpec, settings: &Settings) -> Rendering {
         volume: volume(spec),
         volume_mount: volume_mount(spec),
         env: vec![
-            variable(URL_VARIABLE, format!("http://127.0.0.1:{}", spec.port)),
-            variable(DIR_VARIABLE, spec.mount_path.clone()),
+            variable(variables::URL, format!("http://127.0.0.1:{}", spec.port)),
+            variable(variables::DIR, spec.mount_path.clone()),
         ],
     };
     Rendering { hash: hash(&content), content }
@@ -134,15 +119,15 @@ fn environment(spec: &ValidSpec) -> Vec<EnvVar> {
     let key = EnvVarSource { field_ref: Some(uid), ..EnvVarSource::default() };
     vec![
         // The pod's UID: the ring outlives a sidecar that is restarted, and no other pod has its name.
-        EnvVar { name: "FRAMEBUFFER_KEY".to_owned(), value: None, value_from: Some(key) },
-        variable("FRAMEBUFFER_SIZE", spec.size.clone()),
-        variable("FRAMEBUFFER_KEEP", "true"),
+        EnvVar { name: variables::KEY.to_owned(), value: None, value_from: Some(key) },
+        variable(variables::SIZE, spec.size.clone()),
+        variable(variables::KEEP, "true"),
         // The pod's containers may run as any user.
-        variable("FRAMEBUFFER_MODE", "0666"),
-        variable(DIR_VARIABLE, spec.mount_path.clone()),
-        variable("FRAMEBUFFER_LISTEN", format!("127.0.0.1:{}", spec.port)),
-        variable("FRAMEBUFFER_ADMIN", format!("0.0.0.0:{}", spec.admin_port)),
-        variable("FRAMEBUFFER_LOG_LEVEL", spec.log_level.as_str()),
+        variable(variables::MODE, "0666"),
+        variable(variables::DIR, spec.mount_path.clone()),
+        variable(variables::LISTEN, format!("127.0.0.1:{}", spec.port)),
+        variable(variables::ADMIN, format!("0.0.0.0:{}", spec.admin_port)),
+        variable(variables::LOG_LEVEL, spec.log_level.as_str()),
     ]
 }
 

@@ -128,7 +128,7 @@ pub fn validate(framebuffer: &FrameBuffer) -> Result<ValidSpec, Invalid> {
     if name.len() > MAX_NAME {
         return Err(Invalid::Name { name });
     }
-    let memory = Memory::of_ring(bytes_of_ring(size)?);
+    let memory = memory_of_ring(size)?;
     if let Some(names) = containers {
         check_containers(names)?;
     }
@@ -150,9 +150,13 @@ pub fn validate(framebuffer: &FrameBuffer) -> Result<ValidSpec, Invalid> {
     })
 }
 
-fn bytes_of_ring(size: &str) -> Result<u64, Invalid> {
+fn memory_of_ring(size: &str) -> Result<Memory, Invalid> {
     let bytes = bytes("spec.size", size)?;
-    if (MIN_SIZE..=MAX_SIZE).contains(&bytes) { Ok(bytes) } else { Err(Invalid::Size { size: size.to_owned(), bytes }) }
+    let out_of_bounds = || Invalid::Size { size: size.to_owned(), bytes };
+    if !(MIN_SIZE..=MAX_SIZE).contains(&bytes) {
+        return Err(out_of_bounds());
+    }
+    Memory::of_ring(bytes).map_err(|_| out_of_bounds())
 }
 
 fn check_containers(names: &[String]) -> Result<(), Invalid> {

@@ -1,4 +1,4 @@
-//! What the kubelet and Prometheus ask for, from outside the pod: `/healthz`, `/readyz`, `/metrics`. Never the key.
+//! `/healthz`, `/readyz` and `/metrics`, for the kubelet and Prometheus outside the pod. Never serves the key.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};

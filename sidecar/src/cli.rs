@@ -7,78 +7,78 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use framebuffer::Prefault;
+use framebuffer_contract::{Quantity, defaults, variables};
 use tracing::level_filters::LevelFilter;
 
-use crate::quantity::Quantity;
 use crate::secret::SecretKey;
 
-/// Owns a FrameBuffer ring in shared memory and serves its key and its frames over HTTP on loopback.
+/// Owns a FrameBuffer ring in shared memory and serves its key and allocations over HTTP on loopback.
 #[derive(Debug, Parser)]
 #[command(version, about, arg_required_else_help = true)]
 pub struct Cli {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
+/// A command.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Create the ring and serve it until SIGINT or SIGTERM.
     Serve(ServeArgs),
-    /// Show what a ring says about itself.
+    /// Show a ring's size, counters and participants.
     Stat(StatArgs),
-    /// Show what moves through a ring, one line for each interval.
+    /// Show a ring's traffic, one line per interval.
     Top(TopArgs),
-    /// Check what a ring needs, and say what to do about what is missing. Exits with 1 if something fails.
+    /// Check a ring's requirements and advise on each that is not met. Exits with 1 if a check fails.
     Doctor(DoctorArgs),
-    /// Ask a sidecar whether it is ready. Exits with 0 if so, else with 1: for probes without a shell.
+    /// Ask a sidecar whether it is ready: exits with 0 if it is, otherwise with 1. For probes without a shell.
     Healthcheck(HealthcheckArgs),
 }
 
 /// `serve`.
 #[derive(Debug, Clone, Args)]
 pub struct ServeArgs {
-    /// Bytes of payload that the ring keeps, as Kubernetes writes them: 500Mi, 1.5Gi, 4G.
-    #[arg(long, env = "FRAMEBUFFER_SIZE")]
+    /// Payload that the ring keeps, in bytes, in Kubernetes' notation: 500Mi, 1.5Gi, 4G.
+    #[arg(long, env = variables::SIZE)]
     pub size: Quantity,
-    /// The ring's key, 1 to 200 of A-Z a-z 0-9 . _ -; random if not given. Better in the environment than among the
-    /// arguments, which every user of the machine can see.
-    #[arg(long, env = "FRAMEBUFFER_KEY", hide_env_values = true)]
+    /// The ring's key, 1 to 200 of A-Z a-z 0-9 . _ -; random by default. Prefer the variable: every user of the machine
+    /// can see the arguments.
+    #[arg(long, env = variables::KEY, hide_env_values = true)]
     pub key: Option<SecretKey>,
-    /// Leave the ring in place at the end, and adopt one that is there at the start.
-    #[arg(long, env = "FRAMEBUFFER_KEEP", value_parser = BoolishValueParser::new())]
+    /// Adopt an existing ring at the start and leave it in place at the end.
+    #[arg(long, env = variables::KEEP, value_parser = BoolishValueParser::new())]
     pub keep: bool,
     /// Folder of the ring's file, on a tmpfs.
-    #[arg(long, env = "FRAMEBUFFER_DIR", default_value = "/dev/shm")]
+    #[arg(long, env = variables::DIR, default_value = defaults::DIR)]
     pub dir: PathBuf,
-    /// Permissions of the ring's file and of the Unix socket, octal. 0666 lets other users take part.
-    #[arg(long, env = "FRAMEBUFFER_MODE", default_value = "0600", value_parser = parse_mode)]
+    /// Permissions of the ring's file and of the Unix socket, octal. 0666 admits other users.
+    #[arg(long, env = variables::MODE, default_value = "0600", value_parser = parse_mode)]
     pub mode: u32,
-    /// Address of the API. It hands out the key, so it has to be a loopback address. Port 0 takes a free one.
-    #[arg(long, env = "FRAMEBUFFER_LISTEN", default_value = "127.0.0.1:7570", value_parser = parse_loopback)]
+    /// Address of the API: loopback only, since the API hands out the key. Port 0 takes a free port.
+    #[arg(long, env = variables::LISTEN, default_value = defaults::LISTEN, value_parser = parse_loopback)]
     pub listen: SocketAddr,
-    /// Path of a Unix socket on which to serve the API as well.
-    #[arg(long, env = "FRAMEBUFFER_SOCKET")]
+    /// Path of a Unix socket that serves the API as well.
+    #[arg(long, env = variables::SOCKET)]
     pub socket: Option<PathBuf>,
     /// Address of /healthz, /readyz and /metrics.
-    #[arg(long, env = "FRAMEBUFFER_ADMIN", default_value = "0.0.0.0:7571")]
+    #[arg(long, env = variables::ADMIN, default_value = defaults::ADMIN)]
     pub admin: SocketAddr,
-    /// Least important events to log.
-    #[arg(long, env = "FRAMEBUFFER_LOG_LEVEL", value_enum, default_value_t = LogLevel::Info)]
+    /// Lowest level to log.
+    #[arg(long, env = variables::LOG_LEVEL, value_enum, default_value_t = LogLevel::Info)]
     pub log_level: LogLevel,
-    /// How to log, to standard error.
-    #[arg(long, env = "FRAMEBUFFER_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    /// Format of the log, on standard error.
+    #[arg(long, env = variables::LOG_FORMAT, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
-    /// When to touch the ring's pages: never, behind a ring that is already in use, or before it is ready.
-    #[arg(long, env = "FRAMEBUFFER_PREFAULT", value_enum, default_value_t = PrefaultMode::Background)]
+    /// When to touch the ring's pages: on first use, in the background, or before the ring is ready.
+    #[arg(long, env = variables::PREFAULT, value_enum, default_value_t = PrefaultMode::Background)]
     pub prefault: PrefaultMode,
 }
 
 /// `stat`.
 #[derive(Debug, Args)]
 pub struct StatArgs {
-    /// Which ring.
+    /// The ring.
     #[command(flatten)]
     pub ring: RingArgs,
     /// Print JSON instead of a table.
@@ -89,13 +89,13 @@ pub struct StatArgs {
 /// `top`.
 #[derive(Debug, Args)]
 pub struct TopArgs {
-    /// Which ring.
+    /// The ring.
     #[command(flatten)]
     pub ring: RingArgs,
-    /// Seconds between two lines.
+    /// Seconds between lines.
     #[arg(long, value_name = "SECONDS", value_parser = parse_interval, default_value = "1")]
     pub interval: Duration,
-    /// Lines to print; without it, until a signal ends it.
+    /// Lines to print; without it, print until a signal.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
 }
@@ -103,35 +103,32 @@ pub struct TopArgs {
 /// `doctor`.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
-    /// Which ring.
+    /// The ring.
     #[command(flatten)]
     pub ring: RingArgs,
-    /// Bytes that the ring shall have: checks that there is room for them.
-    #[arg(long, env = "FRAMEBUFFER_SIZE")]
+    /// Check that there is room for a ring of this size.
+    #[arg(long, env = variables::SIZE)]
     pub size: Option<Quantity>,
 }
 
-/// Where a ring is and how to get its key.
+/// A ring's folder, and its key or the sidecar that knows it.
 #[derive(Debug, Args)]
 pub struct RingArgs {
-    /// The ring's key; without it the sidecar at --url is asked.
-    #[arg(long, env = "FRAMEBUFFER_KEY", hide_env_values = true)]
+    /// The ring's key; without it, ask the sidecar at --url.
+    #[arg(long, env = variables::KEY, hide_env_values = true)]
     pub key: Option<SecretKey>,
     /// Folder of the ring's file.
-    #[arg(long, env = "FRAMEBUFFER_DIR", default_value = "/dev/shm")]
+    #[arg(long, env = variables::DIR, default_value = defaults::DIR)]
     pub dir: PathBuf,
-    /// A sidecar's API: `http://127.0.0.1:7570` (if nothing is given) or `unix:/path/to.sock`.
-    #[arg(long, env = "FRAMEBUFFER_URL")]
+    /// A sidecar's API: `http://127.0.0.1:7570` (the default) or `unix:/path/to.sock`.
+    #[arg(long, env = variables::URL)]
     pub url: Option<String>,
 }
-
-/// Where the API is if nothing else is said.
-pub const DEFAULT_URL: &str = "http://127.0.0.1:7570";
 
 impl RingArgs {
     /// The API's URL, given or default.
     pub fn url(&self) -> &str {
-        self.url.as_deref().unwrap_or(DEFAULT_URL)
+        self.url.as_deref().unwrap_or(defaults::URL)
     }
 }
 
@@ -139,14 +136,14 @@ impl RingArgs {
 #[derive(Debug, Args)]
 pub struct HealthcheckArgs {
     /// The sidecar's admin address; `0.0.0.0` and `[::]` stand for this machine.
-    #[arg(long, env = "FRAMEBUFFER_ADMIN", default_value = "0.0.0.0:7571")]
+    #[arg(long, env = variables::ADMIN, default_value = defaults::ADMIN)]
     pub admin: SocketAddr,
-    /// Ask again until it is ready, for this many seconds at most.
+    /// Ask again until it is ready, for at most this many seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub wait: u16,
 }
 
-/// Least important events to log.
+/// A log level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[expect(missing_docs, reason = "clap would print what the names say")]
 pub enum LogLevel {
@@ -169,21 +166,21 @@ impl From<LogLevel> for LevelFilter {
     }
 }
 
-/// How to log.
+/// A log format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// Lines for people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
 /// When to touch the ring's pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum PrefaultMode {
-    /// When a frame first reaches them.
+    /// On first use.
     Off,
-    /// In a thread, while the ring is already in use.
+    /// In the background, while the ring is already in use.
     Background,
     /// Before the ring is ready.
     Wait,

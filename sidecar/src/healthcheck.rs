@@ -7,9 +7,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use framebuffer::http::Endpoint;
 
 use crate::cli::HealthcheckArgs;
-use crate::http::Endpoint;
 
 /// How long a sidecar may take to answer.
 const DEADLINE: Duration = Duration::from_secs(2);

@@ -1,12 +1,11 @@
-//! The sidecar: owns a FrameBuffer ring, hands out its key and its frames over HTTP on loopback, shows its metrics.
+//! The sidecar: owns a FrameBuffer ring, serves its key and allocations over HTTP on loopback, exports metrics.
 //!
 //! Read it in this order:
 //!
-//! - [`cli`]: the commands and their flags; [`quantity`] and [`secret`] are two of their types.
+//! - [`cli`]: the commands and their flags; [`secret`]: the type of `--key`.
 //! - [`serve`]: the life of the server, from the ring's creation to its removal.
-//! - [`api`]: what programs in the pod ask for (`get_key`, `allocate`); [`admin`] and [`metrics`]: what the kubelet and
-//!   Prometheus ask for.
-//! - [`stat`], [`top`], [`doctor`], [`healthcheck`]: tools for people and probes; [`http`] is what they ask a sidecar with.
+//! - [`api`]: for programs in the pod (`get_key`, `allocate`); [`admin`], [`metrics`]: for kubelet and Prometheus.
+//! - [`stat`], [`top`], [`doctor`], [`healthcheck`]: tools for people and probes.
 //!
 //! The binary is the product. This library exists so that tests and benchmarks can reach the parts.
 
@@ -15,9 +14,7 @@ pub mod api;
 pub mod cli;
 pub mod doctor;
 pub mod healthcheck;
-pub mod http;
 pub mod metrics;
-pub mod quantity;
 pub mod secret;
 pub mod serve;
 pub mod stat;

@@ -1,4 +1,4 @@
-//! `framebuffer-sidecar`: the command line. What it does is in the library of the same name.
+//! `framebuffer-sidecar`: the command line. The library of the same name does the work.
 
 use std::io::Write as _;
 use std::process::ExitCode;

@@ -6,12 +6,12 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
+use framebuffer::http::Endpoint;
 use framebuffer::{Counters, Key, Stats};
+use framebuffer_contract::Quantity;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::{RingArgs, StatArgs};
-use crate::http::Endpoint;
-use crate::quantity::Quantity;
 
 /// How long a sidecar may take to answer.
 const DEADLINE: Duration = Duration::from_secs(2);

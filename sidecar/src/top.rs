@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use framebuffer::{Counters, Stats};
+use framebuffer_contract::Quantity;
 
 use crate::cli::TopArgs;
-use crate::quantity::Quantity;
 use crate::stat::find_key;
 
 /// Lines until the heading is repeated, so that it stays on a screen.

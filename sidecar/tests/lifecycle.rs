@@ -1,4 +1,4 @@
-//! The real binary from its start to its end: ends in order, kills, restarts, adoption, and what is left behind.
+//! The real binary from start to end: orderly ends, kills, restarts, adoption, leftovers.
 
 #![allow(clippy::unwrap_used, clippy::drop_non_drop, reason = "a test's helpers fail by panicking")]
 
@@ -34,6 +34,19 @@ fn sigint_sigterm_and_sighup_end_it_with_success_and_nothing_left() {
         assert!(sidecar.log().contains(signal.as_str()), "{}", sidecar.log());
         assert_eq!(files(dir.path()), [""; 0]);
     }
+}
+
+#[test]
+fn signals_that_are_ignored_at_the_start_stay_ignored() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut sidecar = Sidecar::start_after("trap '' HUP INT", dir.path(), &["--size", "1Mi"]);
+    for signal in [SIGHUP, SIGINT, SIGHUP] {
+        sidecar.signal(signal);
+        // Signals are seen before requests: both come from the same loop.
+        sidecar.key();
+    }
+    assert!(sidecar.end(SIGTERM).success());
+    assert!(sidecar.log().contains("stopping signal=SIGTERM"), "{}", sidecar.log());
 }
 
 #[test]
@@ -234,7 +247,7 @@ fn usage_errors_have_their_own_exit_code() {
 /// because its thread has to wait for a processor.
 const LEAD: u64 = 50;
 
-/// Counts what each thread does, until told to stop.
+/// Counts the work of each thread, until told to stop.
 struct Traffic {
     published: [AtomicU64; 3],
     stop: AtomicBool,

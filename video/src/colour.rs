@@ -1,4 +1,4 @@
-//! [`Colour`]: the colourspace tags of Y4M, and what they say about the size of a frame.
+//! [`Colour`]: the colourspace tags of Y4M, and the frame sizes that they imply.
 
 use std::fmt;
 
@@ -39,8 +39,8 @@ const FAMILIES: [(&str, Sampling, &[&str]); 5] = [
 
 impl Colour {
     /// The tags that [`Colour::parse`] knows, for messages.
-    pub const KNOWN: &str = "420, 420jpeg, 420paldv, 420mpeg2, 411, 422, 444, 444alpha, mono, each of 420, 422 and 444 with p9 to \
-                             p16, and mono9 to mono16";
+    pub const KNOWN: &str = "420, 420jpeg, 420paldv, 420mpeg2, 411, 422, 444, 444alpha, mono, each of 420, 422 and 444 \
+                             with p9 to p16, and mono9 to mono16";
 
     /// Reads a tag without its `C`: `420mpeg2`, `422p10`, `mono16`.
     pub fn parse(tag: &str) -> Option<Self> {
@@ -81,7 +81,7 @@ impl Colour {
 }
 
 impl Default for Colour {
-    /// What a header without a tag means.
+    /// The meaning of a header without a tag.
     fn default() -> Self {
         Self { tag: "420jpeg".to_owned(), sampling: Sampling::C420, bits: 8 }
     }

@@ -18,7 +18,7 @@ pub const fn has_tag(pixels: PixelFormat) -> bool {
     matches!(pixels, PixelFormat::Gray8 | PixelFormat::Yuv420p)
 }
 
-/// Converts a frame of colours to 4:4:4 (BT.601, limited range, which is what players assume of Y4M) into `planes`. Opacity is dropped.
+/// Converts a frame of colours to 4:4:4 (BT.601, limited range, as players assume of Y4M) into `planes`. Drops opacity.
 /// A frame that [has a tag](has_tag) is copied.
 pub fn to_yuv444(pixels: PixelFormat, frame: &[u8], planes: &mut Vec<u8>) {
     planes.clear();

@@ -1,4 +1,4 @@
-//! What the two programs say to each other, one JSON object a line.
+//! The protocol between the two programs, one JSON object per line.
 //!
 //! ```text
 //! writer -> reader   {"framebuffer_video":1,"container":"y4m","header":"YUV4MPEG2 W1280 ..."}      once, first
@@ -24,12 +24,12 @@ pub const VERSION: u32 = 1;
 /// reader never wait for each other to receive.
 pub const MAX_WINDOW: u32 = 128;
 
-/// The first line: what the frames are.
+/// The first line: the format of the frames.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamHeader {
     /// [`VERSION`].
     pub framebuffer_video: u32,
-    /// What a frame's bytes mean.
+    /// Layout of a frame's bytes.
     #[serde(flatten)]
     pub format: Format,
     /// How many frames the writer keeps in flight; the reader then acknowledges each frame.
@@ -37,7 +37,7 @@ pub struct StreamHeader {
     pub window: Option<u32>,
 }
 
-/// What a frame's bytes mean.
+/// Layout of a frame's bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "container", rename_all = "lowercase")]
 pub enum Format {
@@ -68,7 +68,7 @@ pub struct Descriptor {
     pub parameters: String,
 }
 
-/// What the reader answers when it has finished with a frame.
+/// The reader's answer when it has finished with a frame.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ack {
     /// The frame's number.
@@ -100,7 +100,7 @@ pub enum Error {
     Json {
         /// How the line begins.
         line: String,
-        /// What is wrong with it.
+        /// The fault.
         source: serde_json::Error,
     },
     /// Another version.
@@ -157,7 +157,7 @@ impl StreamHeader {
     }
 }
 
-/// What there is to know about a stream's pictures, whatever carries them.
+/// Format of a stream's pictures, whatever carries them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Video {
     /// Width in pixels.
@@ -173,7 +173,7 @@ pub struct Video {
 }
 
 impl Format {
-    /// Checks the format and says what its pictures are.
+    /// Checks the format and returns that of its pictures.
     ///
     /// # Errors
     ///
@@ -297,7 +297,8 @@ mod tests {
         assert!(message(&line(&bad)).contains("parameters"));
         let window = StreamHeader::new(Format::Raw("2x2:gray8".parse().unwrap()), Some(999));
         assert!(StreamHeader::parse(&line(&window)).unwrap_err().to_string().contains("between 1 and 128"));
-        let header = r#"{"framebuffer_video":1,"container":"raw","width":99999,"height":1,"pixels":"rgb24","rate":{"num":1,"den":1}}"#;
+        let header = r#"{"framebuffer_video":1,"container":"raw","width":99999,"height":1,"pixels":"rgb24",
+                         "rate":{"num":1,"den":1}}"#;
         assert!(matches!(StreamHeader::parse(header), Err(Error::Raw(InvalidRaw::Side { .. }))));
     }
 }

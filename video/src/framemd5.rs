@@ -43,7 +43,7 @@ impl<W: Write> FrameMd5<W> {
         self.output
     }
 
-    /// Hands on what is buffered.
+    /// Flushes the buffer.
     ///
     /// # Errors
     ///

@@ -1,10 +1,9 @@
-//! What the two example programs `frame-writer` and `frame-reader` share.
+//! The modules of `frame-writer` and `frame-reader`, the workload of demo and tests.
 //!
-//! Read in this order: [`y4m`] and [`raw`] are the two kinds of video streams, [`colour`] the tags of the first,
-//! [`descriptor`] what the writer tells the reader over a [`transport`];
-//! [`link`] is the writer's end of it. [`source`] gives the writer its frames,
-//! [`pattern`] draws those that it makes up. [`sink`] takes them from the reader, with [`framemd5`] and [`convert`].
-//! [`stats`], [`log`], [`clock`] and [`shutdown`] serve both.
+//! Read in this order: [`y4m`] and [`raw`] are the two kinds of video streams, [`colour`] the tags of the first.
+//! [`descriptor`] is the protocol between the programs, over a [`transport`]; [`link`] is the writer's end of it.
+//! [`source`] gives the writer its frames, [`pattern`] draws generated ones. [`sink`] takes them from the reader, with
+//! [`framemd5`] and [`convert`]. [`stats`], [`log`], [`clock`] and [`shutdown`] serve both.
 
 #![forbid(unsafe_code)]
 
@@ -28,5 +27,5 @@ pub mod y4m;
 /// The longest side of a picture, in pixels.
 pub const MAX_SIDE: u32 = 32_768;
 
-/// The largest frame, in bytes: what a header announces is refused above this, before anything is allocated for it.
+/// The largest frame, in bytes: a header that announces more is refused before anything is allocated for it.
 pub const MAX_FRAME: u64 = 2 << 30;

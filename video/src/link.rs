@@ -22,7 +22,10 @@ const FAREWELL: Duration = Duration::from_secs(1);
 #[derive(Debug, Error)]
 pub enum Error {
     /// No reader in the given time.
-    #[error("no reader at {address} within {} s: start frame-reader --listen {address}, or check the address", deadline.as_secs())]
+    #[error(
+        "no reader at {address} within {} s: start frame-reader --listen {address}, or check the address",
+        deadline.as_secs()
+    )]
     NoReader {
         /// Where it should be.
         address: Address,
@@ -59,7 +62,7 @@ pub struct Link {
     stop: Stop,
     header: StreamHeader,
     connection: Option<Connection>,
-    /// With a window: what is sent and not yet acknowledged, and goes again to the next reader.
+    /// With a window: frames sent and not yet acknowledged, which go to the next reader again.
     unacknowledged: VecDeque<Descriptor>,
     reconnects: u64,
 }
@@ -130,7 +133,7 @@ impl Link {
             match self.connection.as_mut().map(|connection| connection.send(&text)) {
                 Some(Ok(())) => break,
                 _ if self.stop.is_set() => return Ok(false),
-                // What was not acknowledged is sent by `reconnect`, this frame then by the next round.
+                // `reconnect` sends the unacknowledged frames, the next round then sends this one.
                 _ if !self.reconnect()? => return Ok(false),
                 _ => {}
             }
@@ -180,7 +183,7 @@ impl Link {
         Ok(!self.stop.is_set())
     }
 
-    /// Connects, sends the header and what the reader before did not acknowledge.
+    /// Connects, sends the header and the frames that the previous reader did not acknowledge.
     fn try_connect(&mut self) -> io::Result<()> {
         let mut connection = Connection::connect(&self.settings.address, &self.stop)?;
         connection.send(&line(&self.header))?;

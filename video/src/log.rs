@@ -1,4 +1,4 @@
-//! What the programs say to people, on standard error, and to scripts, on standard output.
+//! Output of the programs: for people on standard error, for scripts on standard output.
 //!
 //! Unlike `eprintln!`, a line is written at once, so that lines of several processes stay whole, and nobody listening
 //! is no reason to panic.

@@ -18,7 +18,7 @@ pub struct Rate {
     pub den: u32,
 }
 
-/// What is not a rate.
+/// A text that is not a rate.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0:?} is not a rate: expected frames per second between 0.001 and 1000000, like 25, 29.97 or 30000/1001")]
 pub struct InvalidRate(String);

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use framebuffer_signals::{Signal, on_signals};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
 
 /// How long a blocking call waits before it looks whether it should stop.
 pub const TICK: Duration = Duration::from_millis(100);
@@ -25,17 +24,19 @@ impl Stop {
     /// If the handlers cannot be installed.
     pub fn on_signals() -> io::Result<Self> {
         let stop = Self::default();
-        for signal in [SIGINT, SIGTERM] {
-            // Before the handler that sets the flag: it acts only if the flag was set by an earlier signal.
-            flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop.0))?;
-            flag::register(signal, Arc::clone(&stop.0))?;
-        }
+        let flag = stop.clone();
+        on_signals(&[Signal::Interrupt, Signal::Terminate], move |_| {
+            if flag.is_set() {
+                std::process::exit(Signal::Interrupt.exit_code().into());
+            }
+            flag.set();
+        })?;
         Ok(stop)
     }
 
     /// Whether to stop.
     pub fn is_set(&self) -> bool {
-        // Relaxed: nothing else is published with the flag.
+        // Relaxed: the flag guards no other memory.
         self.0.load(Ordering::Relaxed)
     }
 
@@ -57,7 +58,7 @@ impl Stop {
     ///
     /// # Errors
     ///
-    /// What `poll` returns, except for interruptions.
+    /// Errors of `poll`, except interruptions.
     pub fn wait_readable(&self, fd: BorrowedFd<'_>) -> io::Result<bool> {
         let timeout = PollTimeout::from(TICK.as_millis() as u16);
         while !self.is_set() {

@@ -14,7 +14,7 @@ use crate::framemd5::FrameMd5;
 use crate::raw::PixelFormat;
 use crate::y4m;
 
-/// What the output is written as.
+/// Format of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum OutputFormat {
     /// Y4M where the frames have a Y4M tag (Y4M input, gray8, yuv420p), raw otherwise (rgb24, bgr24, rgba)
@@ -140,7 +140,7 @@ impl Sink {
         Ok(output.flush()?)
     }
 
-    /// Hands on what is buffered.
+    /// Flushes the buffers.
     ///
     /// # Errors
     ///

@@ -79,7 +79,7 @@ pub struct Source {
 
 #[derive(Debug)]
 enum Kind {
-    /// What its header says, and the header.
+    /// Format of the pictures, and the header.
     Y4m(y4m::Header, String),
     Raw(RawFormat),
     Generated(Pattern),
@@ -111,7 +111,7 @@ impl Source {
         Self { kind: Kind::Generated(Pattern::new(format)), input: None, looping: false, frames: 0 }
     }
 
-    /// What the frames are.
+    /// Format of the frames.
     pub fn format(&self) -> Format {
         match &self.kind {
             Kind::Y4m(_, line) => Format::Y4m { header: line.clone() },

@@ -51,7 +51,7 @@ fn ratio(count: u64, time: Duration) -> f64 {
     if time.is_zero() { 0.0 } else { count as f64 / time.as_secs_f64() }
 }
 
-/// One-way latency: from the moment at which the writer sent a frame's descriptor until the reader had the frame, verified.
+/// One-way latency: from sending a frame's descriptor until the reader has verified the frame.
 #[derive(Debug)]
 pub struct Latency(Histogram<u64>);
 
@@ -158,7 +158,7 @@ impl Progress {
         Self { enabled, terminal, last: Instant::now(), seen: Throughput::default() }
     }
 
-    /// Prints the line if a second has passed; `rest` is what follows the figures of that second.
+    /// Prints the line if a second has passed; `rest` follows the figures of that second.
     pub fn tick(&mut self, now: &Throughput, rest: impl FnOnce() -> String) {
         let elapsed = self.last.elapsed();
         if !self.enabled || elapsed < Duration::from_secs(1) {

@@ -82,7 +82,7 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// What `accept` returns, except for connections that are gone before they are accepted.
+    /// Errors of `accept`, except for connections that are gone before they are accepted.
     pub fn accept(&self, stop: &Stop) -> io::Result<Option<Connection>> {
         while stop.wait_readable(self.as_fd())? {
             let accepted = match self {
@@ -146,7 +146,7 @@ enum Stream {
     Unix(UnixStream),
 }
 
-/// What [`Connection::receive`] found.
+/// Result of [`Connection::receive`].
 #[derive(Debug, PartialEq, Eq)]
 pub enum Received<'a> {
     /// A line, without its newline.
@@ -163,7 +163,7 @@ pub struct Connection {
     stream: Stream,
     stop: Stop,
     buffer: Box<[u8]>,
-    /// What of the buffer is received and not yet returned.
+    /// The part of the buffer that is received and not yet returned.
     start: usize,
     end: usize,
 }
@@ -223,7 +223,7 @@ impl Connection {
         Ok(())
     }
 
-    /// The next line, or what there is instead.
+    /// The next line, or the reason why there is none.
     ///
     /// # Errors
     ///
@@ -257,7 +257,7 @@ impl Connection {
         }
     }
 
-    /// Says that nothing more will be sent; what the other end sends can still be received.
+    /// Ends sending; lines of the other end can still be received.
     ///
     /// # Errors
     ///

@@ -62,11 +62,11 @@ pub enum Error {
     /// A parameter that does not mean anything.
     #[error("the stream header's {name} is {value:?}, expected {expected}")]
     Parameter {
-        /// What the parameter says.
+        /// The parameter's value.
         name: &'static str,
         /// Its text.
         value: String,
-        /// What it should be.
+        /// The expected value.
         expected: String,
     },
     /// A picture of more bytes than the limit.
@@ -86,7 +86,7 @@ pub enum Error {
     NoFrame {
         /// The frame's number, from 0.
         index: u64,
-        /// What is there.
+        /// The value found.
         found: String,
     },
     /// The stream ends inside a header.
@@ -94,7 +94,7 @@ pub enum Error {
     Truncated {
         /// `stream` or `frame`.
         what: &'static str,
-        /// What there was of it.
+        /// Its beginning.
         found: String,
     },
     /// Reading failed.
@@ -199,7 +199,7 @@ fn read_line(input: &mut impl BufRead, what: &'static str) -> Result<Option<Stri
         return Ok(None);
     }
     let ended = line.pop_if(|last| *last == b'\n').is_some();
-    // What is not Y4M at all has no lines, so that is what the message must say, before all else.
+    // A file of another kind has no lines, so check the magic first: the message must name that.
     if what == "stream" && !line.starts_with(MAGIC.as_bytes()) {
         return Err(Error::NotY4m(beginning(&String::from_utf8_lossy(&line))));
     }

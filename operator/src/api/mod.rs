@@ -9,20 +9,13 @@
 
 pub mod status;
 
+use framebuffer_contract::defaults;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use framebuffer_contract::kubernetes::{INJECT_LABEL, INJECTED_ANNOTATION, RESTARTED_ANNOTATION};
 pub use status::FrameBufferStatus;
-
-/// Label of a pod: the name of the `FrameBuffer`, of the pod's own namespace, that it wants.
-pub const INJECT_LABEL: &str = "framebuffer.dev/inject";
-
-/// Annotation of a pod: the hash of what was injected into it.
-pub const INJECTED_ANNOTATION: &str = "framebuffer.dev/injected";
-
-/// Annotation of a pod template: the hash for which the operator has restarted its pods.
-pub const RESTARTED_ANNOTATION: &str = "framebuffer.dev/restarted-for";
 
 /// The longest name of a `FrameBuffer`, in bytes: pods name it in a label.
 pub const MAX_NAME: usize = 63;
@@ -189,13 +182,13 @@ impl Default for SidecarSpec {
 }
 
 fn default_mount_path() -> String {
-    "/dev/shm".to_owned()
+    defaults::DIR.to_owned()
 }
 
 const fn default_port() -> u16 {
-    7570
+    defaults::PORT
 }
 
 const fn default_admin_port() -> u16 {
-    7571
+    defaults::ADMIN_PORT
 }

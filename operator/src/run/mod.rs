@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use framebuffer_signals::{Signal, Signals};
 use futures::{StreamExt as _, TryStreamExt as _};
 use kube::runtime::events::Recorder;
 use kube::runtime::reflector::{self, Store, store::Writer};
@@ -27,7 +28,6 @@ use crate::carrier::{Carrier, Readiness};
 use crate::cli::{LogFormat, RunArgs};
 use crate::leader::{Election, Timing};
 use crate::metrics::Metrics;
-use crate::signals::Signals;
 use crate::{admin, controller};
 
 /// Threads for requests. Two keep up with any API server; more would cost memory.
@@ -80,7 +80,7 @@ enum Part {
 }
 
 async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
-    let mut signals = Signals::catch()?;
+    let mut signals = Signals::catch(&[Signal::Interrupt, Signal::Terminate]).context("failed to catch signals")?;
     let client = Client::try_default().await.context("failed to find the API server")?;
     let admin = bind(args.admin).await?;
     let (store, writer) = reflector::store();
@@ -112,7 +112,7 @@ async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     };
     tokio::select! {
         (ended, ()) = async { tokio::join!(&mut work, drain) } => ended.map(|()| ExitCode::SUCCESS),
-        code = signals.next() => Ok(code),
+        signal = signals.next() => Ok(signal.exit_code().into()),
     }
 }
 

@@ -1,5 +1,7 @@
 //! `POST /allocate`: room for one frame or several.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -9,16 +11,10 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Ring;
+use super::limits::{MAX_BODY, MAX_COUNT};
 use super::problem::Problem;
 
-/// The largest body in bytes. The longest sensible one has about 50.
-pub const MAX_BODY: usize = 4096;
-
-/// The most frames in one request.
-pub const MAX_COUNT: u64 = 1024;
-
-/// What to allocate.
+/// Request for one frame or several.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AllocateRequest {
@@ -63,12 +59,16 @@ pub enum AllocateResponse {
             body = Problem, content_type = "application/problem+json"),
         (status = 500, description = "The ring is damaged.",
             body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The whole ring is held by readers and writers. Retry-After says when to try again.",
+        (status = 503,
+            description = "The whole ring is held by readers and writers. Retry-After says when to try again.",
             body = Problem, content_type = "application/problem+json",
             headers(("Retry-After" = u64, description = "In seconds."))),
     )
 )]
-pub(super) async fn allocate(State(ring): State<Ring>, request: Request) -> Result<Json<AllocateResponse>, Problem> {
+pub(super) async fn allocate(
+    State(ring): State<Arc<FrameBufferServer>>,
+    request: Request,
+) -> Result<Json<AllocateResponse>, Problem> {
     check_content_type(request.headers())?;
     let body = read(request.into_body()).await?;
     let AllocateRequest { size, count } = serde_json::from_slice(&body).map_err(|e| Problem::malformed(&e))?;
@@ -91,8 +91,8 @@ fn allocate_several(ring: &FrameBufferServer, size: u64, count: u64) -> Result<V
     Ok((0..count).map(|_| ring.allocate(size)).collect::<Result<_, _>>()?)
 }
 
-/// A browser lets a page of any site POST other content types without asking; so this check is also what keeps
-/// web pages away from the ring.
+/// A browser lets a page of any site POST other content types without asking; so this check also keeps web
+/// pages away from the ring.
 fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
     let found = headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or("(not text)"));
     let essence = found.map(|value| value.split(';').next().unwrap_or_default().trim());

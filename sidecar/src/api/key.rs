@@ -1,14 +1,16 @@
 //! `GET /get_key`: the ring's key and size.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::State;
+use framebuffer::FrameBufferServer;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::Ring;
 use super::problem::Problem;
 
-/// What a client needs in order to open the ring.
+/// A client opens the ring with it.
 #[derive(Serialize, ToSchema)]
 pub struct KeyResponse {
     /// Names the ring's file, `framebuffer-<key>`, in the shared folder.
@@ -27,6 +29,6 @@ pub struct KeyResponse {
             body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn get_key(State(ring): State<Ring>) -> Json<KeyResponse> {
+pub(super) async fn get_key(State(ring): State<Arc<FrameBufferServer>>) -> Json<KeyResponse> {
     Json(KeyResponse { key: ring.get_key().to_owned(), size: ring.size() })
 }

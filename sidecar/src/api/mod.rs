@@ -19,12 +19,10 @@ use utoipa_axum::routes;
 pub mod allocate;
 pub mod guard;
 pub mod key;
+pub mod limits;
 pub mod problem;
 
 use problem::Problem;
-
-/// What every handler is given.
-pub type Ring = Arc<FrameBufferServer>;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -34,7 +32,7 @@ pub type Ring = Arc<FrameBufferServer>;
 struct Document;
 
 /// All routes, serving `ring`.
-pub fn router(ring: Ring) -> Router {
+pub fn router(ring: Arc<FrameBufferServer>) -> Router {
     let (router, document) = documented_routes().split_for_parts();
     // Serialising strings and numbers cannot fail.
     let document = Bytes::from(serde_json::to_vec(&document).unwrap_or_default());
@@ -46,7 +44,7 @@ pub fn router(ring: Ring) -> Router {
 }
 
 /// The routes whose entry in the OpenAPI document is made from the same function.
-fn documented_routes() -> OpenApiRouter<Ring> {
+fn documented_routes() -> OpenApiRouter<Arc<FrameBufferServer>> {
     OpenApiRouter::with_openapi(Document::openapi()).routes(routes!(key::get_key)).routes(routes!(allocate::allocate))
 }
 

@@ -1,4 +1,4 @@
-//! [`Problem`]: whatever fails, as an RFC 9457 problem document. No problem contains the key.
+//! [`Problem`]: every failure, as an RFC 9457 problem document. No problem contains the key.
 
 use std::fmt::Display;
 
@@ -8,7 +8,7 @@ use framebuffer::Error;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::allocate::{MAX_BODY, MAX_COUNT};
+use super::limits::{MAX_BODY, MAX_COUNT};
 
 /// An RFC 9457 problem document.
 #[derive(Debug, Serialize, ToSchema)]
@@ -20,7 +20,7 @@ pub struct Problem {
     title: &'static str,
     /// The HTTP status.
     status: u16,
-    /// What is wrong with this request.
+    /// The fault of this request.
     detail: String,
     /// The value that was too large.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -99,13 +99,13 @@ impl Problem {
     }
 
     pub(super) fn not_found(path: &str) -> Self {
-        let detail = format!("`{}` is not here; /openapi.json describes what is", quote(path));
+        let detail = format!("`{}` does not exist; /openapi.json lists the paths", quote(path));
         Self::new(StatusCode::NOT_FOUND, "about:blank", "Not Found", detail)
     }
 
     pub(super) fn method_not_allowed(method: &Method, path: &str) -> Self {
         let detail =
-            format!("{} is not possible on `{}`, the header Allow says what is", quote(method.as_str()), quote(path));
+            format!("{} is not allowed on `{}`; the header Allow lists methods", quote(method.as_str()), quote(path));
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "about:blank", "Method Not Allowed", detail)
     }
 }
@@ -115,7 +115,7 @@ fn larger_than_ring(detail: String) -> Problem {
     Problem::new(status, "urn:framebuffer:problem:larger-than-ring", "Larger than the ring", detail)
 }
 
-/// The beginning of what somebody sent.
+/// The beginning of a text from a request.
 fn quote(text: &str) -> &str {
     text.char_indices().nth(MAX_QUOTE).map_or(text, |(end, _)| &text[..end])
 }
@@ -129,7 +129,7 @@ impl From<Error> for Problem {
                 let status = StatusCode::SERVICE_UNAVAILABLE;
                 Self::new(status, "urn:framebuffer:problem:exhausted", "The whole ring is held", detail)
             }
-            // What else `allocate` can say is not the caller's doing.
+            // No other error of `allocate` is the caller's fault.
             error => {
                 tracing::error!(error = &error as &dyn std::error::Error, "allocate failed");
                 let status = StatusCode::INTERNAL_SERVER_ERROR;

@@ -16,7 +16,7 @@ const SIZE: u64 = 1 << 20;
 /// A ring of [`SIZE`] bytes in a folder of its own, and its routes.
 struct Api {
     router: Router,
-    ring: Ring,
+    ring: Arc<FrameBufferServer>,
     dir: TempDir,
 }
 
@@ -66,7 +66,7 @@ impl Api {
     }
 }
 
-/// Checks what every problem has, and that `words` are in its detail.
+/// Checks the fields of every problem, and that `words` are in its detail.
 fn assert_problem(answer: &Answer, status: u16, words: &[&str]) {
     let text = &answer.text;
     assert_eq!(answer.status, status, "{text}");
@@ -199,8 +199,8 @@ async fn a_body_that_is_not_declared_as_json_is_refused_with_what_it_is() {
 async fn a_body_beyond_the_limit_is_refused() {
     let api = Api::new();
     let padded = |len: usize| format!("{:<len$}", r#"{"size": 1}"#);
-    assert_eq!(api.allocate(padded(allocate::MAX_BODY)).await.status, 200);
-    let answer = api.allocate(padded(allocate::MAX_BODY + 1)).await;
+    assert_eq!(api.allocate(padded(limits::MAX_BODY)).await.status, 200);
+    let answer = api.allocate(padded(limits::MAX_BODY + 1)).await;
     assert_problem(&answer, 413, &["limit of 4096 bytes"]);
     assert_eq!(answer.json()["limit"], 4096);
 }
@@ -252,7 +252,7 @@ async fn the_document_describes_every_route_and_every_status() {
     let statuses = paths["/allocate"]["post"]["responses"].as_object().unwrap();
     assert_eq!(statuses.keys().collect::<Vec<_>>(), ["200", "400", "403", "413", "415", "500", "503"]);
     let request = &document["components"]["schemas"]["AllocateRequest"];
-    assert_eq!(request["properties"]["count"]["maximum"], allocate::MAX_COUNT);
+    assert_eq!(request["properties"]["count"]["maximum"], limits::MAX_COUNT);
     assert_eq!(request["required"], json!(["size"]));
     assert!(document["components"]["schemas"]["Problem"]["properties"]["type"].is_object());
 }

@@ -1,16 +1,16 @@
-//! The shared folder: there, a tmpfs, writable, with room, and able to do what a segment needs.
+//! The shared folder: exists, is a tmpfs, is writable, has room, supports every operation of a segment.
 
 use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use framebuffer_contract::Quantity;
 use nix::fcntl::{FallocateFlags, FcntlArg, fallocate, fcntl};
 use nix::sys::statfs::{Statfs, TMPFS_MAGIC, statfs};
 
 use super::{Check, segment_bytes};
-use crate::quantity::Quantity;
 
-/// What makes a folder larger, in a pod and out of one.
+/// How to enlarge a folder, inside a pod and outside.
 const ENLARGE: &str = "raise the sizeLimit of the memory volume (Kubernetes), --shm-size (Docker), \
                        or the tmpfs (`mount -o remount,size=...`), or ask for a smaller ring";
 
@@ -64,7 +64,7 @@ fn room(dir: &Path, fs: &Statfs, wanted: Option<Quantity>) -> Check {
     if free >= needed { Check::ok(found) } else { Check::fail(found, ENLARGE) }
 }
 
-/// Does with a small file what the sidecar does with a large one.
+/// Does the sidecar's operations on a small file.
 fn probe(dir: &Path) -> Check {
     let name = dir.display();
     let path = dir.join(format!(".framebuffer-doctor-{}", std::process::id()));
@@ -72,8 +72,8 @@ fn probe(dir: &Path) -> Check {
     let file = match open {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            let advice = "the user of this container may not create files there: clients do not need to, a sidecar does \
-                          (set securityContext.fsGroup or runAsUser)";
+            let advice = "the user of this container may not create files there: clients do not need to, a sidecar \
+                          does (set securityContext.fsGroup or runAsUser)";
             return Check::fail(format!("{name} is not writable: {error}"), advice);
         }
         Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => {
@@ -87,7 +87,7 @@ fn probe(dir: &Path) -> Check {
     match (result, removed) {
         (Ok(()), Ok(())) => Check::ok(format!("{name} is writable, with fallocate and OFD locks")),
         (Err((what, error)), _) => {
-            let advice = "its file system lacks what a ring needs, or is full: use a tmpfs such as /dev/shm";
+            let advice = "its file system is full, or lacks an operation of a ring: use a tmpfs such as /dev/shm";
             Check::fail(format!("{what} in {name}: {error}"), advice)
         }
         (_, Err(error)) => Check::warn(format!("{}: {error}", path.display()), "remove this file by hand"),

@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Check, segment_bytes};
-use crate::quantity::Quantity;
+use framebuffer_contract::Quantity;
 
-/// What the sidecar itself needs beside the ring, in bytes, with some room.
+use super::{Check, segment_bytes};
+
+/// The sidecar's own memory beside the ring, in bytes, with some room.
 const OVERHEAD: u64 = 16 << 20;
 
 /// cgroup v1 writes "no limit" as a number near the largest one.

@@ -1,4 +1,4 @@
-//! `doctor`: checks what a ring needs, one line each, and says what to do about what is missing.
+//! `doctor`: checks a ring's requirements, one line each, with advice for each that is not met.
 //!
 //! `folder` looks at the shared folder and its room, `memory` at the container's limit, `system` at the kernel,
 //! `ring` at the ring itself and its sidecar.
@@ -8,20 +8,20 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use framebuffer_contract::Quantity;
 
 use crate::cli::DoctorArgs;
-use crate::quantity::Quantity;
 
 mod folder;
 mod memory;
 mod ring;
 mod system;
 
-/// Checks everything and prints what was found.
+/// Checks everything and prints a report.
 ///
 /// # Errors
 ///
-/// If it cannot print. What fails otherwise is in the report, and makes the exit code 1.
+/// If it cannot print. Failed checks are in the report and make the exit code 1.
 pub fn main(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let checks = examine(args);
     let mut stdout = std::io::stdout();
@@ -41,7 +41,7 @@ fn examine(args: &DoctorArgs) -> Vec<Check> {
     checks
 }
 
-/// What a check found.
+/// Result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     Ok,
@@ -49,7 +49,7 @@ enum Verdict {
     Fail,
 }
 
-/// One line of the report, and what to do about it.
+/// One line of the report, with advice.
 #[derive(Debug)]
 struct Check {
     verdict: Verdict,

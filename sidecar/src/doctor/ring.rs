@@ -3,12 +3,12 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use framebuffer::http::Endpoint;
 use framebuffer::{Key, SegmentError, Stats};
+use framebuffer_contract::Quantity;
 
 use super::Check;
 use crate::cli::RingArgs;
-use crate::http::Endpoint;
-use crate::quantity::Quantity;
 use crate::stat;
 
 /// How long a sidecar may take to answer.
@@ -32,16 +32,15 @@ pub(super) fn examine(args: &RingArgs) -> (Option<Stats>, Vec<Check>) {
 
 fn api(args: &RingArgs) -> (bool, Check) {
     let url = args.url();
-    let answer = url.parse::<Endpoint>().and_then(|endpoint| endpoint.get("/openapi.json", DEADLINE));
-    match answer {
+    let ask = || anyhow::Ok(url.parse::<Endpoint>()?.get("/openapi.json", DEADLINE)?);
+    match ask() {
         Ok(response) if response.status == 200 => (true, Check::ok(format!("a sidecar answers at {url}"))),
         Ok(response) => {
             let advice = "something else listens there: check --url (FRAMEBUFFER_URL) and the sidecar's --listen";
             (false, Check::fail(format!("{url} answers with status {}", response.status), advice))
         }
         Err(error) => {
-            let cause = anyhow::Error::new(error);
-            let found = format!("no sidecar answers at {url}: {cause:#}");
+            let found = format!("no sidecar answers at {url}: {error:#}");
             // Nobody has said that there is one at the default address.
             if args.url.is_none() {
                 return (false, Check::warn(found, "if one should: start it, or say where it listens with --url"));
@@ -76,7 +75,8 @@ fn advice(error: &SegmentError) -> &'static str {
             "start its server; if it runs, give both containers the same volume and the same folder (FRAMEBUFFER_DIR)"
         }
         SegmentError::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
-            "another user owns it: run as the same user, or start the sidecar with --mode 0666 (0660 with a common group)"
+            "another user owns it: run as the same user, or start the sidecar with --mode 0666 \
+             (0660 with a common group)"
         }
         SegmentError::Version { .. } => "sidecar and clients come from releases that differ: update the older",
         SegmentError::TooShort { .. } | SegmentError::Magic { .. } | SegmentError::Damaged { .. } => {

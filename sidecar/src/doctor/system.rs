@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::Check;
 
-/// What the ring uses, with the first kernel that has it, and what is lost without it. OFD locks (3.15) are tried out
+/// Kernel features of the ring: the first kernel that has each, and the loss without it. OFD locks (3.15) are tried out
 /// on a file instead.
 const FEATURES: [(Version, &str, &str); 3] = [
     ((4, 14), "MADV_WIPEONFORK", "forked children of clients cannot be told from their parents"),

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use framebuffer::{FrameBufferServer, Key, ServerOptions};
+use framebuffer_signals::{Signal, Signals};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -25,7 +26,6 @@ mod crowd;
 mod listen;
 mod log;
 mod reaper;
-mod signals;
 mod unix_socket;
 
 use bounds::Places;
@@ -33,7 +33,6 @@ use connection::Door;
 use crowd::Crowd;
 use listen::{Sockets, Tcp, Unix, UnixSocket};
 use reaper::Reaper;
-use signals::{Signal, Signals};
 
 /// How long requests under way may take to end after the first signal.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -69,7 +68,7 @@ fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     stop(ring)?;
     Ok(match end {
         End::Stopped => ExitCode::SUCCESS,
-        End::Interrupted(signal) => signal.exit_code(),
+        End::Interrupted(signal) => signal.exit_code().into(),
     })
 }
 
@@ -88,7 +87,7 @@ fn ring_options(args: &ServeArgs) -> anyhow::Result<ServerOptions> {
 
 async fn serve(args: ServeArgs, options: ServerOptions) -> anyhow::Result<(Arc<FrameBufferServer>, End)> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), size = %args.size, dir = %args.dir.display(), "starting");
-    let mut signals = Signals::catch()?;
+    let mut signals = Signals::catch(&Signal::ALL).context("failed to catch signals")?;
     let places = Places::reserve()?;
     let Sockets { api, unix, admin } = Sockets::bind(&args)?;
 
@@ -175,7 +174,7 @@ async fn drain(signals: &mut Signals, mut servers: JoinSet<()>) -> End {
 }
 
 fn stop(ring: Arc<FrameBufferServer>) -> anyhow::Result<()> {
-    // Dropping the last reference stops the ring as well, but could not report what goes wrong.
+    // Dropping the last reference stops the ring as well, but could not report errors.
     if let Some(mut ring) = Arc::into_inner(ring) {
         ring.stop().context("failed to stop the ring")?;
     }

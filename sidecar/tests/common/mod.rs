@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -31,8 +31,12 @@ pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// The tests may run in the background of a script, with signals ignored.
+static HEED_SIGNALS: Once = Once::new();
+
 /// The command with a clean environment: no `FRAMEBUFFER_*` of whoever runs the tests.
 pub fn command(args: &[&str]) -> Command {
+    HEED_SIGNALS.call_once(|| framebuffer_signals::heed_all().unwrap());
     let mut command = Command::new(BINARY);
     command.args(args).env_clear().stdin(Stdio::null());
     command
@@ -76,10 +80,10 @@ impl Sidecar {
         Self::start_command(command(&[]), dir, args, announcements)
     }
 
-    /// The same with a limit of descriptors.
-    pub fn start_limited(dir: &Path, args: &[&str], descriptors: u32) -> Self {
+    /// The same after a command of a shell, as `ulimit -n 64`.
+    pub fn start_after(preparation: &str, dir: &Path, args: &[&str]) -> Self {
         let mut shell = Command::new("sh");
-        shell.args(["-c", &format!("ulimit -n {descriptors}; exec \"$@\""), "sh", BINARY]).env_clear();
+        shell.args(["-c", &format!("{preparation}; exec \"$@\""), "sh", BINARY]).env_clear();
         Self::start_command(shell, dir, args, ANNOUNCEMENTS)
     }
 

@@ -1,4 +1,4 @@
-//! `frame-reader`: takes the frames that a `frame-writer` announces out of a FrameBuffer, and checks each byte.
+//! `frame-reader`: reads the frames that a `frame-writer` announces from a FrameBuffer, and checks every byte.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -17,16 +17,16 @@ use framebuffer_video::transport::{Address, Connection, Listener, Received};
 use framebuffer_video::{log, say};
 use serde_json::json;
 
-/// Takes the frames that a frame-writer announces out of a FrameBuffer, and checks each byte against the checksum.
+/// Reads the frames that a frame-writer announces from a FrameBuffer, and checks every byte against the checksum.
 ///
-/// A frame that is not there any more, because the ring has moved on, is counted as a timeout and skipped. Video goes to --output,
-/// log and statistics to standard error.
+/// A frame that the ring has already overwritten counts as a timeout and is skipped. Video goes to --output, log and
+/// statistics to standard error.
 ///
-/// Y4M has no tag for rgb24, bgr24 and rgba, and ffmpeg reads none: frames in these formats are written raw (read them with
-/// ffmpeg -f rawvideo -pixel_format rgb24 -video_size WIDTHxHEIGHT) unless --output-format y4m asks for their conversion.
+/// Y4M has no tag for rgb24, bgr24 and rgba, and ffmpeg reads none: frames in these formats are written raw (read them
+/// with ffmpeg -f rawvideo -pixel_format rgb24 -video_size WIDTHxHEIGHT) unless --output-format y4m converts them.
 ///
-/// Exit status: 0 when the writer has ended its stream or after SIGINT or SIGTERM, 1 after an error, 2 for wrong arguments.
-/// A writer that dies does not end its stream: the reader waits for the next one.
+/// Exit status: 0 after the end of the stream or SIGINT or SIGTERM, 1 after an error, 2 for wrong arguments. A writer
+/// that dies does not end its stream: the reader waits for the next one.
 #[allow(clippy::doc_markdown, reason = "the text of --help")]
 #[derive(Debug, Parser)]
 #[command(version)]
@@ -40,39 +40,40 @@ struct Args {
     /// Write the video to this file; - is standard output
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// What to write it as
+    /// Format of the output
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     output_format: OutputFormat,
     /// Write each frame's MD5 as ffmpeg -an -f framemd5 does; - is standard output
     #[arg(long, value_name = "FILE")]
     framemd5: Option<PathBuf>,
-    /// How to get at the frames
+    /// How to access the frames
     #[arg(long, value_enum, default_value_t)]
     access: Access,
-    /// Be a slow reader: sleep this long after each frame, in milliseconds
+    /// Sleep this many milliseconds after each frame, as a slow reader would
     #[arg(long, value_name = "N", default_value_t = 0)]
     slow_ms: u64,
-    /// Serve the next writer also after the regular end of a stream
+    /// Serve the next writer even after the regular end of a stream
     #[arg(long)]
     forever: bool,
-    /// A line on standard error each second
+    /// Print a line on standard error each second
     #[arg(long)]
     progress: bool,
-    /// At the end, a line of JSON with the statistics on standard output
+    /// At the end, print the statistics on standard output, as one line of JSON
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 enum Access {
-    /// Hash and use them where they are, in the ring: nothing is copied
+    /// Hash and use them in place, in the ring, without a copy
     #[default]
     View,
-    /// Copy and hash them in one pass, then use the copy: the ring is let go sooner
+    /// Copy and hash them in one pass, then use the copy: releases the ring sooner
     Copy,
 }
 
-/// The reasons for which a frame is not delivered. The last one is no timeout of the ring: writer and reader use two different rings.
+/// The reasons for which a frame is not delivered. The last one is no timeout of the ring: writer and reader use
+/// different rings.
 const REASONS: [&str; 4] = ["overwritten", "not_written", "mismatch", "never_allocated"];
 
 fn main() -> ExitCode {

@@ -1,4 +1,4 @@
-//! `frame-writer`: publishes the frames of a video through a FrameBuffer and tells a `frame-reader` where they are.
+//! `frame-writer`: publishes the frames of a video through a FrameBuffer and announces them to a `frame-reader`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,10 +18,10 @@ use framebuffer_video::transport::Address;
 use framebuffer_video::{log, say};
 use serde_json::json;
 
-/// Publishes the frames of a video through a FrameBuffer and tells a frame-reader where they are.
+/// Publishes the frames of a video through a FrameBuffer and announces them to a frame-reader.
 ///
-/// The video is a Y4M stream, or raw frames (--raw), out of a file or standard input, or a moving test picture (--generate).
-/// Frames are read straight into the ring. Log and statistics go to standard error.
+/// The video is a Y4M stream or raw frames (--raw), from a file or standard input, or a moving test picture
+/// (--generate). Frames are read straight into the ring. Log and statistics go to standard error.
 ///
 /// Exit status: 0 at the end of the video or after SIGINT or SIGTERM, 1 after an error, 2 for wrong arguments.
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
@@ -35,7 +35,7 @@ struct Args {
     /// The input is raw frames: rgb24, bgr24, rgba, gray8 or yuv420p, as in 1920x1080:rgb24
     #[arg(long, value_name = "WIDTHxHEIGHT:FORMAT", conflicts_with = "generate")]
     raw: Option<RawFormat>,
-    /// Make frames up: a moving test picture, as in 1920x1080:rgb24
+    /// Generate a moving test picture, as in 1920x1080:rgb24
     #[arg(long, value_name = "WIDTHxHEIGHT:FORMAT")]
     generate: Option<RawFormat>,
     /// Where the reader listens: tcp:HOST:PORT or unix:/path
@@ -53,10 +53,10 @@ struct Args {
     /// End after this many seconds
     #[arg(long)]
     seconds: Option<u64>,
-    /// Begin the file again at its end
+    /// Repeat the file
     #[arg(long = "loop")]
     looping: bool,
-    /// Keep at most this many frames in flight: the reader acknowledges each, and no frame is lost if the ring holds as many
+    /// Keep at most this many frames in flight: the reader acknowledges each, none is lost if the ring holds as many
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_WINDOW)))]
     window: Option<u32>,
     /// End with an error when the reader goes away, instead of waiting for the next one
@@ -65,10 +65,10 @@ struct Args {
     /// How long to wait for the first reader, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     connect_timeout: u64,
-    /// A line on standard error each second
+    /// Print a line on standard error each second
     #[arg(long)]
     progress: bool,
-    /// At the end, a line of JSON with the statistics on standard output
+    /// At the end, print the statistics on standard output, as one line of JSON
     #[arg(long)]
     json: bool,
 }
@@ -141,7 +141,7 @@ impl Writer {
         progress.finish();
         let Self { link, stop, throughput, waits, .. } = self;
         let reconnects = link.reconnects();
-        // What is sent so far is a whole stream to the reader, however it came to its end.
+        // To the reader, the frames so far are a whole stream, whatever ended it.
         let finished = link.finish(throughput.frames);
         say!("frame-writer: {throughput}, {reconnects} reconnects, {waits} waits for room");
         if args.json {

@@ -1,4 +1,4 @@
-//! Sidecar, frame-writer and frame-reader as real processes: [`streams`] is what they do, [`failures`] what they survive.
+//! Sidecar, frame-writer and frame-reader as real processes: regular [`streams`], and the [`failures`] they survive.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
 

@@ -1,4 +1,4 @@
-//! What arrives is what was sent.
+//! Received frames equal the frames sent.
 
 use std::process::{Command, Stdio};
 

@@ -1,4 +1,4 @@
-//! Processes under test, and what a stream of the test picture must look like.
+//! Processes under test, and the expected stream of the test picture.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
@@ -22,7 +22,7 @@ pub(crate) struct Process {
     log: Option<JoinHandle<()>>,
 }
 
-/// What a process left.
+/// Output of a process.
 pub(crate) struct Finished {
     pub(crate) status: ExitStatus,
     pub(crate) stdout: Vec<u8>,
@@ -58,7 +58,7 @@ impl Process {
         }
     }
 
-    /// What it has said on standard error so far.
+    /// Its standard error so far.
     pub(crate) fn said(&self) -> String {
         self.stderr.lock().unwrap().clone()
     }

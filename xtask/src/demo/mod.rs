@@ -10,20 +10,18 @@ use std::process::ExitCode;
 use std::sync::mpsc::channel;
 
 use anyhow::{Context, Result, ensure};
-use nix::sys::signal::Signal;
+use framebuffer_contract::{InvalidQuantity, Quantity};
+use framebuffer_signals::{Signal, on_signals};
 
 use crate::workspace::Workspace;
 use folder::Folder;
 use input::{Input, Resolution};
-use size::Size;
 use stage::{Stage, Streamed};
 
 pub(crate) mod child;
 mod folder;
 mod input;
 mod report;
-mod signals;
-mod size;
 mod stage;
 
 /// Stream a video from one process to another, through a ring in shared memory.
@@ -42,8 +40,8 @@ pub(crate) struct Args {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=3600))]
     seconds: Option<u32>,
     /// Size of the ring, as Kubernetes writes it: 512Mi, 2Gi
-    #[arg(long, default_value = "512Mi")]
-    size: Size,
+    #[arg(long, default_value = "512Mi", value_parser = ring_size)]
+    size: Quantity,
     /// Frames per second; without it, as many as possible
     #[arg(long, value_name = "FPS")]
     rate: Option<String>,
@@ -82,7 +80,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         None => build(&Workspace::find()?)?,
     };
     let (sender, events) = channel();
-    signals::send_to(sender.clone())?;
+    let interrupts = sender.clone();
+    let interrupt = move |signal| _ = interrupts.send(Event::Interrupt(signal));
+    on_signals(&Signal::ALL, interrupt).context("failed to catch signals")?;
     let folder = Folder::new()?;
     let stage = Stage { args, input: &input, window, binaries: &binaries, folder: &folder };
     let streamed = stage.stream(sender, &events);
@@ -94,7 +94,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             removed?;
             println!("{signal}: all processes have ended, nothing is left behind");
             // As shells have it.
-            return Ok(ExitCode::from(128 + u8::try_from(signal as i32).unwrap_or_default()));
+            return Ok(ExitCode::from(signal.exit_code()));
         }
     };
     report.conclude(|summary| print!("\n{summary}"))?;
@@ -106,9 +106,14 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn ring_size(text: &str) -> Result<Quantity, String> {
+    let size: Quantity = text.parse().map_err(|error: InvalidQuantity| error.to_string())?;
+    if size.bytes() == 0 { Err("a ring of 0 bytes holds nothing".into()) } else { Ok(size) }
+}
+
 /// How many frames are in flight at most: enough to keep writer and reader busy, few enough to stay in half the ring, so
 /// that none is overwritten before the reader has it.
-fn window(input: &Input, ring: Size) -> Result<u64> {
+fn window(input: &Input, ring: Quantity) -> Result<u64> {
     const MOST: u64 = 8;
     // ffmpeg tells the size of its frames when the writer runs already: 4 of 8K fit into the default ring.
     let Some(frame) = input.frame_bytes() else { return Ok(MOST / 2) };

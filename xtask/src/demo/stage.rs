@@ -7,6 +7,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
+use framebuffer_contract::kubernetes::SIDECAR;
+use framebuffer_contract::variables;
 use nix::sys::signal::Signal;
 
 use super::child::Child;
@@ -21,7 +23,7 @@ const TICK: Duration = Duration::from_millis(20);
 const START: Duration = Duration::from_secs(30);
 /// What would steer the programs besides what they are told here.
 const VARIABLES: [&str; 5] =
-    ["FRAMEBUFFER_KEY", "FRAMEBUFFER_KEEP", "FRAMEBUFFER_MODE", "FRAMEBUFFER_LOG_FORMAT", "FRAMEBUFFER_PREFAULT"];
+    [variables::KEY, variables::KEEP, variables::MODE, variables::LOG_FORMAT, variables::PREFAULT];
 
 /// Everything that the command lines depend on.
 pub(super) struct Stage<'a> {
@@ -43,7 +45,7 @@ pub(super) enum Streamed {
     /// By itself, and this is what the reader says of it.
     ToTheEnd(Report),
     /// By a signal.
-    Interrupted(Signal),
+    Interrupted(framebuffer_signals::Signal),
 }
 
 impl Stage<'_> {
@@ -88,9 +90,9 @@ impl Stage<'_> {
     }
 
     fn sidecar(&self) -> Command {
-        let mut command = self.program("framebuffer-sidecar");
+        let mut command = self.program(SIDECAR);
         command.args(["serve", "--log-level=warn", "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--size"]);
-        command.arg(self.args.size.to_string()).arg("--socket").arg(self.folder.api());
+        command.arg(self.args.size.bytes().to_string()).arg("--socket").arg(self.folder.api());
         command
     }
 
@@ -128,8 +130,8 @@ impl Stage<'_> {
         for variable in VARIABLES {
             command.env_remove(variable);
         }
-        command.env("FRAMEBUFFER_DIR", self.folder.path());
-        command.env("FRAMEBUFFER_URL", address(&self.folder.api()));
+        command.env(variables::DIR, self.folder.path());
+        command.env(variables::URL, address(&self.folder.api()));
         command
     }
 }
@@ -143,7 +145,11 @@ fn address(socket: &Path) -> String {
 }
 
 /// Waits until `socket` is there; an error if one of the `alive` ends before. A signal ends the wait.
-fn wait_for_socket(socket: &Path, alive: &mut Working<'_>, events: &Receiver<Event>) -> Result<Option<Signal>> {
+fn wait_for_socket(
+    socket: &Path,
+    alive: &mut Working<'_>,
+    events: &Receiver<Event>,
+) -> Result<Option<framebuffer_signals::Signal>> {
     let deadline = Instant::now() + START;
     while !socket.exists() {
         if let Ok(Event::Interrupt(signal)) = events.recv_timeout(TICK) {
@@ -167,7 +173,7 @@ fn follow(
     sidecar: &mut Child,
     working: &mut Working<'_>,
     events: &Receiver<Event>,
-) -> Result<Option<Signal>> {
+) -> Result<Option<framebuffer_signals::Signal>> {
     loop {
         match events.recv_timeout(TICK) {
             Ok(Event::Interrupt(signal)) => return Ok(Some(signal)),
