@@ -102,8 +102,7 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// Copies: each piece of a body keeps the whole buffer of 8 KiB alive that it came in, and who sends single bytes would
-/// fill the memory with them.
+/// Copies: a piece of a body takes 32 bytes by itself, however short it is, and somebody may send single bytes.
 async fn read(body: Body) -> Result<Vec<u8>, Problem> {
     let mut body = Limited::new(body, MAX_BODY);
     let mut bytes = Vec::new();
