@@ -275,7 +275,7 @@ fn allocation_goes_on_while_the_admin_port_is_flooded() {
                     };
                     let _ = stream.write_all(text.as_bytes());
                     held.push_back(stream);
-                    if held.len() > 200 {
+                    if held.len() > 1000 {
                         held.pop_front();
                     }
                     flooded.fetch_add(1, Ordering::Relaxed);

@@ -46,8 +46,8 @@ impl Signal {
         }
     }
 
-    /// Whether this process was started with the signal ignored, as by `nohup` or in the background of a script. It stays
-    /// so: whoever started it wants it to go on.
+    /// Whether this process was started with the signal ignored, as by `nohup` or in the background of a script. It
+    /// stays so: whoever started it wants it to go on.
     pub fn is_ignored(self) -> bool {
         let mut action = MaybeUninit::<libc::sigaction>::zeroed();
         // SAFETY: without a new action nothing is changed; `action` is where the present one is written to.

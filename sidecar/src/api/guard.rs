@@ -2,11 +2,11 @@
 //!
 //! A browser lets every page send requests to its own machine. The page cannot read the answers, unless:
 //!
-//! - the page's own name resolves to 127.0.0.1 (DNS rebinding): then the browser takes the API for the page's own server.
-//!   Such a request has the page's name in `Host`, so over TCP only names and addresses of loopback are answered. A
-//!   browser cannot open a Unix socket, and there `Host` says nothing.
-//! - the answer did harm without being read. Requests that a page sends to another server have an `Origin`, or a
-//!   `Sec-Fetch-Site` that says so. Programs send neither.
+//! - its own name resolves to 127.0.0.1 (DNS rebinding): then the browser takes the API for the page's own server. Such
+//!   a request has the page's name in `Host`, so over TCP only names and addresses of loopback are answered. A browser
+//!   cannot open a Unix socket, and there `Host` says nothing.
+//! - the request does harm without an answer that is read. Requests that a page sends to another server have an
+//!   `Origin`, or a `Sec-Fetch-Site` that says so. Programs send neither.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

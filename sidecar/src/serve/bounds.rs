@@ -36,9 +36,9 @@ pub(super) const MAX_HEADERS: usize = 48;
 /// Socket buffers of a connection, each way. The kernel doubles them for its own records, and charges the container.
 pub(super) const SOCKET_BUFFER: u32 = 4 * KIB as u32;
 
-/// What a connection takes at most, which is while nobody takes its answer: what is read ahead of the next request; room
-/// for its headers; the head of the answer, for which hyper reserves as much as for reading; the longest body, 1024
-/// offsets of up to 20 digits; the socket's buffers; and the task with its futures.
+/// What a connection takes at most, which is while nobody takes its answer: what is read ahead of the next request;
+/// room for its headers; the head of the answer, for which hyper reserves as much as for reading; the longest body,
+/// 1024 offsets of up to 20 digits; the socket's buffers; and the task with its futures.
 const CONNECTION_BYTES: usize = {
     let headers = MAX_HEADERS * 112 + 256;
     let answer = 1024 * 21 + KIB;
@@ -78,7 +78,7 @@ pub(super) struct Bounds {
 /// Of the API: its clients may keep a connection for many requests.
 pub(super) const API: Bounds = Bounds {
     keep_alive: true,
-    idle: Duration::from_secs(60),
+    idle: Duration::from_mins(1),
     head: Duration::from_secs(10),
     request: Duration::from_secs(10),
     linger: Duration::from_secs(1),
@@ -138,9 +138,7 @@ impl Places {
         let other = OWN_DESCRIPTORS + SPARE_DESCRIPTORS;
         if limit < other + LEAST_DESCRIPTORS {
             let least = other + LEAST_DESCRIPTORS;
-            bail!(
-                "this process can have {limit} descriptors and needs {least}: raise the limit (ulimit -n, RLIMIT_NOFILE)"
-            );
+            bail!("{least} descriptors are needed, the limit is {limit}: raise it (ulimit -n, RLIMIT_NOFILE)");
         }
         let all = PLACES.total();
         let left = (limit - other).min(all as u64) as usize;

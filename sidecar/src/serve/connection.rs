@@ -31,8 +31,8 @@ pub(super) struct Door {
     pub(super) bounds: &'static Bounds,
 }
 
-/// Serves a connection until its end: the other side closes it; `stop`'s sender is gone, and what was under way has been
-/// answered; it exceeds its bounds; or it has to make room for another one.
+/// Serves a connection until its end: the other side closes it; `stop`'s sender is gone, and what was under way has
+/// been answered; it exceeds its bounds; or it has to make room for another one.
 pub(super) async fn serve<S>(stream: S, door: Door, place: Place, mut stop: watch::Receiver<()>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -101,8 +101,8 @@ struct Watched<S> {
 }
 
 impl<S: AsyncRead + Unpin> Watched<S> {
-    /// Reads on until the other side hangs up. Closing a socket that has unread bytes would reset the connection, and the
-    /// answer could be lost with it.
+    /// Reads on until the other side hangs up. Closing a socket that has unread bytes would reset the connection, and
+    /// the answer could be lost with it.
     fn poll_discard(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut scratch = [0; 4096];
         while self.discarded < MAX_DISCARDED {

@@ -26,7 +26,7 @@ struct Members {
 }
 
 /// The log is told that it is crowded once in this time: outsiders shall not fill it.
-const WARN_INTERVAL: Duration = Duration::from_secs(60);
+const WARN_INTERVAL: Duration = Duration::from_mins(1);
 
 impl Crowd {
     /// With room for `size` connections.
@@ -35,7 +35,7 @@ impl Crowd {
         Arc::new(Self { size, free: Arc::new(Semaphore::new(size)), members })
     }
 
-    /// A place for a new connection; if there is none, as soon as another connection has been told to leave and is gone.
+    /// A place for a new connection; if there is none, as soon as another one has been told to leave and is gone.
     pub(super) async fn enter(self: &Arc<Self>) -> Place {
         let free = Arc::clone(&self.free);
         if free.available_permits() == 0 {
