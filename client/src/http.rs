@@ -1,7 +1,7 @@
 //! [`Endpoint`]: the product's HTTP client, one GET to a sidecar over TCP or a Unix socket.
 //!
-//! `ureq` does the work: requests, answers, names with several addresses, and one deadline over the whole request, which a
-//! server that drips bytes cannot extend. With TLS and gzip off it adds 8 crates to the 26 of this one, and BINARY.
+//! `ureq` does the work: requests, answers, names with several addresses, and one deadline over the whole request, which
+//! a server that drips bytes cannot extend. With TLS and gzip off it adds 8 crates to the 27 that this one has without it.
 //! [`UnixConnector`] adds Unix sockets. That API of ureq may change in minor versions, so the workspace pins one.
 
 use std::fmt;
@@ -101,7 +101,7 @@ impl Endpoint {
         };
         response.map_err(|error| match error {
             ureq::Error::Timeout(_) => {
-                io::Error::new(io::ErrorKind::TimedOut, format!("no complete answer within {} s", limit.as_secs_f32()))
+                io::Error::new(io::ErrorKind::TimedOut, format!("no complete answer within {:.1} s", limit.as_secs_f32()))
             }
             error => error.into_io(),
         })
