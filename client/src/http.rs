@@ -100,9 +100,10 @@ impl Endpoint {
             }
         };
         response.map_err(|error| match error {
-            ureq::Error::Timeout(_) => {
-                io::Error::new(io::ErrorKind::TimedOut, format!("no complete answer within {:.1} s", limit.as_secs_f32()))
-            }
+            ureq::Error::Timeout(_) => io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("no complete answer within {:.1} s", limit.as_secs_f32()),
+            ),
             error => error.into_io(),
         })
     }
