@@ -126,6 +126,7 @@ fn a_worker_that_dies_is_named_and_nothing_is_left_behind() {
 
 #[test]
 fn an_interrupted_run_ends_at_once_with_all_its_processes_and_files() {
+    framebuffer_signals::heed_all().unwrap();
     let _alone = alone();
     let before = files();
     let (child, workers) = started("iceoryx2-in-place");

@@ -37,12 +37,25 @@ fn sigint_sigterm_and_sighup_end_it_with_success_and_nothing_left() {
 }
 
 #[test]
+fn signals_that_are_ignored_at_the_start_stay_ignored() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut sidecar = Sidecar::start_after("trap '' HUP INT", dir.path(), &["--size", "1Mi"]);
+    for signal in [SIGHUP, SIGINT, SIGHUP] {
+        sidecar.signal(signal);
+    }
+    // It would have begun to stop by then, if it did so at all.
+    assert_eq!(sidecar.get_admin("/readyz").0, 200);
+    assert!(sidecar.end(SIGTERM).success());
+    assert!(sidecar.log().contains("stopping signal=SIGTERM"), "{}", sidecar.log());
+}
+
+#[test]
 fn an_idle_connection_does_not_hold_up_the_end() {
     let dir = tempfile::tempdir().unwrap();
     let mut sidecar = Sidecar::start(dir.path(), &["--size", "1Mi"]);
     let _silent = TcpStream::connect(sidecar.api).unwrap();
     let mut kept_alive = TcpStream::connect(sidecar.api).unwrap();
-    kept_alive.write_all(b"GET /get_key HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    kept_alive.write_all(b"GET /get_key HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     assert!(kept_alive.read(&mut [0; 1024]).unwrap() > 0);
     let started = Instant::now();
     assert!(sidecar.end(SIGTERM).success());
@@ -52,7 +65,8 @@ fn an_idle_connection_does_not_hold_up_the_end() {
 /// A connection with half a request, which holds up the draining.
 fn half_a_request(sidecar: &Sidecar) -> TcpStream {
     let mut stream = TcpStream::connect(sidecar.api).unwrap();
-    let head = "POST /allocate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 11\r\n\r\n";
+    let head =
+        "POST /allocate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 11\r\n\r\n";
     stream.write_all(head.as_bytes()).unwrap();
     // Answered on another connection, so the first has been read by then: there is one thread for both.
     sidecar.key();

@@ -4,9 +4,14 @@
 //! - `Signals` (feature `tokio`): programs with a runtime wait for the next one.
 //! - `on_signals` (feature `thread`): other programs have a function called for each.
 //!
+//! A signal that was ignored when the program started stays ignored.
+//!
 //! What a program does then is its own affair: drain, stop a loop, end its children.
 
-use std::fmt;
+use std::mem::MaybeUninit;
+use std::{fmt, io, ptr};
+
+use nix::libc;
 
 #[cfg(feature = "tokio")]
 mod stream;
@@ -42,6 +47,17 @@ impl Signal {
         }
     }
 
+    /// Whether this process was started with the signal ignored, as by `nohup` or in the background of a script. It
+    /// stays so: whoever started it wants it to go on.
+    pub fn is_ignored(self) -> bool {
+        let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+        // SAFETY: without a new action nothing is changed; `action` is where the present one is written to.
+        let result = unsafe { libc::sigaction(self.number().into(), ptr::null(), action.as_mut_ptr()) };
+        // SAFETY: all its fields are numbers, for which zero is valid, or None.
+        let action = unsafe { action.assume_init() };
+        result == 0 && action.sa_sigaction == libc::SIG_IGN
+    }
+
     /// The exit code by which a shell reports a process that this signal has ended: 128 and its number.
     pub const fn exit_code(self) -> u8 {
         128 + self.number()
@@ -56,6 +72,22 @@ impl fmt::Display for Signal {
             Self::HangUp => "SIGHUP",
         })
     }
+}
+
+/// Gives the signals their usual effect again, in this process and in the programs that it starts. For tests that send
+/// them, which may themselves run in the background of a script. Call it before any signal is caught.
+///
+/// # Errors
+///
+/// The system refuses.
+pub fn heed_all() -> io::Result<()> {
+    for signal in Signal::ALL {
+        // SAFETY: the default action runs no code of this process.
+        if unsafe { libc::signal(signal.number().into(), libc::SIG_DFL) } == libc::SIG_ERR {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Catches `signals`. Needs a tokio runtime with I/O enabled.
+    /// Catches those of `signals` that are not ignored. Needs a tokio runtime with I/O enabled.
     ///
     /// # Errors
     ///
@@ -25,7 +25,9 @@ impl Signals {
             let kind = SignalKind::from_raw(signal.number().into());
             unix::signal(kind).map(|stream| (*signal, stream))
         };
-        Ok(Self { streams: signals.iter().map(stream).collect::<Result<_, _>>()? })
+        Ok(Self {
+            streams: signals.iter().filter(|signal| !signal.is_ignored()).map(stream).collect::<Result<_, _>>()?,
+        })
     }
 
     /// Waits for the next one. Nothing is lost if the future is dropped.
@@ -49,6 +51,7 @@ mod tests {
     fn a_caught_signal_is_kept_until_it_is_asked_for() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
+            crate::heed_all().unwrap();
             let mut signals = Signals::catch(&[Signal::Terminate, Signal::HangUp]).unwrap();
             raise(signal::Signal::SIGHUP).unwrap();
             assert_eq!(signals.next().await, Signal::HangUp);

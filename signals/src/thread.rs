@@ -8,13 +8,14 @@ use signal_hook::iterator::Signals;
 use crate::Signal;
 
 /// From now on `signals` no longer end the process: a thread calls `act` with each that arrives. It may print, lock and
-/// exit, as a signal handler may not. Programs that this one starts get the signals' usual effect.
+/// exit, as a signal handler may not. Those that are ignored stay so. Programs that this one starts get the signals' usual effect.
 ///
 /// # Errors
 ///
 /// The system refuses the handlers or the thread.
 pub fn on_signals(signals: &[Signal], mut act: impl FnMut(Signal) + Send + 'static) -> io::Result<()> {
-    let mut caught = Signals::new(signals.iter().map(|signal| i32::from(signal.number())))?;
+    let heeded = signals.iter().filter(|signal| !signal.is_ignored());
+    let mut caught = Signals::new(heeded.map(|signal| i32::from(signal.number())))?;
     let wait = move || {
         for number in caught.forever() {
             let signal = Signal::ALL.into_iter().find(|signal| i32::from(signal.number()) == number);
@@ -37,6 +38,7 @@ mod tests {
     #[test]
     fn each_signal_is_acted_on() {
         let (sender, caught) = channel();
+        crate::heed_all().unwrap();
         on_signals(&[Signal::Interrupt], move |signal| sender.send(signal).unwrap()).unwrap();
         for _ in 0..2 {
             raise(signal::Signal::SIGINT).unwrap();

@@ -96,6 +96,7 @@ fn a_received_y4m_file_has_the_same_frames() {
 
 #[test]
 fn an_interrupt_ends_all_processes_and_leaves_nothing() {
+    framebuffer_signals::heed_all().unwrap();
     for (interrupt, status) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
         let (demo, pids) = start_long();
         let folder = folder_of(pids[0]);

@@ -1,14 +1,13 @@
 //! `POST /allocate`: room for one frame or several.
 
-use std::error::Error as _;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
 use framebuffer::FrameBufferServer;
-use http_body_util::LengthLimitError;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -52,6 +51,8 @@ pub enum AllocateResponse {
         (status = 200, description = "The offset, or with `count` the offsets.", body = AllocateResponse),
         (status = 400, description = "The body is not as described.",
             body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "A host that is not loopback, or a web page asks.",
+            body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "More than the ring can hold, or a body beyond 4096 bytes.",
             body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "The body is not declared as application/json.",
@@ -68,9 +69,8 @@ pub(super) async fn allocate(
     State(ring): State<Arc<FrameBufferServer>>,
     request: Request,
 ) -> Result<Json<AllocateResponse>, Problem> {
-    let (parts, body) = request.into_parts();
-    check_content_type(&parts.headers)?;
-    let body = read(body).await?;
+    check_content_type(request.headers())?;
+    let body = read(request.into_body()).await?;
     let AllocateRequest { size, count } = serde_json::from_slice(&body).map_err(|e| Problem::malformed(&e))?;
     let response = match count {
         None => AllocateResponse::One { offset: ring.allocate(size)? },
@@ -102,9 +102,19 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-async fn read(body: Body) -> Result<Bytes, Problem> {
-    axum::body::to_bytes(body, MAX_BODY).await.map_err(|error| {
-        let too_long = error.source().is_some_and(<dyn std::error::Error>::is::<LengthLimitError>);
-        if too_long { Problem::body_too_long() } else { Problem::unreadable(&error) }
-    })
+/// Copies: a piece of a body takes 32 bytes by itself, however short it is, and somebody may send single bytes.
+async fn read(body: Body) -> Result<Vec<u8>, Problem> {
+    let mut body = Limited::new(body, MAX_BODY);
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            let too_long = error.is::<LengthLimitError>();
+            if too_long { Problem::body_too_long() } else { Problem::unreadable(&error) }
+        })?;
+        // What is no data is a trailer, and those say nothing here.
+        if let Ok(data) = frame.into_data() {
+            bytes.extend_from_slice(&data);
+        }
+    }
+    Ok(bytes)
 }

@@ -8,6 +8,8 @@ use framebuffer::FrameBufferServer;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::problem::Problem;
+
 /// A client opens the ring with it.
 #[derive(Serialize, ToSchema)]
 pub struct KeyResponse {
@@ -21,7 +23,11 @@ pub struct KeyResponse {
 #[utoipa::path(
     get,
     path = "/get_key",
-    responses((status = 200, description = "The key and size.", body = KeyResponse))
+    responses(
+        (status = 200, description = "The key and size.", body = KeyResponse),
+        (status = 403, description = "A host that is not loopback, or a web page asks.",
+            body = Problem, content_type = "application/problem+json"),
+    )
 )]
 pub(super) async fn get_key(State(ring): State<Arc<FrameBufferServer>>) -> Json<KeyResponse> {
     Json(KeyResponse { key: ring.get_key().to_owned(), size: ring.size() })

@@ -1,6 +1,7 @@
 //! The API that programs in the pod use: `GET /get_key`, `POST /allocate`, `GET /openapi.json`.
 //!
 //! [`allocate`] is the one that has to be fast: no middleware is in front of it. Whatever fails is a [`problem`].
+//! [`guard`] says whom a listener lets in; it looks at a request before the routes do.
 
 use std::future::ready;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub mod allocate;
+pub mod guard;
 pub mod key;
 pub mod limits;
 pub mod problem;
@@ -50,7 +52,11 @@ fn documented_routes() -> OpenApiRouter<Arc<FrameBufferServer>> {
 #[utoipa::path(
     get,
     path = "/openapi.json",
-    responses((status = 200, description = "The API as an OpenAPI document.", content_type = "application/json"))
+    responses(
+        (status = 200, description = "The API as an OpenAPI document.", content_type = "application/json"),
+        (status = 403, description = "A host that is not loopback, or a web page asks.",
+            body = Problem, content_type = "application/problem+json"),
+    )
 )]
 fn openapi_json(document: Bytes) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/json")], document)

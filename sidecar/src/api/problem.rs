@@ -83,6 +83,21 @@ impl Problem {
         larger_than_ring(detail).limited(size.saturating_mul(count), limit)
     }
 
+    pub(super) fn foreign_host(host: &str) -> Self {
+        let detail = format!(
+            "the host `{}` is not a name of loopback; it has to be localhost or an address as 127.0.0.1 or [::1], \
+             so that no web page can read the key under a name of its own",
+            quote(host)
+        );
+        Self::new(StatusCode::FORBIDDEN, "urn:framebuffer:problem:host", "Not a name of loopback", detail)
+    }
+
+    pub(super) fn web_page(header: &str, value: &str) -> Self {
+        let detail =
+            format!("the request comes from a web page, as {header}: `{}` says; programs don't send it", quote(value));
+        Self::new(StatusCode::FORBIDDEN, "urn:framebuffer:problem:web-page", "Asked by a web page", detail)
+    }
+
     pub(super) fn not_found(path: &str) -> Self {
         let detail = format!("`{}` does not exist; /openapi.json lists the paths", quote(path));
         Self::new(StatusCode::NOT_FOUND, "about:blank", "Not Found", detail)

@@ -250,7 +250,7 @@ async fn the_document_describes_every_route_and_every_status() {
         }
     }
     let statuses = paths["/allocate"]["post"]["responses"].as_object().unwrap();
-    assert_eq!(statuses.keys().collect::<Vec<_>>(), ["200", "400", "413", "415", "500", "503"]);
+    assert_eq!(statuses.keys().collect::<Vec<_>>(), ["200", "400", "403", "413", "415", "500", "503"]);
     let request = &document["components"]["schemas"]["AllocateRequest"];
     assert_eq!(request["properties"]["count"]["maximum"], limits::MAX_COUNT);
     assert_eq!(request["required"], json!(["size"]));

@@ -11,20 +11,27 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use framebuffer::{FrameBufferServer, Key, ServerOptions};
 use framebuffer_signals::{Signal, Signals};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::admin::{self, Health};
-use crate::api;
+use crate::api::{self, guard};
 use crate::cli::ServeArgs;
 
+mod bounds;
+mod connection;
+mod crowd;
 mod listen;
 mod log;
 mod reaper;
 mod unix_socket;
 
-use listen::{Sockets, UnixSocket, serve_tcp, serve_unix};
+use bounds::Places;
+use connection::Door;
+use crowd::Crowd;
+use listen::{Sockets, Tcp, Unix, UnixSocket};
 use reaper::Reaper;
 
 /// How long requests under way may take to end after the first signal.
@@ -81,12 +88,14 @@ fn ring_options(args: &ServeArgs) -> anyhow::Result<ServerOptions> {
 async fn serve(args: ServeArgs, options: ServerOptions) -> anyhow::Result<(Arc<FrameBufferServer>, End)> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), size = %args.size, dir = %args.dir.display(), "starting");
     let mut signals = Signals::catch(&Signal::ALL).context("failed to catch signals")?;
-    let Sockets { api, unix, admin } = Sockets::bind(&args).await?;
+    let places = Places::reserve()?;
+    let Sockets { api, unix, admin } = Sockets::bind(&args)?;
 
     let health = Arc::new(Health::default());
     tracing::info!(addr = %admin.local_addr()?, "admin listening");
     // Never told to stop: it answers until the runtime ends.
-    tokio::spawn(serve_tcp(admin, admin::router(Arc::clone(&health)), std::future::pending()));
+    let (_never, end) = watch::channel(());
+    tokio::spawn(listen::serve(admin_listener(admin, places), admin_door(&health), end));
 
     let ring = create(options, args.keep).await?;
     health.started(Arc::clone(&ring));
@@ -94,11 +103,13 @@ async fn serve(args: ServeArgs, options: ServerOptions) -> anyhow::Result<(Arc<F
     let router = api::router(Arc::clone(&ring));
     let mut api_servers = JoinSet::new();
     tracing::info!(addr = %api.local_addr()?, "api listening");
-    api_servers.spawn(serve_tcp(api, router.clone(), closed(stop.clone())));
+    let door = Door { router: router.clone(), admit: guard::admit_tcp, bounds: &bounds::API };
+    api_servers.spawn(listen::serve(api_listener(api, places), door, stop.clone()));
     let mut socket_file = None;
     if let Some(UnixSocket { listener, file }) = unix {
         tracing::info!(socket = %file.path().display(), "api listening");
-        api_servers.spawn(serve_unix(listener, router, closed(stop)));
+        let door = Door { router, admit: guard::admit_unix, bounds: &bounds::API };
+        api_servers.spawn(listen::serve(Unix { listener, crowd: Crowd::new(places.unix) }, door, stop));
         socket_file = Some(file);
     }
 
@@ -108,6 +119,19 @@ async fn serve(args: ServeArgs, options: ServerOptions) -> anyhow::Result<(Arc<F
     drop(socket_file);
     drop(stop_sender);
     Ok((ring, drain(&mut signals, api_servers).await))
+}
+
+fn admin_listener(listener: TcpListener, places: Places) -> Tcp {
+    Tcp { listener, local: Crowd::new(places.admin), outside: Some(Crowd::new(places.admin_outside)) }
+}
+
+/// What is there is not secret, so it asks nobody who they are.
+fn admin_door(health: &Arc<Health>) -> Door {
+    Door { router: admin::router(Arc::clone(health)), admit: |_, _| Ok(()), bounds: &bounds::ADMIN }
+}
+
+fn api_listener(listener: TcpListener, places: Places) -> Tcp {
+    Tcp { listener, local: Crowd::new(places.api), outside: None }
 }
 
 /// Creates or adopts the ring, on a thread of its own: the admin port answers meanwhile.
@@ -147,11 +171,6 @@ async fn drain(signals: &mut Signals, mut servers: JoinSet<()>) -> End {
             End::Interrupted(signal)
         }
     }
-}
-
-/// Until the sender is gone.
-async fn closed(mut stop: watch::Receiver<()>) {
-    while stop.changed().await.is_ok() {}
 }
 
 fn stop(ring: Arc<FrameBufferServer>) -> anyhow::Result<()> {

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -31,8 +31,12 @@ pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// The tests may run in the background of a script, with signals ignored.
+static HEED_SIGNALS: Once = Once::new();
+
 /// The command with a clean environment: no `FRAMEBUFFER_*` of whoever runs the tests.
 pub fn command(args: &[&str]) -> Command {
+    HEED_SIGNALS.call_once(|| framebuffer_signals::heed_all().unwrap());
     let mut command = Command::new(BINARY);
     command.args(args).env_clear().stdin(Stdio::null());
     command
@@ -52,6 +56,9 @@ pub fn run(args: &[&str]) -> Output {
     child.wait_with_output().unwrap()
 }
 
+/// What a sidecar logs in front of the addresses of its API and its admin port.
+const ANNOUNCEMENTS: [&str; 2] = ["api listening addr=", "admin listening addr="];
+
 /// A running sidecar; killed when dropped.
 pub struct Sidecar {
     child: Child,
@@ -64,19 +71,26 @@ pub struct Sidecar {
 impl Sidecar {
     /// Starts `serve` with a ring in `dir` and waits until it serves.
     pub fn start(dir: &Path, args: &[&str]) -> Self {
-        Self::start_logging(dir, args, ["api listening addr=", "admin listening addr="])
+        Self::start_command(command(&[]), dir, args, ANNOUNCEMENTS)
     }
 
     /// The same for a sidecar that logs JSON.
     pub fn start_json(dir: &Path, args: &[&str]) -> Self {
         let announcements = [r#""message":"api listening","addr":""#, r#""message":"admin listening","addr":""#];
-        Self::start_logging(dir, args, announcements)
+        Self::start_command(command(&[]), dir, args, announcements)
     }
 
-    fn start_logging(dir: &Path, args: &[&str], [api, admin]: [&str; 2]) -> Self {
+    /// The same after a command of a shell, as `ulimit -n 64`.
+    pub fn start_after(preparation: &str, dir: &Path, args: &[&str]) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("{preparation}; exec \"$@\""), "sh", BINARY]).env_clear();
+        Self::start_command(shell, dir, args, ANNOUNCEMENTS)
+    }
+
+    fn start_command(mut command: Command, dir: &Path, args: &[&str], [api, admin]: [&str; 2]) -> Self {
         let dir = dir.to_str().unwrap();
-        let fixed = ["serve", "--dir", dir, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
-        let mut child = command(&[&fixed, args].concat()).stderr(Stdio::piped()).spawn().unwrap();
+        command.args(["serve", "--dir", dir, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).args(args);
+        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let reader = collect(BufReader::new(child.stderr.take().unwrap()), Arc::clone(&log));
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));

@@ -61,6 +61,7 @@ fn told_to_end_with_its_reader_the_writer_fails_when_that_goes() {
 
 #[test]
 fn both_stop_at_a_signal_while_they_wait() {
+    framebuffer_signals::heed_all().unwrap();
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
         let ring = Ring::start(MIB);
         let reader = ring.reader(&["--progress"]);
