@@ -113,7 +113,7 @@ fn memory_is_request_and_limit_unless_the_user_says_otherwise() {
         let rendered = rendered(json!({"size": "1Mi", "sidecar": {"resources": resources}}));
         serde_json::to_value(rendered.content.sidecar.resources).unwrap()
     };
-    let computed = json!({"limits": {"memory": "22Mi"}, "requests": {"cpu": "10m", "memory": "22Mi"}});
+    let computed = json!({"limits": {"memory": "20Mi"}, "requests": {"cpu": "10m", "memory": "20Mi"}});
     assert_eq!(resources(json!({})), computed);
     let limited = resources(json!({"limits": {"memory": "1Gi", "cpu": "5m"}}));
     let expected = json!({"limits": {"cpu": "5m", "memory": "1Gi"}, "requests": {"cpu": "5m", "memory": "1Gi"}});
