@@ -1,4 +1,4 @@
-//! [`Error`]: why a `FrameBuffer` could not be reconciled.
+//! Why a `FrameBuffer` could not be reconciled.
 
 use thiserror::Error;
 

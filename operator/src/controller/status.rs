@@ -1,4 +1,4 @@
-//! [`build`]: the status of a `FrameBuffer`. Pure: the clock is an argument. [`write`]: sends it to the API server.
+//! [`build`]: the status of a `FrameBuffer`. Pure: the clock is an argument. [`mod@write`]: sends it to the API server.
 
 pub(super) mod write;
 
