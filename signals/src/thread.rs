@@ -8,7 +8,8 @@ use signal_hook::iterator::Signals;
 use crate::Signal;
 
 /// From now on `signals` no longer end the process: a thread calls `act` with each that arrives. It may print, lock and
-/// exit, as a signal handler may not. Those that are ignored stay so. Programs that this one starts get the signals' usual effect.
+/// exit, as a signal handler may not. Those that are ignored stay so. Programs that this one starts get the signals'
+/// usual effect.
 ///
 /// # Errors
 ///

@@ -1,8 +1,8 @@
 //! `cargo xtask demo`: a video through a ring, from one process to another, with a third that owns the ring.
 //!
 //! Build -> start the sidecar, the reader and the writer ([`pipeline`]) on sockets in one folder ([`folder`]) -> show
-//! the reader's progress ([`report`]) until the video ends or a signal comes ([`signals`]) -> stop the sidecar, remove
-//! the folder, check that nothing is left. [`input`] chooses the video, [`child`] starts and ends the processes.
+//! the reader's progress ([`report`]) until the video ends or a signal comes -> stop the sidecar, remove the folder,
+//! check that nothing is left. [`input`] chooses the video, [`child`] starts and ends the processes.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
