@@ -31,6 +31,19 @@ pub(crate) fn number(value: &Bound<'_, PyAny>, what: &str) -> PyResult<u64> {
     })
 }
 
+/// Permission bits, as `os.chmod` takes them. Decimal digits by mistake (`666`) are refused.
+pub(crate) fn mode(value: u32) -> PyResult<u32> {
+    const LIMIT: u32 = 0o777;
+    if value <= LIMIT {
+        return Ok(value);
+    }
+    let hint = match u32::from_str_radix(&value.to_string(), 8) {
+        Ok(octal) if octal <= LIMIT => format!(": did you mean 0o{value}?"),
+        _ => String::new(),
+    };
+    Err(PyValueError::new_err(format!("mode must be permission bits from 0 to 0o777, not {value} ({value:#o}){hint}")))
+}
+
 fn out_of_range(what: &str, value: &str) -> PyErr {
     PyValueError::new_err(format!("{what} must be a whole number from 0 to 2**64 - 1, not {value}"))
 }

@@ -3,10 +3,10 @@
 //! A buffer keeps its object from being resized (`bytearray`) and freed. It does not keep other threads from writing to
 //! the object, so its bytes are only touched by address, never through a slice.
 
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
+use std::mem::MaybeUninit;
 use std::sync::atomic::AtomicPtr;
 
-use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::{PyBufferError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -18,7 +18,7 @@ use crate::errors::{not_contiguous, type_name};
 pub(crate) enum Source<'py> {
     /// Immutable.
     Bytes(Bound<'py, PyBytes>),
-    Buffer(PyUntypedBuffer),
+    Buffer(Buffer),
 }
 
 impl<'py> Source<'py> {
@@ -28,12 +28,9 @@ impl<'py> Source<'py> {
         if let Ok(bytes) = value.cast::<PyBytes>() {
             return Ok(Self::Bytes(bytes.clone()));
         }
-        let error = match contiguous(value) {
-            Ok(buffer) => return Ok(Self::Buffer(buffer)),
-            Err(error) => error,
-        };
-        if !error.is_instance_of::<PyTypeError>(value.py()) {
-            return Err(error);
+        // SAFETY: we are attached.
+        if unsafe { ffi::PyObject_CheckBuffer(value.as_ptr()) } != 0 {
+            return contiguous(value).map(Self::Buffer);
         }
         match value.getattr_opt(intern!(value.py(), "data"))? {
             Some(data) if data.is_instance_of::<PyBytes>() => Ok(Self::Bytes(data.cast_into()?)),
@@ -45,7 +42,7 @@ impl<'py> Source<'py> {
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Bytes(bytes) => bytes.as_bytes().len(),
-            Self::Buffer(buffer) => buffer.len_bytes(),
+            Self::Buffer(buffer) => buffer.len(),
         }
     }
 
@@ -54,7 +51,7 @@ impl<'py> Source<'py> {
     pub(crate) fn address(&self) -> AtomicPtr<u8> {
         AtomicPtr::new(match self {
             Self::Bytes(bytes) => bytes.as_bytes().as_ptr().cast_mut(),
-            Self::Buffer(buffer) => buffer.buf_ptr().cast(),
+            Self::Buffer(buffer) => buffer.address(),
         })
     }
 
@@ -71,13 +68,13 @@ impl<'py> Source<'py> {
 }
 
 /// Bytes to copy to.
-pub(crate) struct Target(PyUntypedBuffer);
+pub(crate) struct Target(Buffer);
 
 impl Target {
     /// The bytes of anything with a contiguous, writable buffer.
     pub(crate) fn get(value: &Bound<'_, PyAny>) -> PyResult<Self> {
         let buffer = contiguous(value)?;
-        if buffer.readonly() {
+        if buffer.is_read_only() {
             return Err(PyBufferError::new_err(format!("the buffer of this {} is read-only", type_name(value))));
         }
         Ok(Self(buffer))
@@ -85,18 +82,101 @@ impl Target {
 
     /// The number of bytes.
     pub(crate) fn len(&self) -> usize {
-        self.0.len_bytes()
+        self.0.len()
     }
 
     /// Their address: valid for writes of [`len`](Self::len) bytes while this lives.
     pub(crate) fn address(&self) -> AtomicPtr<u8> {
-        AtomicPtr::new(self.0.buf_ptr().cast())
+        AtomicPtr::new(self.0.address())
     }
 }
 
-fn contiguous(value: &Bound<'_, PyAny>) -> PyResult<PyUntypedBuffer> {
-    let buffer = PyUntypedBuffer::get(value)?;
-    if buffer.is_c_contiguous() { Ok(buffer) } else { Err(not_contiguous()) }
+/// A buffer that a Python object has lent, until this is dropped.
+///
+/// Code of our own, because PyO3's buffer refuses those without shape and strides, which ctypes and zero-dimensional
+/// arrays of numpy lend. Boxed: a lender may keep the address of the request.
+pub(crate) struct Buffer(Box<ffi::Py_buffer>);
+
+impl Buffer {
+    /// Asks for the buffer of `value` with these flags.
+    fn request(value: &Bound<'_, PyAny>, flags: c_int) -> PyResult<Self> {
+        let mut view = Box::new(MaybeUninit::<ffi::Py_buffer>::zeroed());
+        // SAFETY: we are attached, and the request is ours to be filled.
+        let answer = unsafe { ffi::PyObject_GetBuffer(value.as_ptr(), view.as_mut_ptr(), flags) };
+        if answer != 0 {
+            return Err(PyErr::fetch(value.py()));
+        }
+        // SAFETY: filled, as there was no error.
+        Ok(Self(unsafe { view.assume_init() }))
+    }
+
+    fn len(&self) -> usize {
+        // Never negative, but it comes from outside.
+        usize::try_from(self.0.len).unwrap_or(0)
+    }
+
+    fn address(&self) -> *mut u8 {
+        self.0.buf.cast()
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.0.readonly != 0
+    }
+
+    /// The format of its elements in the notation of the module `struct`, if the lender has given one.
+    fn format(&self) -> Option<&CStr> {
+        // SAFETY: null, or a string that lives as long as the buffer.
+        (!self.0.format.is_null()).then(|| unsafe { CStr::from_ptr(self.0.format) })
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        Python::attach(|_| {
+            // SAFETY: we are attached, and the buffer is released only here.
+            unsafe { ffi::PyBuffer_Release(&raw mut *self.0) };
+        });
+    }
+}
+
+/// The contiguous buffer of `value`: what `file.write` takes, but for references to Python objects, whose addresses mean
+/// nothing to a reader.
+fn contiguous(value: &Bound<'_, PyAny>) -> PyResult<Buffer> {
+    // Without PyBUF_STRIDES the lender has to refuse if its bytes are not contiguous.
+    let buffer = match Buffer::request(value, ffi::PyBUF_ND | ffi::PyBUF_FORMAT) {
+        Ok(buffer) => buffer,
+        Err(error) if error.is_instance_of::<PyTypeError>(value.py()) => return Err(error),
+        Err(error) => without_format(value, error)?,
+    };
+    if buffer.format().is_some_and(|format| has_objects(format.to_bytes())) {
+        return Err(has_no_bytes(value));
+    }
+    Ok(buffer)
+}
+
+/// The buffer of a lender that has refused to give a format: numpy has none for datetime64, and its extensions have none
+/// for bfloat16. `error` is its refusal.
+fn without_format(value: &Bound<'_, PyAny>, error: PyErr) -> PyResult<Buffer> {
+    let Ok(buffer) = Buffer::request(value, ffi::PyBUF_SIMPLE) else {
+        let has_gaps = Buffer::request(value, ffi::PyBUF_STRIDES).is_ok();
+        return Err(if has_gaps { not_contiguous() } else { error });
+    };
+    let dtype = value.getattr_opt(intern!(value.py(), "dtype"))?;
+    let has_objects = dtype.map(|dtype| dtype.getattr_opt(intern!(value.py(), "hasobject"))).transpose()?.flatten();
+    match has_objects {
+        Some(has_objects) if has_objects.is_truthy()? => Err(has_no_bytes(value)),
+        _ => Ok(buffer),
+    }
+}
+
+fn has_no_bytes(value: &Bound<'_, PyAny>) -> PyErr {
+    let name = type_name(value);
+    PyTypeError::new_err(format!("the elements of this {name} are Python objects, which have no bytes of their own"))
+}
+
+/// Whether a format has an element that is a reference to a Python object: an `O` outside of the `:names:` of fields.
+fn has_objects(format: &[u8]) -> bool {
+    format.split(|&byte| byte == b':').step_by(2).any(|types| types.contains(&b'O'))
 }
 
 /// Makes a `bytes` of this length that `fill` writes, given its address. Unlike `PyBytes::new_with`, it does not clear

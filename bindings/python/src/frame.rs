@@ -3,7 +3,7 @@
 use framebuffer::Frame as RustFrame;
 use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyMapping};
+use pyo3::types::{PyBytes, PyDict, PyMapping, PyType};
 
 use crate::arguments::{checksum, number};
 use crate::errors::type_name;
@@ -63,8 +63,10 @@ impl Frame {
         format!("Frame(offset={offset}, size={size}, checksum='{checksum}')")
     }
 
-    fn __getnewargs__<'py>(&self, py: Python<'py>) -> (u64, u64, Bound<'py, PyBytes>) {
-        (self.0.offset, self.0.size, self.checksum(py))
+    /// For every protocol of pickle; the oldest two do not ask for `__getnewargs__`.
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> (Bound<'py, PyType>, (u64, u64, Bound<'py, PyBytes>)) {
+        let frame = slf.get();
+        (slf.get_type(), (frame.0.offset, frame.0.size, frame.checksum(slf.py())))
     }
 }
 

@@ -17,6 +17,8 @@
 //! and only while attached to the interpreter: so no thread has it locked while another forks the process.
 #![allow(clippy::doc_markdown, reason = "the documentation of these items is shown by Python's `help`")]
 
+use pyo3::exceptions::PyImportError;
+use pyo3::ffi;
 use pyo3::prelude::*;
 
 mod arguments;
@@ -51,6 +53,21 @@ mod _native {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::ensure_main_interpreter(module.py())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}
+
+/// Refuses a sub-interpreter: the classes and the exceptions that they raise would be those of another interpreter.
+fn ensure_main_interpreter(py: Python<'_>) -> PyResult<()> {
+    // SAFETY: we are attached, so there is an interpreter.
+    let interpreter = unsafe { ffi::PyInterpreterState_Get() };
+    // SAFETY: as above.
+    match unsafe { ffi::PyInterpreterState_GetID(interpreter) } {
+        0 => Ok(()),
+        -1 => Err(PyErr::fetch(py)),
+        _ => Err(PyImportError::new_err(
+            "framebuffer works in the main interpreter only: in a sub-interpreter, start a process instead",
+        )),
     }
 }

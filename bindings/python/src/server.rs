@@ -8,7 +8,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
-use crate::arguments::number;
+use crate::arguments::{self, number};
 use crate::detached::interruptible;
 use crate::{errors, stats};
 
@@ -54,6 +54,7 @@ impl Server {
             Some(key) => Key::new(key.extract::<&str>()?).map_err(|error| PyValueError::new_err(error.to_string()))?,
             None => Key::random().map_err(|error| errors::other(format!("no random bytes for a key: {error}")))?,
         };
+        let mode = arguments::mode(mode)?;
         Ok(Self { key, size, dir, mode, keep, running: Mutex::new(None) })
     }
 

@@ -90,11 +90,13 @@ fn create_new(dir: &Path, key: &Key, geometry: Geometry, mode: u32) -> Result<Op
     back_with_memory(&nameless, &folder, geometry)?;
     identity::write(&nameless, geometry).map_err(SegmentError::io("initialise the segment"))?;
     let segment = reopen(&nameless).map_err(SegmentError::io("open the segment anew through /proc"))?;
+    // Mapped before it has a name: a failure, for lack of address space, say, leaves nothing behind.
+    let segment = Segment::from_file(segment, true)?;
     let source = format!("/proc/self/fd/{}", nameless.as_raw_fd());
     let lock = FileLock::take(nameless, OWNER_BYTE).map_err(SegmentError::io("lock the segment"))?;
     let lock = lock.ok_or(SegmentError::AlreadyOwned)?;
     match linkat(AT_FDCWD, Path::new(&source), AT_FDCWD, &path(dir, key), AtFlags::AT_SYMLINK_FOLLOW) {
-        Ok(()) => Ok(Some(OwnedSegment { segment: Segment::from_file(segment, true)?, lock, adopted: false })),
+        Ok(()) => Ok(Some(OwnedSegment { segment, lock, adopted: false })),
         Err(Errno::EEXIST) => Ok(None),
         Err(errno) => Err(SegmentError::Io { action: "name the segment", source: errno.into() }),
     }

@@ -19,7 +19,7 @@ class FrameBufferServer(_native.FrameBufferServer):
         key: The ring's name and the secret that opens it: 1 to 200 characters of `A-Z a-z 0-9 . _ -`.
         size: Bytes of frames that the ring keeps, and the size of the largest frame.
         dir: The folder of the ring's file, on a tmpfs. Default: `FRAMEBUFFER_DIR`, or `/dev/shm`.
-        mode: Permission bits of that file: who may open the ring. Default: only the server's user.
+        mode: Permission bits of that file, `0o666` say: who may open the ring. Default: only the server's user.
         keep: Whether the ring outlives the server: the next server with the same key and size adopts it.
 
     Any number of threads may call the methods at once. A forked child may allocate; the ring still belongs to the
