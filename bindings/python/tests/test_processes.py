@@ -26,6 +26,9 @@ FORK, SPAWN = multiprocessing.get_context("fork"), multiprocessing.get_context("
 # Python warns of forks in programs with threads; the crate's threads touch memory ahead and hold no lock.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 
+# In the background of a script these tests, and so the programs that they start, ignore SIGINT.
+HEED_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+
 
 def wait_until(condition, seconds=20):
     deadline = time.monotonic() + seconds
@@ -176,7 +179,7 @@ def test_ctrl_c_ends_the_wait_for_a_sidecar_at_once():
             if listening:
                 silent.listen()
             url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-            code = f"import framebuffer; print(flush=True); framebuffer.connect({url!r})"
+            code = f"{HEED_CTRL_C}; import framebuffer; print(flush=True); framebuffer.connect({url!r})"
             command = [sys.executable, "-c", code]
             with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
                 process.stdout.readline()
@@ -192,6 +195,7 @@ def test_ctrl_c_ends_the_wait_for_a_sidecar_at_once():
 
 def test_ctrl_c_ends_a_program_that_moves_frames_all_the_time(folder):
     code = (
+        f"{HEED_CTRL_C}\n"
         "from framebuffer import FrameBufferClient, FrameBufferServer\n"
         "with FrameBufferServer(64 << 20) as server, FrameBufferClient(server.get_key()) as client:\n"
         "    print(flush=True)\n"

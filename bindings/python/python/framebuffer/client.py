@@ -14,8 +14,8 @@ __all__ = ["FrameBufferClient", "FrameBufferTimeout", "read_frame"]
 def read_frame(message: Mapping[str, Any]) -> bytes:
     """Reads the frame that a message describes. Keeps one client for each key.
 
-    Any number of threads may call it at once, forked children too. If another ring has replaced the key's ring, it opens
-    the new one.
+    Any number of threads may call it at once, forked children too. If another ring has replaced the key's ring, it
+    opens the new one.
 
     Args:
         message: A mapping with `key`, `offset`, `size` and `checksum`; other fields are ignored.

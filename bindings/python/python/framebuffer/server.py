@@ -11,9 +11,9 @@ __all__ = ["FrameBufferServer"]
 class FrameBufferServer(_native.FrameBufferServer):
     """Owns a ring: creates it, hands out its key, allocates frames, and removes the ring at the end.
 
-    `FrameBufferServer(size)` makes a random key, `FrameBufferServer(key, size)` takes yours. `start()` or a `with` block
-    starts the server; `stop()`, the end of the block or the end of the program stops it. A killed program leaves its
-    ring; the next server with the same key replaces it.
+    `FrameBufferServer(size)` makes a random key, `FrameBufferServer(key, size)` takes yours. `start()` or a `with`
+    block starts the server; `stop()`, the end of the block or the end of the program stops it. A killed program leaves
+    its ring; the next server with the same key replaces it.
 
     Args:
         key: The ring's name and the secret that opens it: 1 to 200 characters of `A-Z a-z 0-9 . _ -`.
