@@ -139,8 +139,8 @@ impl Drop for Buffer {
     }
 }
 
-/// The contiguous buffer of `value`: what `file.write` takes, but for references to Python objects, whose addresses mean
-/// nothing to a reader.
+/// The contiguous buffer of `value`: what `file.write` takes, but for references to Python objects, whose addresses
+/// mean nothing to a reader.
 fn contiguous(value: &Bound<'_, PyAny>) -> PyResult<Buffer> {
     // Without PyBUF_STRIDES the lender has to refuse if its bytes are not contiguous.
     let buffer = match Buffer::request(value, ffi::PyBUF_ND | ffi::PyBUF_FORMAT) {
@@ -154,8 +154,8 @@ fn contiguous(value: &Bound<'_, PyAny>) -> PyResult<Buffer> {
     Ok(buffer)
 }
 
-/// The buffer of a lender that has refused to give a format: numpy has none for datetime64, and its extensions have none
-/// for bfloat16. `error` is its refusal.
+/// The buffer of a lender that has refused to give a format: numpy has none for datetime64, and its extensions have
+/// none for bfloat16. `error` is its refusal.
 fn without_format(value: &Bound<'_, PyAny>, error: PyErr) -> PyResult<Buffer> {
     let Ok(buffer) = Buffer::request(value, ffi::PyBUF_SIMPLE) else {
         let has_gaps = Buffer::request(value, ffi::PyBUF_STRIDES).is_ok();
