@@ -40,9 +40,9 @@ fn key(namespace: &TestNamespace, name: &str) -> String {
 }
 
 fn head(namespace: &TestNamespace, name: &str) -> u64 {
-    let stat = namespace.exec(name, SIDECAR, &["/framebuffer-sidecar", "stat"]);
-    let line = stat.lines().find(|line| line.starts_with("head")).expect("stat prints the head");
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    let stat = namespace.exec(name, SIDECAR, &["/framebuffer-sidecar", "stat", "--json"]);
+    let stat: Value = serde_json::from_str(&stat).expect("stat prints JSON");
+    stat["head_bytes"].as_u64().expect("stat prints the head")
 }
 
 #[test]
