@@ -81,7 +81,8 @@ fn on_cluster(workspace: &Workspace, setup: &mut Setup) -> Result<Counts> {
 
 /// Selects the tests in a call of `cargo test`, and sets their variables.
 fn e2e<'a>(workspace: &Workspace, setup: &Setup, command: &'a mut Command) -> &'a mut Command {
-    command.arg("--workspace").args(workspace.select("test", |package| package == "framebuffer-e2e"));
+    command.args(["--workspace", "--no-fail-fast"]);
+    command.args(workspace.select("test", |package| package == "framebuffer-e2e"));
     // Many tests at once: they wait more than they compute.
     command.env("FRAMEBUFFER_CLIP", setup.clip()).env("RUST_TEST_THREADS", "4")
 }
