@@ -2,7 +2,7 @@
 //!
 //! `ureq` does the work: requests, answers, names with several addresses, and one deadline over the whole request,
 //! which a server that drips bytes cannot extend. With TLS and gzip off it adds 8 crates to the 27 that this one has
-//! without it. [`UnixConnector`] adds Unix sockets. That API of ureq may change in minor versions, so the workspace
+//! without it. `UnixConnector` adds Unix sockets. That API of ureq may change in minor versions, so the workspace
 //! pins one.
 
 use std::fmt;

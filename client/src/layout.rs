@@ -12,7 +12,7 @@
 //!  +----------------+----------------+----------------+----------------+  before the segment has a name
 //!  | 32 ring offset | 40 created, ns | 48 segment id, 128 random bits  |
 //!  +----------------+----------------+---------------------------------+
-//!  | 64 participants| 72 in huge pages, bytes                          |  72: by the owner, as it gets them
+//!  | 64 participants| 72 huge, bytes | 80 retired                      |  written by owners
 //!  +----------------+--------------------------------------------------+
 //!  | 128 head: stream position up to which the ring is allocated       |  moved by every allocation
 //!  +-------------------------------------------------------------------+
@@ -38,8 +38,8 @@
 //!  +----------------+----------------+---------------------------------+
 //! ```
 //!
-//! Bytes of the file also name locks (`F_OFD_SETLK`): byte 0 the owner's, the first byte of each slot that of the
-//! slot's participant.
+//! Bytes of the file also name locks (`F_OFD_SETLK`): byte 0 the owner's; the first byte of each slot that of the slot's
+//! participant, held for as long as it lives; the second that of whoever clears the slot, held meanwhile.
 //!
 //! A slot is an odd number of cache lines long, so that the first lines of all slots, which every allocation reads,
 //! spread over all sets of the cache. The first line carries the first three pins: more are rarely in use.
@@ -51,7 +51,7 @@ use crate::sync::AtomicU64;
 /// "FRAMEBUF" in ASCII, as a little-endian number.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"FRAMEBUF");
 /// Version of this layout. Segments of another version are refused.
-pub const VERSION: u64 = 1;
+pub const VERSION: u64 = 2;
 
 /// The byte of the file whose lock makes its holder the owner.
 pub const OWNER_BYTE: u64 = 0;
@@ -77,10 +77,20 @@ pub const ENROLLED_WORDS: usize = PARTICIPANTS.div_ceil(64);
 /// Words for counters in a slot.
 pub const COUNTERS: usize = 16;
 
-/// Offset in the file of slot number `index`, and the byte whose lock makes its holder the slot's participant.
+/// Offset in the file of slot number `index`.
 #[inline]
 pub const fn slot_offset(index: usize) -> u64 {
     SLOTS_OFFSET + index as u64 * SLOT_SIZE
+}
+
+/// The byte whose lock the participant in slot number `index` holds for as long as it lives. Nobody else ever takes it.
+pub const fn life_byte(index: usize) -> u64 {
+    slot_offset(index)
+}
+
+/// The byte whose lock is held by whoever clears slot number `index`: its next participant, or one who found it dead.
+pub const fn repair_byte(index: usize) -> u64 {
+    slot_offset(index) + 1
 }
 
 /// `start` of a pin that is not in use.
@@ -120,7 +130,9 @@ pub struct Control {
     pub participants: AtomicU64,
     /// Bytes of the ring that its owner has got huge pages for. Informative only.
     pub huge: AtomicU64,
-    _reserved: [u64; 6],
+    /// Not 0 once an owner has given the ring up for good: nobody will find what is published in it.
+    pub retired: AtomicU64,
+    _reserved: [u64; 5],
     /// Stream position up to which the ring is allocated.
     pub head: AtomicU64,
     _own_lines: [u64; 15],
