@@ -48,7 +48,9 @@ impl<'c> Loan<'c> {
     ///
     /// # Errors
     ///
-    /// [`Error::Forked`] in a forked child of the process that borrowed it.
+    /// [`Error::Forked`] in a forked child of the process that borrowed it. [`Error::ParticipantLost`] if the program
+    /// has closed a file descriptor of this library, and the participant was taken for dead: the frame counts as never
+    /// written, and bytes that were written since may have hit frames of others.
     pub fn commit(self) -> Result<Frame, Error> {
         let checksum = hash(&self);
         self.commit_with(checksum, Checksummed::Bytes)
@@ -88,7 +90,7 @@ impl<'c> Loan<'c> {
             return Err(Error::Forked);
         }
         let frame = Frame { offset: self.offset, size: self.size, checksum };
-        self.membership.ring().commit(&frame, checksummed, nanoseconds_since_1970(), self.guard.slot());
+        self.membership.ring().commit(&frame, checksummed, nanoseconds_since_1970(), self.guard.pin())?;
         Ok(frame)
     }
 }

@@ -1,27 +1,33 @@
 //! [`Membership`]: a process's part in a ring. It has the segment and the slots that this process has claimed, and
 //! finds a free pin for each operation.
 
-use std::fs::File;
-use std::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::error::Error;
 use crate::error::segment::SegmentError;
-use crate::layout::PARTICIPANTS;
+use crate::layout::{PARTICIPANTS, PINS};
 use crate::os::fork;
 use crate::ring::Ring;
 use crate::ring::allocate::InitialState;
 use crate::ring::participants::SlotClaim;
 use crate::ring::pin::Pin;
 use crate::segment::Segment;
-use crate::segment::locks::{FileLock, Probe};
+use crate::segment::locks::{LifeLocks, Probe};
 use crate::segment::prefault::{Prefault, Prefaulting};
+
+/// The owner's own slot: clients leave it free, so that however many there are, the owner can join.
+const OWNERS_SLOT: usize = 0;
+/// Slots that a client with many views leaves free for others.
+const LEFT_FOR_OTHERS: usize = 4;
 
 /// A ring that this process takes part in. Shared by all threads; its hot path takes no lock.
 pub(crate) struct Membership {
     ring: Ring<Segment>,
     /// The slots of this process. A forked child replaces its parent's with its own.
     slots: AtomicPtr<ClaimedSlots>,
+    is_owner: bool,
     _prefaulting: Prefaulting,
 }
 
@@ -29,26 +35,25 @@ pub(crate) struct Membership {
 struct ClaimedSlots {
     /// See [`fork::generation`].
     generation: u64,
-    claimed: [OnceLock<ClaimedSlot>; PARTICIPANTS],
-    /// Held while a slot is being claimed.
-    claiming: Mutex<()>,
+    /// The slot that all pins are taken from, while it has free ones.
+    first: SlotClaim,
+    /// Further slots, claimed while there are more pins, and given back when there are few again.
+    further: Mutex<Vec<SlotClaim>>,
+    /// Whether the last pin of a further slot was given back.
+    some_idle: AtomicBool,
+    locks: LifeLocks,
     probe: Probe,
     /// The slots before these, or null. Other threads and open views may still use them: they live as long as the
     /// membership.
     replaced: *mut ClaimedSlots,
 }
 
-struct ClaimedSlot {
-    claim: SlotClaim,
-    /// The lock that tells others that this participant lives. Boxed, because most elements stay empty.
-    _lock: Box<FileLock>,
-}
-
 /// A pin for one operation.
 pub(crate) struct PinGuard<'m> {
     /// `None` only while it is dropped.
     pin: Option<Pin<'m, Segment>>,
-    generation: u64,
+    slots: &'m ClaimedSlots,
+    ring: &'m Ring<Segment>,
 }
 
 impl Membership {
@@ -56,8 +61,8 @@ impl Membership {
     pub(crate) fn join(segment: Segment, prefault: Prefault, is_owner: bool) -> Result<Self, SegmentError> {
         let prefaulting = Prefaulting::start(segment.mapping(), prefault, is_owner);
         let ring = Ring::new(segment);
-        let slots = ClaimedSlots::claim_first(&ring)?;
-        Ok(Self { ring, slots: AtomicPtr::new(Box::into_raw(slots)), _prefaulting: prefaulting })
+        let slots = ClaimedSlots::claim_first(&ring, is_owner)?;
+        Ok(Self { ring, slots: AtomicPtr::new(Box::into_raw(Box::new(slots))), is_owner, _prefaulting: prefaulting })
     }
 
     #[inline]
@@ -71,17 +76,20 @@ impl Membership {
     }
 
     /// Runs `operation` with a pin of this process, which it may keep. If it turns out that the participant was taken
-    /// for dead, joins again and retries once.
+    /// for dead, joins again and retries once. Not in a ring that was given up.
     #[inline]
     pub(crate) fn with_pin<'m, T>(
         &'m self,
         mut operation: impl FnMut(&'m Ring<Segment>, PinGuard<'m>, &Probe) -> Result<T, Error>,
     ) -> Result<T, Error> {
+        if self.segment().is_retired() {
+            return Err(Error::Retired);
+        }
         let mut joined_again = false;
         loop {
             let slots = self.slots()?;
             let result = slots.take_pin(&self.ring).and_then(|pin| {
-                let guard = PinGuard { pin: Some(pin), generation: slots.generation };
+                let guard = PinGuard { pin: Some(pin), slots, ring: &self.ring };
                 operation(&self.ring, guard, &slots.probe)
             });
             match result {
@@ -104,6 +112,21 @@ impl Membership {
         self.with_pin(|ring, guard, probe| Ok(ring.reap_all(guard.slot(), probe)))
     }
 
+    /// Gives all slots back. The last thing that a membership does.
+    pub(crate) fn leave(&mut self) {
+        let mut next = std::mem::replace(self.slots.get_mut(), std::ptr::null_mut());
+        while !next.is_null() {
+            // SAFETY: made by `join` or `replace_slots` from a Box, each once in this list, and nobody else has `self`
+            // any more.
+            let slots = unsafe { Box::from_raw(next) };
+            next = slots.replaced;
+            // A forked child only forgets its parent's slots: the parent withdraws from them.
+            if slots.generation == fork::generation() {
+                slots.withdraw(&self.ring);
+            }
+        }
+    }
+
     /// This process's slots: new ones after a fork.
     #[inline]
     fn slots(&self) -> Result<&ClaimedSlots, SegmentError> {
@@ -116,7 +139,7 @@ impl Membership {
     /// Claims new slots in place of `old`, which belong to the parent process or whose participants were taken for
     /// dead.
     fn replace_slots(&self, old: *mut ClaimedSlots) -> Result<&ClaimedSlots, SegmentError> {
-        let mut new = ClaimedSlots::claim_first(&self.ring)?;
+        let mut new = Box::new(ClaimedSlots::claim_first(&self.ring, self.is_owner)?);
         new.replaced = old;
         let new = Box::into_raw(new);
         match self.slots.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire) {
@@ -136,54 +159,42 @@ impl Membership {
 impl Drop for Membership {
     #[inline]
     fn drop(&mut self) {
-        let mut next = *self.slots.get_mut();
-        while !next.is_null() {
-            // SAFETY: made by `join` or `replace_slots` from a Box, each once in this list, and nobody else has `self`
-            // any more.
-            let slots = unsafe { Box::from_raw(next) };
-            next = slots.replaced;
-            // A forked child only forgets its parent's slots: the parent withdraws from them.
-            if slots.generation == fork::generation() {
-                slots.withdraw(&self.ring);
-            }
-        }
+        self.leave();
     }
 }
 
 impl ClaimedSlots {
-    /// Claims a first slot.
-    fn claim_first(ring: &Ring<Segment>) -> Result<Box<Self>, SegmentError> {
-        let slots = Box::new(Self {
-            generation: fork::generation(),
-            claimed: [const { OnceLock::new() }; PARTICIPANTS],
-            claiming: Mutex::new(()),
-            probe: Probe::new(reopen(ring)?),
-            replaced: std::ptr::null_mut(),
-        });
-        slots.claim(0, ring)?;
-        Ok(slots)
+    /// Opens what is needed to take part, and claims a first slot: the owner its own, if that is free.
+    fn claim_first(ring: &Ring<Segment>, is_owner: bool) -> Result<Self, SegmentError> {
+        let reopen = || ring.memory().file().reopen();
+        let locks = LifeLocks::new(reopen).map_err(cannot_reopen)?;
+        let probe = Probe::new(reopen).map_err(cannot_reopen)?;
+        let of_owner = if is_owner { claim_slot(OWNERS_SLOT, ring, &locks, &probe)? } else { None };
+        let first = match of_owner {
+            Some(claim) => claim,
+            None => claim_free_slot(&[], ring, &locks, &probe)?,
+        };
+        let (further, some_idle) = (Mutex::default(), AtomicBool::new(false));
+        let replaced = std::ptr::null_mut();
+        Ok(Self { generation: fork::generation(), first, further, some_idle, locks, probe, replaced })
     }
 
     /// Takes a pin in one of the slots; claims another slot if all their pins are in use.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "a pin that is returned through memory costs more than all else here")]
     fn take_pin<'r>(&self, ring: &'r Ring<Segment>) -> Result<Pin<'r, Segment>, Error> {
-        match self.claimed[0].get() {
-            Some(first) if ring.has_slot(first.claim) => {
-                ring.take_pin(first.claim).map_or_else(|| self.take_pin_slowly(ring), Ok)
-            }
-            _ => self.take_pin_slowly(ring),
+        if !ring.has_slot(self.first) {
+            return Err(Error::ParticipantLost);
         }
+        ring.take_pin(self.first).map_or_else(|| self.take_further_pin(ring), Ok)
     }
 
-    /// As [`take_pin`](Self::take_pin), beyond the simple case.
+    /// As [`take_pin`](Self::take_pin), once all pins of the first slot are in use.
     #[cold]
-    fn take_pin_slowly<'r>(&self, ring: &'r Ring<Segment>) -> Result<Pin<'r, Segment>, Error> {
-        for (number, slot) in self.claimed.iter().enumerate() {
-            let claim = match slot.get() {
-                Some(claimed) => claimed.claim,
-                None => self.claim(number, ring)?,
-            };
+    fn take_further_pin<'r>(&self, ring: &'r Ring<Segment>) -> Result<Pin<'r, Segment>, Error> {
+        let mut further = self.further();
+        // The last ones are those that were claimed for the lack of free pins in the others.
+        for &claim in further.iter().rev() {
             // Whoever has the slot now would keep the pin for as long as it lives, since we may not give it back.
             if !ring.has_slot(claim) {
                 return Err(Error::ParticipantLost);
@@ -192,32 +203,86 @@ impl ClaimedSlots {
                 return Ok(pin);
             }
         }
-        Err(SegmentError::ParticipantsFull { limit: PARTICIPANTS }.into())
+        let pins = (further.len() + 1) * PINS;
+        if ring.participants() + LEFT_FOR_OTHERS >= PARTICIPANTS {
+            return Err(SegmentError::PinsFull { pins, participants: PARTICIPANTS, left: LEFT_FOR_OTHERS }.into());
+        }
+        let own: Vec<usize> = further.iter().chain([&self.first]).map(|claim| claim.slot).collect();
+        let claim = claim_free_slot(&own, ring, &self.locks, &self.probe)?;
+        further.push(claim);
+        ring.take_pin(claim).ok_or(Error::ParticipantLost)
     }
 
-    /// Claims a free slot as this process's slot number `number`, unless another thread has done so meanwhile.
-    fn claim(&self, number: usize, ring: &Ring<Segment>) -> Result<SlotClaim, SegmentError> {
-        let _alone = self.claiming.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(claimed) = self.claimed[number].get() {
-            return Ok(claimed.claim);
+    /// Gives back the further slots that are not in use, once the first one can do for a while.
+    #[cold]
+    fn give_back_idle(&self, ring: &Ring<Segment>) {
+        if ring.pins_in(self.first) > PINS / 2 {
+            return;
         }
-        let locked = FileLock::take_slot(reopen(ring)?).map_err(SegmentError::io("lock a participant slot"))?;
-        let (slot, lock) = locked.ok_or(SegmentError::ParticipantsFull { limit: PARTICIPANTS })?;
-        let claim = ring.enroll(slot);
-        Ok(self.claimed[number].get_or_init(|| ClaimedSlot { claim, _lock: Box::new(lock) }).claim)
+        self.some_idle.store(false, Ordering::Relaxed);
+        self.further().retain(|&claim| {
+            let is_idle = ring.close(claim);
+            if is_idle {
+                ring.withdraw(claim, &self.probe);
+                self.locks.release(claim.slot);
+            }
+            !is_idle
+        });
+    }
+
+    fn further(&self) -> MutexGuard<'_, Vec<SlotClaim>> {
+        self.further.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives all slots back.
-    fn withdraw(self, ring: &Ring<Segment>) {
-        for claimed in self.claimed.into_iter().filter_map(OnceLock::into_inner) {
-            ring.withdraw(claimed.claim);
+    fn withdraw(mut self, ring: &Ring<Segment>) {
+        let further = std::mem::take(self.further.get_mut().unwrap_or_else(PoisonError::into_inner));
+        for claim in further.into_iter().chain([self.first]) {
+            ring.withdraw(claim, &self.probe);
         }
     }
 }
 
-/// A new file description of the ring's segment, for locks of its own.
-fn reopen(ring: &Ring<Segment>) -> Result<File, SegmentError> {
-    ring.memory().file().reopen().map_err(SegmentError::io("open the segment anew through /proc"))
+/// Claims a free slot other than the owner's and `own`.
+fn claim_free_slot(
+    own: &[usize],
+    ring: &Ring<Segment>,
+    locks: &LifeLocks,
+    probe: &Probe,
+) -> Result<SlotClaim, SegmentError> {
+    for slot in (0..PARTICIPANTS).filter(|slot| *slot != OWNERS_SLOT && !own.contains(slot)) {
+        if let Some(claim) = claim_slot(slot, ring, locks, probe)? {
+            return Ok(claim);
+        }
+    }
+    Err(SegmentError::ParticipantsFull { limit: PARTICIPANTS })
+}
+
+/// Claims a slot. `None` if it is taken, or somebody is clearing it.
+fn claim_slot(
+    slot: usize,
+    ring: &Ring<Segment>,
+    locks: &LifeLocks,
+    probe: &Probe,
+) -> Result<Option<SlotClaim>, SegmentError> {
+    let failed = |source| SegmentError::Io { action: "lock a participant slot", source };
+    if !locks.take(slot).map_err(failed)? {
+        return Ok(None);
+    }
+    let claim = probe.repair(slot, || ring.enroll(slot)).map_err(failed)?;
+    if claim.is_none() {
+        locks.release(slot);
+    }
+    Ok(claim)
+}
+
+/// The error of whoever cannot open the segment's file a second time.
+fn cannot_reopen(source: io::Error) -> SegmentError {
+    SegmentError::Io {
+        action: "open the segment anew through /proc, which a process needs once to take part, a forked child at its \
+                 first operation (before it drops privileges or leaves /proc)",
+        source,
+    }
 }
 
 impl<'m> PinGuard<'m> {
@@ -236,16 +301,34 @@ impl<'m> PinGuard<'m> {
     /// Whether this was made before a fork, and this process is the child.
     #[inline]
     pub(crate) fn is_of_parent(&self) -> bool {
-        self.generation != fork::generation()
+        self.slots.generation != fork::generation()
+    }
+
+    /// Whether others see the pin. Not once the participant was taken for dead.
+    #[inline]
+    pub(crate) fn is_protected(&self) -> bool {
+        // What was read before this was read before the answer.
+        std::sync::atomic::fence(Ordering::Acquire);
+        self.pin().has_slot()
     }
 }
 
 impl Drop for PinGuard<'_> {
     #[inline]
     fn drop(&mut self) {
+        let Some(pin) = self.pin.take() else { return };
         if self.is_of_parent() {
             // The pin is the parent's, and not ours to give back.
-            std::mem::forget(self.pin.take());
+            std::mem::forget(pin);
+            return;
+        }
+        let is_further = pin.place().0 != self.slots.first.slot;
+        let is_last = pin.release();
+        if is_further && is_last {
+            self.slots.some_idle.store(true, Ordering::Relaxed);
+        }
+        if self.slots.some_idle.load(Ordering::Relaxed) {
+            self.slots.give_back_idle(self.ring);
         }
     }
 }

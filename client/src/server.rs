@@ -151,8 +151,16 @@ impl FrameBufferServer {
     /// If the segment cannot be removed.
     pub fn stop(&mut self) -> Result<(), SegmentError> {
         match self.running.take() {
-            Some(running) if !self.options.keep => create::remove(&self.options.dir, &self.key, &running.lock),
-            _ => Ok(()),
+            Some(Running { mut membership, lock, adopted: _ }) => {
+                membership.leave();
+                let removed =
+                    if self.options.keep { Ok(()) } else { create::remove(&self.options.dir, &self.key, &lock) };
+                // Before the mapping: whoever closes the last of a segment frees its memory, which takes long, and no
+                // thread can fork while a lock's file is being closed.
+                drop(lock);
+                removed
+            }
+            None => Ok(()),
         }
     }
 

@@ -37,7 +37,7 @@ pub(crate) fn stats(ring: &Ring<Segment>) -> Stats {
         capacity: segment.capacity(),
         head,
         laps: head / segment.capacity(),
-        participants: ring.enrolled().count(),
+        participants: ring.participants(),
         max_participants: PARTICIPANTS,
         pins: ring.pins(),
         huge_pages: control.huge.load(Ordering::Relaxed),

@@ -21,7 +21,7 @@ pub(crate) unsafe fn publish(membership: &Membership, data: *const u8, len: usiz
     membership.with_pin(|ring, guard, locks| {
         let offset = ring.allocate(len as u64, InitialState::Writing, guard.pin(), locks)?;
         // SAFETY: the ring has given us `len` bytes there, and the caller vouches for the source.
-        Ok(unsafe { write_frame(membership, &guard, offset, data, len) })
+        unsafe { write_frame(membership, &guard, offset, data, len) }
     })
 }
 
@@ -37,14 +37,19 @@ pub(crate) unsafe fn write(
     data: *const u8,
     len: usize,
 ) -> Result<Checksum, Error> {
+    let mut begun = false;
     membership.with_pin(|ring, guard, _| {
+        if std::mem::replace(&mut begun, true) {
+            // It has begun the frame, lost its slot and joined again. A frame is not begun twice.
+            return Err(Error::ParticipantLost);
+        }
         ring.begin_write(offset, len as u64, guard.pin()).inspect_err(|error| {
             if let Error::Timeout(timeout) = error {
                 ring.count_timeout(guard.slot(), timeout.reason);
             }
         })?;
         // SAFETY: at least `len` bytes are allocated there, and the caller vouches for the source.
-        Ok(unsafe { write_frame(membership, &guard, offset, data, len) }.checksum)
+        Ok(unsafe { write_frame(membership, &guard, offset, data, len) }?.checksum)
     })
 }
 
@@ -74,15 +79,15 @@ unsafe fn write_frame(
     offset: u64,
     data: *const u8,
     len: usize,
-) -> Frame {
+) -> Result<Frame, Error> {
     let payload = membership.segment().payload(offset);
     // SAFETY: at least `len` bytes are allocated there and nobody else touches them: they are pinned and we are their
     // one writer (the ring's invariant). `data` is private memory, or a view or loan, which is another range of the
     // ring.
     let checksum = unsafe { copy_in(data, payload, len, membership.segment().streaming()) };
     let frame = Frame { offset, size: len as u64, checksum };
-    membership.ring().commit(&frame, Checksummed::Bytes, nanoseconds_since_1970(), guard.slot());
-    frame
+    membership.ring().commit(&frame, Checksummed::Bytes, nanoseconds_since_1970(), guard.pin())?;
+    Ok(frame)
 }
 
 /// Copies the frame that `guard` pins to `to` and verifies its checksum, if that is one of its bytes.
@@ -103,6 +108,8 @@ pub(crate) unsafe fn read_frame(
     let found = unsafe { copy_out(payload, to, frame.size as usize, membership.segment().streaming()) };
     if checksummed == Checksummed::Bytes {
         verify_checksum(membership, guard, frame, found)?;
+    } else if !guard.is_protected() {
+        return Err(Error::ParticipantLost);
     }
     membership.ring().count(guard.slot(), Counter::FramesRead, 1);
     membership.ring().count(guard.slot(), Counter::BytesRead, frame.size);

@@ -106,6 +106,41 @@ fn a_client_whose_descriptors_are_closed_works_until_it_is_taken_for_dead_and_th
     });
 }
 
+/// A loan and a view of a daemon that closes its descriptors and is taken for dead: the bytes are no longer its own.
+#[test]
+fn who_was_taken_for_dead_commits_nothing_and_learns_that_its_views_are_unprotected() {
+    alone("who_was_taken_for_dead_commits_nothing_and_learns_that_its_views_are_unprotected", || {
+        let ring = TestRing::new(SIZE);
+        let (closed, reaped) = (pipe().expect("a pipe"), pipe().expect("a pipe"));
+        let child = daemon(&ring, |client| {
+            let frame = client.publish(&payload(1, 1000)).expect("there is room");
+            let reserved = client.allocate(1000).expect("there is room");
+            let view = client.view(&frame).expect("it is there");
+            let (loan, unhashed) = (client.loan(1000).expect("room"), client.loan(1000).expect("room"));
+            assert!(view.is_protected());
+            // SAFETY: the child has no other use for its standard streams.
+            assert_eq!(unsafe { nix::libc::dup2(closed.1.as_raw_fd(), 1) }, 1);
+            // SAFETY: likewise.
+            assert_eq!(unsafe { nix::libc::dup2(reaped.0.as_raw_fd(), 0) }, 0);
+            close_all_descriptors();
+            write(std::io::stdout(), &[1]).expect("the pipe is open");
+            assert_eq!(read(std::io::stdin(), &mut [0]), Ok(1));
+            assert!(matches!(loan.commit(), Err(Error::ParticipantLost)));
+            assert!(matches!(unhashed.commit_unhashed(), Err(Error::ParticipantLost)));
+            assert!(!view.is_protected());
+            let timeout = view.verify().expect_err("the bytes may change from now on");
+            assert_eq!(timeout.reason, framebuffer::TimeoutReason::Unprotected);
+            client.write(reserved, &[1; 1000]).expect_err("it cannot join again without its descriptors");
+        });
+        assert_eq!(read(&closed.0, &mut [0]), Ok(1));
+        assert_eq!(ring.server.reap().expect("it serves"), 1, "its locks are gone");
+        write(&reaped.1, &[1]).expect("the pipe is open");
+        ends_well(child);
+        let counters = ring.server.stats().expect("stats").counters;
+        assert_eq!(counters.frames_written, 1, "what was committed after the loss");
+    });
+}
+
 #[test]
 fn files_that_get_the_numbers_of_closed_descriptors_are_not_taken_for_the_segment() {
     alone("files_that_get_the_numbers_of_closed_descriptors_are_not_taken_for_the_segment", || {

@@ -96,10 +96,12 @@ fn a_ring_full_of_views_is_exhausted_and_loses_no_frame() {
     let frames: Vec<_> = (0..3).map(|seed| client.publish(&payload(seed, 40_000)).expect("there is room")).collect();
     let mut views: Vec<_> = frames.iter().map(|frame| client.view(frame).expect("it is there")).collect();
     let head = ring.head();
+    let gap = ring.capacity() - 3 * length(40_000) - HEADER_SIZE;
     for _ in 0..10 {
         let error = client.publish(&payload(9, 20_000)).expect_err("there is no room");
-        assert!(matches!(error, Error::Exhausted { size: 20_000, pins: 3 }), "{}", chain(&error));
-        assert!(matches!(ring.server.allocate(20_000), Err(Error::Exhausted { size: 20_000, pins: 3 })));
+        let Error::Exhausted { size: 20_000, pins: 3, largest_free } = error else { panic!("{}", chain(&error)) };
+        assert_eq!(largest_free, gap);
+        assert!(matches!(ring.server.allocate(20_000), Err(Error::Exhausted { size: 20_000, pins: 3, .. })));
     }
     assert_eq!(ring.head(), head, "the attempts moved nothing");
     for (seed, frame) in frames.iter().enumerate() {
@@ -107,7 +109,6 @@ fn a_ring_full_of_views_is_exhausted_and_loses_no_frame() {
     }
     assert_eq!(ring.server.stats().expect("stats").counters.exhausted, 20);
 
-    let gap = ring.capacity() - 3 * length(40_000) - HEADER_SIZE;
     client.publish(&payload(9, gap as usize)).expect("what fits into the gap still fits");
     client.publish(&vec![0; gap as usize + 1]).expect_err("what does not fit is refused");
     drop(views.remove(1));
@@ -135,6 +136,7 @@ fn more_views_at_once_than_a_slot_has_pins_take_another_slot() {
     }
     drop(views);
     assert_eq!(ring.server.stats().expect("stats").pins, 0);
+    assert_eq!(participants(), 2, "the slots of the burst are given back");
     drop(client);
     assert_eq!(participants(), 1, "the client gave all its slots back");
 }

@@ -5,8 +5,8 @@ mod common;
 use std::sync::mpsc;
 
 use common::{TestRing, chain, client_in, is_payload, key, length, move_on, payload, timeout};
-use framebuffer::layout::{FRAME_ALIGN, HEADER_SIZE, PINS};
-use framebuffer::{Checksum, Error, Frame, FrameBufferServer, Prefault, SegmentError, TimeoutReason};
+use framebuffer::layout::{FRAME_ALIGN, HEADER_SIZE};
+use framebuffer::{Checksum, Error, Frame, FrameBufferServer, Prefault, TimeoutReason};
 
 #[test]
 fn a_frame_as_large_as_the_ring_works_wherever_it_lies() {
@@ -219,34 +219,6 @@ fn more_than_the_ring_holds_is_refused() {
         }
     }
     assert_eq!(ring.head(), head, "nothing was allocated");
-}
-
-#[test]
-fn out_of_slots_is_an_error_that_says_how_many_there_are() {
-    let ring = TestRing::new(64 << 10);
-    let client = ring.client();
-    let frame = client.publish(&[1; 100]).expect("there is room");
-    let limit = ring.server.stats().expect("stats").max_participants;
-    let mut views: Vec<_> = (0..PINS * (limit - 1)).map(|_| client.view(&frame).expect("there are slots")).collect();
-    let joined = framebuffer::FrameBufferClient::options(key()).dir(ring.dir.path()).open();
-    let error = joined.expect_err("no slot is left");
-    assert!(matches!(error, SegmentError::ParticipantsFull { limit: l } if l == limit), "{}", chain(&error));
-    assert!(chain(&error).contains(&limit.to_string()));
-    for error in [
-        client.view(&frame).map(|_| ()).expect_err("no slot is left"),
-        client.publish(&[1]).map(|_| ()).expect_err("no slot is left"),
-        client.loan(1).map(|_| ()).expect_err("no slot is left"),
-    ] {
-        assert!(matches!(error, Error::Join(SegmentError::ParticipantsFull { .. })), "{}", chain(&error));
-        assert!(chain(&error).contains(&limit.to_string()));
-    }
-    ring.server.allocate(10).expect("others are not concerned");
-    drop(views.pop());
-    assert_eq!(client.read_frame(&frame).expect("one view fewer, one operation more"), [1; 100]);
-    drop(views);
-    drop(client);
-    assert_eq!(ring.client().read_frame(&frame).expect("the slots are free again"), [1; 100]);
-    assert_eq!(ring.server.stats().expect("stats").participants, 1);
 }
 
 #[test]

@@ -26,12 +26,17 @@ pub enum Error {
         limit: u64,
     },
     /// Pins (views, loans, slow readers and writers) occupy so much of the ring that there is no room for the frame.
-    #[error("no room for a frame of {size} bytes: views, loans or other operations hold {pins} ranges of the ring")]
+    #[error(
+        "no room for a frame of {size} bytes: views, loans or other operations hold {pins} ranges of the ring, and the \
+         largest frame that fits between them has {largest_free} bytes; release them, or have a larger ring"
+    )]
     Exhausted {
         /// Bytes requested.
         size: u64,
-        /// Number of pins when the attempt was given up.
+        /// Number of pins when the attempt was given up, all of them of living participants.
         pins: usize,
+        /// Bytes of the largest frame that would have fitted between the pins.
+        largest_free: u64,
     },
     /// `allocate` never returned this offset.
     #[error("offset {offset} was never allocated (the ring's head is at {head})")]
@@ -78,9 +83,13 @@ pub enum Error {
         value: u64,
     },
     /// This process has lost its participant slot: the program closed a file descriptor of this library, so others took
-    /// the participant for dead. The next operation joins the ring again.
+    /// the participant for dead. What it had begun is not committed. The next operation joins the ring again.
     #[error("a file descriptor of this library was closed by the program, and the participant taken for dead")]
     ParticipantLost,
+    /// The ring was given up: its owner has stopped, or another ring has taken its place. What is written there reaches
+    /// nobody any more. Open the ring anew.
+    #[error("the ring was given up by its owner (stopped or replaced): open it anew")]
+    Retired,
     /// The process could not join the ring: after a fork, or for another slot when all pins of one were in use.
     #[error("failed to join the ring")]
     Join(#[from] SegmentError),
@@ -127,6 +136,9 @@ pub enum TimeoutReason {
         /// Checksum of the frame.
         found: Checksum,
     },
+    /// The view has lost its protection, so its bytes may be those of another frame by now.
+    #[error("no longer protected, the program closed a file descriptor of this library and was taken for dead")]
+    Unprotected,
 }
 
 impl TimeoutReason {
@@ -135,7 +147,7 @@ impl TimeoutReason {
         match self {
             Self::Overwritten { .. } => "overwritten",
             Self::NotWritten => "not_written",
-            Self::SizeMismatch { .. } | Self::ChecksumMismatch { .. } => "mismatch",
+            Self::SizeMismatch { .. } | Self::ChecksumMismatch { .. } | Self::Unprotected => "mismatch",
         }
     }
 }

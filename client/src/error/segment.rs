@@ -93,6 +93,20 @@ pub enum SegmentError {
         /// The number of slots.
         limit: usize,
     },
+    /// This client has so many views, loans and operations in progress that another would take a slot that is left
+    /// for others.
+    #[error(
+        "this client has {pins} views, loans and operations in progress, and of the ring's {participants} participant \
+         slots the last {left} are left for others: release views and loans"
+    )]
+    PinsFull {
+        /// Pins of this client.
+        pins: usize,
+        /// The number of slots.
+        participants: usize,
+        /// Slots left for others.
+        left: usize,
+    },
     /// A system call failed.
     #[error("failed to {action}")]
     Io {

@@ -5,17 +5,23 @@
 //! - [`generation`] differs in the child. It reads a page that the kernel wipes on fork (`MADV_WIPEONFORK`, Linux
 //!   4.14), which costs one load; anything made in another generation belongs to the parent;
 //! - files that hold locks are closed in the child ([`ParentOnly`]) by a `pthread_atfork` handler: otherwise a parent's
-//!   locks would outlive it for as long as its children live.
+//!   locks would outlive it for as long as its children live. The [gate](super::gate) sees to it that the child knows
+//!   them all.
+//!
+//! A program that creates a child without running the handlers (`_Fork`, `clone`) keeps the parent's files until the
+//! child's first call.
 
 use std::fs::File;
+use std::io;
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
 use nix::libc;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
 
-use crate::os::own_file::{OwnFile, close_files_of_parent};
+use super::gate;
+use super::own_file::{Inheritance, OwnFile, close_files_of_others};
 
 /// The number of this process. It differs in every forked child.
 #[inline]
@@ -31,7 +37,10 @@ pub(crate) fn generation() -> u64 {
         0 => {
             // The first call in this process. Of several threads one sets the number.
             let next = NEXT.fetch_add(1, Ordering::Relaxed);
-            word.compare_exchange(0, next, Ordering::Relaxed, Ordering::Relaxed).map_or_else(|set| set, |_| next)
+            let set = word.compare_exchange(0, next, Ordering::Relaxed, Ordering::Relaxed);
+            let own = set.map_or_else(|set| set, |_| next);
+            close_files_of_others(own);
+            own
         }
         generation => generation,
     }
@@ -53,8 +62,12 @@ fn first_word() -> &'static AtomicU64 {
 
 /// A word that is zero in a forked child.
 fn wiped_word() -> &'static AtomicU64 {
-    // SAFETY: the handler is async-signal-safe: it stores to atomics and calls close.
-    unsafe { libc::pthread_atfork(None, None, Some(after_fork_in_child)) };
+    static REGISTERED: AtomicBool = AtomicBool::new(false);
+    if !REGISTERED.swap(true, Ordering::Relaxed) {
+        // SAFETY: the handlers lock and unlock the gate, so they are registered once; that in the child is
+        // async-signal-safe besides: it uses atomics and calls fstat and close.
+        unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork_in_parent), Some(after_fork_in_child)) };
+    }
     let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
     // SAFETY: a new anonymous mapping at an address of the kernel's choice touches no other memory.
     let Ok(page) = (unsafe { mmap_anonymous(None, PAGE, access, MapFlags::MAP_PRIVATE) }) else {
@@ -68,12 +81,24 @@ fn wiped_word() -> &'static AtomicU64 {
     unsafe { page.cast().as_ref() }
 }
 
+extern "C" fn before_fork() {
+    gate::lock();
+}
+
+extern "C" fn after_fork_in_parent() {
+    // SAFETY: `before_fork` has locked it in this thread.
+    unsafe { gate::unlock() };
+}
+
 extern "C" fn after_fork_in_child() {
+    // SAFETY: `before_fork` has locked it in the thread that this one is a copy of.
+    unsafe { gate::unlock() };
     if let Some(word) = NonNull::new(WIPED.load(Ordering::Acquire)) {
         // SAFETY: only ever set to a word that is never freed.
         unsafe { word.as_ref() }.store(0, Ordering::Relaxed);
     }
-    close_files_of_parent();
+    // Closes the parent's files, under the child's own number.
+    generation();
 }
 
 /// Bytes to map for a word; the kernel rounds up to its page size.
@@ -87,9 +112,11 @@ pub(crate) struct ParentOnly {
 }
 
 impl ParentOnly {
-    pub(crate) fn new(file: File) -> Self {
+    /// Takes over the file that `open` returns, as [`OwnFile::open`].
+    pub(crate) fn open(open: impl FnOnce() -> io::Result<File>) -> io::Result<Self> {
+        // First this: it sees to it that the handlers are there.
         let generation = generation();
-        Self { file: OwnFile::new(file, true), generation }
+        Ok(Self { file: OwnFile::open(open, Inheritance::OnlyOf(generation))?, generation })
     }
 
     /// The file; `None` in a forked child, and if the program has closed it.

@@ -2,4 +2,5 @@
 //! process, and other code closes its descriptors ([`own_file`]).
 
 pub(crate) mod fork;
+mod gate;
 pub(crate) mod own_file;

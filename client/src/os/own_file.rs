@@ -11,35 +11,51 @@ use std::fs::File;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use nix::libc;
+
+use super::gate::Gate;
 
 /// A file that is neither used nor closed once its descriptor number belongs to another file.
 #[derive(Debug)]
 pub(crate) struct OwnFile {
     file: ManuallyDrop<File>,
-    identity: Option<Identity>,
-    /// Its index in [`OPEN`] and the `tag` stored there. `None` if the table was full.
-    entry: Option<(usize, u64)>,
+    /// Its entry in the table, and the `tag` stored there.
+    entry: &'static Entry,
+    tag: u64,
 }
 
 /// Device and inode.
 type Identity = (u64, u64);
 
+/// Who closes a file besides its `OwnFile`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Inheritance {
+    /// Nobody: a forked child has it too.
+    Inherited,
+    /// A forked child, by [`close_files_of_others`]: it belongs to the process with this number.
+    OnlyOf(u64),
+}
+
 impl OwnFile {
-    /// Takes over `file`. With `parent_only`, a forked child closes it.
-    pub(crate) fn new(file: File, parent_only: bool) -> Self {
-        let fd = file.as_raw_fd();
-        let identity = identity(fd);
-        let entry = identity.and_then(|identity| register(fd, identity, parent_only));
-        Self { file: ManuallyDrop::new(file), identity, entry }
+    /// Takes over the file that `open` returns. No thread forks meanwhile: `open` must not take long.
+    ///
+    /// # Errors
+    ///
+    /// That of `open`.
+    pub(crate) fn open(open: impl FnOnce() -> io::Result<File>, inheritance: Inheritance) -> io::Result<Self> {
+        let gate = Gate::enter();
+        let file = open()?;
+        let identity = identity(file.as_raw_fd()).ok_or_else(io::Error::last_os_error)?;
+        let (entry, tag) = register(&gate, file.as_raw_fd(), identity, inheritance);
+        Ok(Self { file: ManuallyDrop::new(file), entry, tag })
     }
 
     /// The file, if the program has not closed it.
     pub(crate) fn get(&self) -> Option<&File> {
-        let unclaimed = self.entry.is_none_or(|(index, tag)| OPEN[index].tag.load(Ordering::Acquire) == tag);
-        (unclaimed && self.identity == identity(self.file.as_raw_fd())).then_some(&*self.file)
+        let unclaimed = self.entry.tag.load(Ordering::Acquire) == self.tag;
+        (unclaimed && identity(self.file.as_raw_fd()) == Some(self.entry.identity())).then_some(&*self.file)
     }
 
     /// Reopens the file: a new file description of the same file, even if it no longer has a name.
@@ -51,10 +67,9 @@ impl OwnFile {
 
 impl Drop for OwnFile {
     fn drop(&mut self) {
+        let _gate = Gate::enter();
         let is_ours = self.get().is_some();
-        if let Some((index, tag)) = self.entry {
-            let _ = OPEN[index].tag.compare_exchange(tag, FREE, Ordering::AcqRel, Ordering::Relaxed);
-        }
+        let _ = self.entry.tag.compare_exchange(self.tag, FREE, Ordering::AcqRel, Ordering::Relaxed);
         if is_ours {
             // SAFETY: dropped here and nowhere else.
             unsafe { ManuallyDrop::drop(&mut self.file) };
@@ -68,21 +83,41 @@ pub(crate) fn reopen(file: &File) -> io::Result<File> {
     std::fs::OpenOptions::new().read(true).write(true).open(path)
 }
 
-/// The open files. Those that find no room here are recognized by their identity alone, and stay open in a forked
-/// child, which then holds their locks.
-static OPEN: [Entry; 1024] = [const { Entry::new() }; 1024];
+/// The table of open files: blocks of entries, never freed, so that a signal-safe function can walk through it.
+static OPEN: Block = Block::new();
 
+struct Block {
+    entries: [Entry; 64],
+    /// Null at the end.
+    next: AtomicPtr<Block>,
+}
+
+#[derive(Debug)]
 struct Entry {
     /// The descriptor in the lower half, a unique number in the upper; or one of the values below.
     tag: AtomicU64,
     device: AtomicU64,
     inode: AtomicU64,
-    parent_only: AtomicBool,
+    /// The number of the process that it belongs to, or [`INHERITED`].
+    process: AtomicU64,
 }
 
-/// `tag` of an entry that is free, or being filled: no descriptor is that large.
+/// `tag` of an entry that is free: no descriptor is that large.
 const FREE: u64 = u64::MAX;
-const BEING_FILLED: u64 = u64::MAX - 1;
+/// `process` of a file that a forked child keeps.
+const INHERITED: u64 = 0;
+
+impl Block {
+    const fn new() -> Self {
+        Self { entries: [const { Entry::new() }; 64], next: AtomicPtr::new(std::ptr::null_mut()) }
+    }
+
+    fn next(&self) -> Option<&'static Self> {
+        let next = self.next.load(Ordering::Acquire);
+        // SAFETY: null, or a block that was leaked.
+        unsafe { next.as_ref() }
+    }
+}
 
 impl Entry {
     const fn new() -> Self {
@@ -90,45 +125,68 @@ impl Entry {
             tag: AtomicU64::new(FREE),
             device: AtomicU64::new(0),
             inode: AtomicU64::new(0),
-            parent_only: AtomicBool::new(false),
+            process: AtomicU64::new(INHERITED),
         }
+    }
+
+    fn identity(&self) -> Identity {
+        (self.device.load(Ordering::Relaxed), self.inode.load(Ordering::Relaxed))
     }
 }
 
-fn register(fd: RawFd, (device, inode): Identity, parent_only: bool) -> Option<(usize, u64)> {
+fn entries() -> impl Iterator<Item = &'static Entry> {
+    std::iter::successors(Some(&OPEN), |block| block.next()).flat_map(|block| &block.entries)
+}
+
+/// Enters a file into the table. Whoever is inside the gate is alone with it, but for those who look up an entry of
+/// theirs.
+fn register(_gate: &Gate, fd: RawFd, (device, inode): Identity, inheritance: Inheritance) -> (&'static Entry, u64) {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    for entry in &OPEN {
-        // The previous user of this number has lost it without knowing.
+    // The previous user of this number has lost it without knowing.
+    for entry in entries() {
         let tag = entry.tag.load(Ordering::Acquire);
-        if tag < BEING_FILLED && descriptor(tag) == fd {
-            let _ = entry.tag.compare_exchange(tag, FREE, Ordering::AcqRel, Ordering::Relaxed);
+        if tag != FREE && descriptor(tag) == fd {
+            entry.tag.store(FREE, Ordering::Release);
         }
     }
     let tag = u64::from(NEXT.fetch_add(1, Ordering::Relaxed)) << 32 | u64::from(fd.cast_unsigned());
-    let claim =
-        |entry: &Entry| entry.tag.compare_exchange(FREE, BEING_FILLED, Ordering::AcqRel, Ordering::Relaxed).is_ok();
-    let index = OPEN.iter().position(claim)?;
-    let entry = &OPEN[index];
+    let entry = entries().find(|entry| entry.tag.load(Ordering::Acquire) == FREE).unwrap_or_else(|| &grow().entries[0]);
     entry.device.store(device, Ordering::Relaxed);
     entry.inode.store(inode, Ordering::Relaxed);
-    entry.parent_only.store(parent_only, Ordering::Relaxed);
+    let process = match inheritance {
+        Inheritance::Inherited => INHERITED,
+        Inheritance::OnlyOf(process) => process,
+    };
+    entry.process.store(process, Ordering::Relaxed);
     // Release, pairs with the Acquire of whoever reads the rest of the entry.
     entry.tag.store(tag, Ordering::Release);
-    Some((index, tag))
+    (entry, tag)
 }
 
-/// Closes, in a forked child, the files that belong to its parent. Async-signal-safe.
-pub(crate) fn close_files_of_parent() {
-    for entry in &OPEN {
+/// Appends a block to the table, inside the gate.
+fn grow() -> &'static Block {
+    let new: &'static Block = Box::leak(Box::new(Block::new()));
+    let mut last = &OPEN;
+    while let Some(next) = last.next() {
+        last = next;
+    }
+    last.next.store(std::ptr::from_ref(new).cast_mut(), Ordering::Release);
+    new
+}
+
+/// Closes, in a forked child, the files that belong only to other processes than number `own`. Async-signal-safe.
+pub(super) fn close_files_of_others(own: u64) {
+    for entry in entries() {
         let tag = entry.tag.load(Ordering::Acquire);
-        if tag >= BEING_FILLED || !entry.parent_only.load(Ordering::Relaxed) {
+        let process = entry.process.load(Ordering::Relaxed);
+        if tag == FREE || process == INHERITED || process == own {
             continue;
         }
-        entry.tag.store(FREE, Ordering::Relaxed);
-        let fd = descriptor(tag);
-        if identity(fd) == Some((entry.device.load(Ordering::Relaxed), entry.inode.load(Ordering::Relaxed))) {
+        let found = identity(descriptor(tag));
+        let taken = entry.tag.compare_exchange(tag, FREE, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        if taken && found == Some(entry.identity()) {
             // SAFETY: the descriptor belongs to an OwnFile, which will not touch it in this process.
-            unsafe { libc::close(fd) };
+            unsafe { libc::close(descriptor(tag)) };
         }
     }
 }
@@ -143,4 +201,20 @@ fn identity(fd: RawFd) -> Option<Identity> {
     let found = unsafe { libc::fstat(fd, stat.as_mut_ptr()) } == 0;
     // SAFETY: fstat has filled it.
     found.then(|| unsafe { stat.assume_init() }).map(|stat| (stat.st_dev, stat.st_ino))
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_of_open_files_grows() {
+        let open = || OwnFile::open(|| File::open("/dev/null"), Inheritance::Inherited).expect("it can be opened");
+        let files: Vec<_> = (0..300).map(|_| open()).collect();
+        assert!(files.iter().all(|file| file.get().is_some()));
+        let distinct: std::collections::HashSet<_> = files.iter().map(|file| std::ptr::from_ref(file.entry)).collect();
+        assert_eq!(distinct.len(), files.len(), "two files share an entry");
+        drop(files);
+        assert!(open().get().is_some());
+    }
 }

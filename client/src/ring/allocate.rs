@@ -1,18 +1,20 @@
 //! Allocation: moving the head on, past every range that is in use.
 
-use super::participants::{SlotLocks, SlotState};
+use super::detour::Detour;
+use super::participants::SlotLocks;
 use super::pin::{Pin, Range};
 use super::{Ring, RingMemory};
 use crate::error::Error;
-use crate::layout::{FRAME_ALIGN, HEADER_SIZE, PARTICIPANTS, PINS, state};
+use crate::layout::{FRAME_ALIGN, HEADER_SIZE, state};
 use crate::stats::Counter;
 use crate::sync::{Ordering, fence};
 
 /// No ring reaches stream positions beyond this (at 100 GB/s it takes 2.9 years): a head there is damage.
 const MAX_POSITION: u64 = 1 << 63;
 
-/// Each pin can be in the way once, and each slot be cleared once. More than that is a program scribbling on the slots.
-const MOST_OBSTACLES: usize = PARTICIPANTS * (PINS + 1);
+/// How much of the ring an allocation may lose to pins that came between its search and its move, in laps. Each of them
+/// is another operation's success.
+const MOST_LAPS_LOST: u64 = 8;
 
 /// The state that an allocation begins in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,14 +74,14 @@ impl<M: RingMemory> Ring<M> {
             if !pin.has_slot() {
                 return Err(Error::ParticipantLost);
             }
-            if self.obstacle(range, head, pin.place()).is_none() {
+            if !self.is_obstructed(range, head, pin.place()) {
                 return Ok(range);
             }
             // Somebody pinned these bytes between the search and the move. They are lost to the stream: go on behind
             // them.
             abandoned += length;
-            if abandoned > self.memory.capacity() {
-                return Err(self.exhausted(size));
+            if abandoned / MOST_LAPS_LOST > self.memory.capacity() {
+                return Err(Error::Exhausted { size, pins: self.pins().saturating_sub(1), largest_free: 0 });
             }
             self.count(pin.place().0, Counter::Hops, 1);
         }
@@ -97,34 +99,38 @@ impl<M: RingMemory> Ring<M> {
         pin: &Pin<'_, M>,
         locks: &impl SlotLocks,
     ) -> Result<Range, Error> {
-        let capacity = self.memory.capacity();
         if !head.is_multiple_of(FRAME_ALIGN) || head > MAX_POSITION {
             return Err(Error::Corrupt { what: "head", value: head });
         }
-        let mut start = head;
-        for _ in 0..MOST_OBSTACLES {
-            if start - head >= capacity {
-                break;
-            }
-            let range = Range { start, end: start + length };
-            let Some((slot, pinned)) = self.obstacle(range, head, pin.place()) else {
-                return Ok(range);
-            };
-            match self.reap(slot, locks) {
-                SlotState::Alive => {
-                    start += distance_past(pinned, start, capacity).next_multiple_of(FRAME_ALIGN);
-                    self.count(pin.place().0, Counter::Hops, 1);
-                }
-                SlotState::Gone => {}
-                SlotState::Dead => self.count(pin.place().0, Counter::Reaped, 1),
-            }
+        let range = Range { start: head, end: head + length };
+        if !self.is_obstructed(range, head, pin.place()) {
+            return Ok(range);
         }
-        Err(self.exhausted(size))
+        self.find_detour(head, length, size, pin, locks)
     }
 
-    /// There is no room for `size` bytes. The caller's own pin is not in the way.
-    fn exhausted(&self, size: u64) -> Error {
-        Error::Exhausted { size, pins: self.pins().saturating_sub(1) }
+    /// As [`find_room`](Self::find_room), once there is something in the way.
+    #[cold]
+    fn find_detour(
+        &self,
+        head: u64,
+        length: u64,
+        size: u64,
+        pin: &Pin<'_, M>,
+        locks: &impl SlotLocks,
+    ) -> Result<Range, Error> {
+        let slot = pin.place().0;
+        let mut detour = Detour::collect(self, head, pin.place());
+        let found = detour.find(length, self, locks);
+        self.count(slot, Counter::Hops, detour.hops());
+        self.count(slot, Counter::Reaped, detour.reaped());
+        match found {
+            Ok(start) => Ok(Range { start, end: start + length }),
+            Err(largest) => {
+                let largest_free = largest.saturating_sub(HEADER_SIZE);
+                Err(Error::Exhausted { size, pins: detour.pins(), largest_free })
+            }
+        }
     }
 
     /// Bytes of the ring that a frame of `size` bytes takes.
@@ -136,10 +142,4 @@ impl<M: RingMemory> Ring<M> {
         }
         Ok((HEADER_SIZE + size).next_multiple_of(FRAME_ALIGN))
     }
-}
-
-/// Bytes of the ring from `start` to the end of `pinned`; a lap if it ends at `start`.
-fn distance_past(pinned: Range, start: u64, capacity: u64) -> u64 {
-    let distance = (pinned.end % capacity + capacity - start % capacity) % capacity;
-    if distance == 0 { capacity } else { distance }
 }

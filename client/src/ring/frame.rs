@@ -36,9 +36,20 @@ impl<M: RingMemory> Ring<M> {
         }
     }
 
-    /// Commits the frame, whose writer is the caller: from here on it can be read, and no longer changed.
+    /// Commits the frame, which `pin` protects and whose writer is the caller: from here on it can be read, and no
+    /// longer changed. Not if the participant was declared dead meanwhile: others may have the bytes then.
     #[inline]
-    pub(crate) fn commit(&self, frame: &Frame, checksummed: Checksummed, nanoseconds_since_1970: u64, slot: usize) {
+    pub(crate) fn commit(
+        &self,
+        frame: &Frame,
+        checksummed: Checksummed,
+        nanoseconds_since_1970: u64,
+        pin: &Pin<'_, M>,
+    ) -> Result<(), Error> {
+        if !pin.has_slot() {
+            return Err(Error::ParticipantLost);
+        }
+        let slot = pin.place().0;
         let header = self.memory.header(frame.offset - HEADER_SIZE);
         header.length.store(frame.size, Ordering::Relaxed);
         header.checksum.store(frame.checksum.to_u64(), Ordering::Relaxed);
@@ -47,6 +58,7 @@ impl<M: RingMemory> Ring<M> {
         header.state.store(checksummed as u64, Ordering::Release);
         self.count(slot, Counter::FramesWritten, 1);
         self.count(slot, Counter::BytesWritten, frame.size);
+        Ok(())
     }
 
     /// Pins the promised frame, which must be committed. Its payload may be read for as long as `pin` lives.
@@ -118,7 +130,9 @@ impl<M: RingMemory> Ring<M> {
         let counter = match reason {
             TimeoutReason::Overwritten { .. } => Counter::TimeoutsOverwritten,
             TimeoutReason::NotWritten => Counter::TimeoutsNotWritten,
-            TimeoutReason::SizeMismatch { .. } | TimeoutReason::ChecksumMismatch { .. } => Counter::TimeoutsMismatch,
+            TimeoutReason::SizeMismatch { .. }
+            | TimeoutReason::ChecksumMismatch { .. }
+            | TimeoutReason::Unprotected => Counter::TimeoutsMismatch,
         };
         self.count(slot, counter, 1);
     }

@@ -101,6 +101,7 @@
 //! the whole.
 
 pub(crate) mod allocate;
+mod detour;
 pub(crate) mod frame;
 #[cfg(all(test, loom))]
 mod models;

@@ -1,7 +1,7 @@
-//! Participants: taking a slot, giving it back, and clearing the slots of the dead.
+//! Participants: taking a slot, giving it back, and ending the incarnations of the dead.
 
 use super::{Ring, RingMemory};
-use crate::layout::{ENROLLED_WORDS, FREE, PARTICIPANTS};
+use crate::layout::{ENROLLED_WORDS, FREE, PARTICIPANTS, Slot};
 use crate::stats::Counter;
 use crate::sync::Ordering;
 
@@ -15,59 +15,102 @@ pub(crate) struct SlotClaim {
 /// The state in which [`Ring::reap`] finds a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SlotState {
-    /// Its participant lives, or whether it does is unknown.
+    /// Its participant lives.
     Alive,
-    /// Its participant has withdrawn, or somebody else has cleared the slot.
-    Gone,
-    /// Its participant was dead, and the slot is now clear.
+    /// As [`Liveness::AliveRecently`].
+    AliveRecently,
+    /// It has no participant: that one has withdrawn, or was declared dead by somebody else.
+    Vacant,
+    /// Its participant was dead, and is now declared dead.
     Dead,
 }
 
-/// Tells who lives: a participant holds the lock of its slot for as long as it lives.
+/// Whether a slot's participant lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Liveness {
+    /// It does, or that cannot be found out.
+    Alive,
+    /// It did a moment ago.
+    #[cfg_attr(loom, allow(dead_code))]
+    AliveRecently,
+    /// It does not: nobody holds the lock of its life.
+    Dead,
+}
+
+/// The locks of slots. A participant holds that of its life for as long as it lives, and nobody else ever takes it, so
+/// whoever finds it free knows that the participant is dead. A second lock belongs to whoever sets or clears the
+/// slot's bit in `enrolled`.
 pub(crate) trait SlotLocks {
-    /// Runs `action` while holding the lock of `slot`; not if somebody else holds it, or that is unknown.
-    fn with_lock(&self, slot: usize, action: impl FnOnce());
+    /// Whether the participant in `slot` lives.
+    fn liveness(&self, slot: usize) -> Liveness;
+    /// The same, from memory where that is fresh enough.
+    fn recent_liveness(&self, slot: usize) -> Liveness;
+    /// Runs `action` while holding the second lock of `slot`. Does nothing if somebody else holds it.
+    fn try_repair(&self, slot: usize, action: impl FnOnce());
 }
 
 impl<M: RingMemory> Ring<M> {
-    /// Makes the caller, who holds the lock of `slot`, its participant.
+    /// Makes the caller, who holds both locks of `slot`, its participant.
     pub(crate) fn enroll(&self, slot: usize) -> SlotClaim {
-        let incarnation = self.clear(slot);
+        let words = self.memory.slot(slot);
+        // A participant that died here unnoticed. Whoever else declares it dead at the same time is welcome.
+        let seen = words.incarnation.load(Ordering::Acquire);
+        if is_taken(seen) {
+            let _ = self.end_incarnation(slot, seen);
+        }
+        // From here on nobody looks at the pins, and nobody else changes the slot: it has no participant.
+        free_pins(words);
+        // Release: whoever sees this incarnation sees the pins free.
+        let incarnation = words.incarnation.fetch_add(1, Ordering::AcqRel).wrapping_add(1);
         // Release, pairs with the Acquire of `enrolled`. That an allocation sees this bit when it must see a pin of
         // this slot follows from the fences, as for the pin itself.
         self.memory.enrolled(slot / 64).fetch_or(1 << (slot % 64), Ordering::AcqRel);
         SlotClaim { slot, incarnation }
     }
 
-    /// Gives a slot back. The caller still holds its lock, and none of its pins is in use.
-    pub(crate) fn withdraw(&self, claim: SlotClaim) {
-        if self.memory.slot(claim.slot).incarnation.load(Ordering::Relaxed) == claim.incarnation {
-            self.vacate(claim.slot);
+    /// Gives a slot back, none of whose pins is in use. The caller holds its life's lock, and may release it then.
+    pub(crate) fn withdraw(&self, claim: SlotClaim, locks: &impl SlotLocks) {
+        if self.end_incarnation(claim.slot, claim.incarnation) {
+            self.tidy(claim.slot, locks);
         }
     }
 
-    /// Whether the participant still has its slot. Not if it was taken for dead.
+    /// Whether the participant still has its slot. Not if it was declared dead.
     #[inline]
     pub(crate) fn has_slot(&self, claim: SlotClaim) -> bool {
         self.memory.slot(claim.slot).incarnation.load(Ordering::Acquire) == claim.incarnation
     }
 
-    /// Clears the slot if its participant is dead, and returns the state it was found in.
+    /// Declares the participant in `slot` dead if it is, and returns the state that the slot was found in.
     ///
-    /// The slot's lock is held meanwhile, so no new participant can enroll there and lose its pins.
-    pub(crate) fn reap(&self, slot: usize, locks: &impl SlotLocks) -> SlotState {
-        let mut found = SlotState::Alive;
-        locks.with_lock(slot, || {
-            let is_enrolled = self.memory.enrolled(slot / 64).load(Ordering::Acquire) & 1 << (slot % 64) != 0;
-            found = if is_enrolled { SlotState::Dead } else { SlotState::Gone };
-            if is_enrolled {
-                self.vacate(slot);
+    /// `liveness` tells whether it lives, and is asked after the incarnation was seen: so if that participant's lock
+    /// is free, it has died, whoever may come into the slot meanwhile.
+    pub(super) fn reap_if(
+        &self,
+        slot: usize,
+        liveness: impl FnOnce() -> Liveness,
+        locks: &impl SlotLocks,
+    ) -> SlotState {
+        let seen = self.memory.slot(slot).incarnation.load(Ordering::Acquire);
+        let mut found = SlotState::Vacant;
+        if is_taken(seen) {
+            match liveness() {
+                Liveness::Alive => return SlotState::Alive,
+                Liveness::AliveRecently => return SlotState::AliveRecently,
+                Liveness::Dead if self.end_incarnation(slot, seen) => found = SlotState::Dead,
+                Liveness::Dead => {}
             }
-        });
+        }
+        self.tidy(slot, locks);
         found
     }
 
-    /// Clears the slots of all dead participants and returns their number. `counted_in` is the caller's slot.
+    /// As [`reap_if`](Self::reap_if), asking the kernel whether it lives.
+    pub(crate) fn reap(&self, slot: usize, locks: &impl SlotLocks) -> SlotState {
+        self.reap_if(slot, || locks.liveness(slot), locks)
+    }
+
+    /// Declares all dead participants dead and returns their number. `counted_in` is the caller's slot.
     #[cfg_attr(loom, allow(dead_code))]
     pub(crate) fn reap_all(&self, counted_in: usize, locks: &impl SlotLocks) -> usize {
         let reaped = self.enrolled().filter(|&slot| self.reap(slot, locks) == SlotState::Dead).count();
@@ -75,7 +118,33 @@ impl<M: RingMemory> Ring<M> {
         reaped
     }
 
-    /// The slots that have a participant, dead or alive.
+    /// The number of slots that have a participant, dead or alive.
+    #[cfg_attr(loom, allow(dead_code))]
+    pub(crate) fn participants(&self) -> usize {
+        self.enrolled().filter(|&slot| is_taken(self.memory.slot(slot).incarnation.load(Ordering::Relaxed))).count()
+    }
+
+    /// Ends an incarnation: the slot has no participant, and its pins do not count. False if it has ended already.
+    fn end_incarnation(&self, slot: usize, incarnation: u64) -> bool {
+        let word = &self.memory.slot(slot).incarnation;
+        // SYNC POINT "end": whoever sees the next number does not look at the pins; whoever had the slot sees that it
+        // lost it. Release and Acquire: all that the one who withdraws did with pinned bytes comes before.
+        word.compare_exchange(incarnation, incarnation.wrapping_add(1), Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// Clears a slot without a participant, so that nobody needs to look at it. If somebody else is at the slot, they
+    /// do, or it can wait.
+    fn tidy(&self, slot: usize, locks: &impl SlotLocks) {
+        locks.try_repair(slot, || {
+            // Whoever enrolls needs the lock that we hold, so it stays vacant meanwhile.
+            if !is_taken(self.memory.slot(slot).incarnation.load(Ordering::Acquire)) {
+                self.memory.enrolled(slot / 64).fetch_and(!(1 << (slot % 64)), Ordering::AcqRel);
+                free_pins(self.memory.slot(slot));
+            }
+        });
+    }
+
+    /// The slots that may have a participant, dead or alive.
     #[inline]
     pub(crate) fn enrolled(&self) -> impl Iterator<Item = usize> {
         (0..ENROLLED_WORDS).flat_map(|word| {
@@ -90,23 +159,20 @@ impl<M: RingMemory> Ring<M> {
         let words = &self.memory.slot(slot).counters.words;
         words[counter as usize].fetch_add(by, std::sync::atomic::Ordering::Relaxed);
     }
+}
 
-    fn vacate(&self, slot: usize) {
-        // First no allocation looks at the pins any more, then they are freed: so they vanish all at once.
-        self.memory.enrolled(slot / 64).fetch_and(!(1 << (slot % 64)), Ordering::AcqRel);
-        self.clear(slot);
+/// Frees all pins of a slot without a participant.
+fn free_pins(slot: &Slot) {
+    for pin in &slot.pins {
+        pin.start.store(FREE, Ordering::Relaxed);
     }
+    slot.active.store(0, Ordering::Relaxed);
+}
 
-    /// Frees all pins of a slot, whose lock the caller holds, and begins a new incarnation.
-    fn clear(&self, slot: usize) -> u64 {
-        let slot = self.memory.slot(slot);
-        let incarnation = slot.incarnation.fetch_add(1, Ordering::AcqRel).wrapping_add(1);
-        for pin in &slot.pins {
-            pin.start.store(FREE, Ordering::Relaxed);
-        }
-        slot.active.store(0, Ordering::Release);
-        incarnation
-    }
+/// Whether a slot with this incarnation has a participant, dead or alive: joining and ending count one each.
+#[inline]
+pub(super) fn is_taken(incarnation: u64) -> bool {
+    incarnation % 2 == 1
 }
 
 /// The numbers of the bits that are set.

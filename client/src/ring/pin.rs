@@ -1,6 +1,6 @@
 //! Pins: how a participant says "these bytes are in use", and how an allocation learns of it.
 
-use super::participants::{SlotClaim, bits};
+use super::participants::{SlotClaim, bits, is_taken};
 use super::{Ring, RingMemory};
 use crate::layout::{FREE, PINS, PinWords, Slot};
 use crate::sync::{Ordering, fence};
@@ -39,37 +39,61 @@ impl<M: RingMemory> Ring<M> {
         }
     }
 
-    /// The first pin, other than `own`, in the way of `candidate`, which is to be allocated by moving the head on from
-    /// `head`: the slot it is in, and its range.
+    /// Whether a pin, other than `own`, is in the way of `candidate`, which is to be allocated by moving the head on
+    /// from `head`.
+    #[inline]
+    pub(super) fn is_obstructed(&self, candidate: Range, head: u64, own: (usize, usize)) -> bool {
+        let capacity = self.memory.capacity();
+        self.pinned(head, own).any(|(_, pinned)| obstructs(pinned, candidate, capacity))
+    }
+
+    /// All pins but `own` that count for an allocation that moves the head on from `head`, with their slots.
     ///
     /// A range that somebody may touch was allocated before, so it ends at `head` at the latest. Pins that end later
     /// are those of allocations that have yet to move the head and will fail to, or of readers that will find that they
     /// were promised too much: nobody touches those bytes. The same is true of half a pin, seen while it changes: its
     /// user's fence then comes after the caller's, so the user sees the caller's head and gives up.
     #[inline]
-    pub(super) fn obstacle(&self, candidate: Range, head: u64, own: (usize, usize)) -> Option<(usize, Range)> {
+    pub(super) fn pinned(&self, head: u64, own: (usize, usize)) -> impl Iterator<Item = (usize, Range)> {
         let capacity = self.memory.capacity();
-        for slot_index in self.enrolled() {
-            let slot = self.memory.slot(slot_index);
-            // Acquire, pairs with the Release of `drop`: whoever finds the bit clear may overwrite the pinned bytes.
-            for pin_index in bits(slot.active.load(Ordering::Acquire)) {
-                if own == (slot_index, pin_index) || pin_index >= PINS {
-                    continue;
-                }
-                let pinned = read(&slot.pins[pin_index]);
+        self.enrolled().filter_map(|index| Some((index, self.pins_of(index)?))).flat_map(move |(slot_index, slot)| {
+            // Acquire, pairs with the Release of `give_back`: whoever finds the bit clear may overwrite the pinned bytes.
+            let active = bits(slot.active.load(Ordering::Acquire));
+            active.filter(move |&index| index < PINS && own != (slot_index, index)).filter_map(move |index| {
+                let pinned = read(&slot.pins[index]);
                 let genuine = pinned.start < pinned.end && pinned.end <= head && pinned.end - pinned.start <= capacity;
-                if genuine && overlap(candidate, pinned, capacity) {
-                    return Some((slot_index, pinned));
-                }
-            }
-        }
-        None
+                genuine.then_some((slot_index, pinned))
+            })
+        })
+    }
+
+    /// The slot, if it has a participant: otherwise its pins do not count.
+    #[inline]
+    fn pins_of(&self, index: usize) -> Option<&Slot> {
+        let slot = self.memory.slot(index);
+        // Acquire, pairs with "end": whoever sees that a participant is gone may overwrite the bytes that it pinned.
+        is_taken(slot.incarnation.load(Ordering::Acquire)).then_some(slot)
+    }
+
+    /// The number of pins of the participant's slot that are in use.
+    #[cfg_attr(loom, allow(dead_code))]
+    pub(crate) fn pins_in(&self, claim: SlotClaim) -> usize {
+        self.memory.slot(claim.slot).active.load(Ordering::Relaxed).count_ones() as usize
+    }
+
+    /// Takes all pins of a slot at once, so that it can be given back. False if one is in use.
+    #[cfg_attr(loom, allow(dead_code))]
+    pub(crate) fn close(&self, claim: SlotClaim) -> bool {
+        let slot = self.memory.slot(claim.slot);
+        // Acquire, as in `take_pin`. The pins themselves are free, so nobody sees anything in the way.
+        slot.active.compare_exchange(0, u64::MAX, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
     /// The number of pins in use.
     #[cfg_attr(loom, allow(dead_code))]
     pub(crate) fn pins(&self) -> usize {
-        self.enrolled().map(|slot| self.memory.slot(slot).active.load(Ordering::Relaxed).count_ones() as usize).sum()
+        let slots = self.enrolled().filter_map(|index| self.pins_of(index));
+        slots.map(|slot| slot.active.load(Ordering::Relaxed).count_ones() as usize).sum()
     }
 }
 
@@ -98,8 +122,26 @@ impl<M: RingMemory> Pin<'_, M> {
     /// Whether the participant still has its slot. Not if somebody saw its lock released, for instance because the
     /// program closed all its file descriptors: then nobody looks at this pin any more.
     #[inline]
-    pub(super) fn has_slot(&self) -> bool {
+    pub(crate) fn has_slot(&self) -> bool {
         self.slot.incarnation.load(Ordering::Acquire) == self.claim.incarnation
+    }
+
+    /// Gives the pin back, as dropping it does. True if it was the last of its slot in use.
+    #[inline]
+    #[cfg_attr(loom, allow(dead_code))]
+    pub(crate) fn release(self) -> bool {
+        let pin = std::mem::ManuallyDrop::new(self);
+        pin.give_back()
+    }
+
+    #[inline]
+    fn give_back(&self) -> bool {
+        let own = 1 << self.index;
+        self.has_slot() && {
+            // Release, pairs with the Acquire of `pinned` and `take_pin`: we are done with the bytes.
+            self.slot.pins[self.index].start.store(FREE, Ordering::Release);
+            self.slot.active.fetch_and(!own, Ordering::Release) == own
+        }
     }
 
     /// The pin's slot, and its number there.
@@ -112,11 +154,7 @@ impl<M: RingMemory> Pin<'_, M> {
 impl<M: RingMemory> Drop for Pin<'_, M> {
     #[inline]
     fn drop(&mut self) {
-        if self.has_slot() {
-            // Release, pairs with the Acquire of `obstacle` and `take_pin`: we are done with the bytes.
-            self.slot.pins[self.index].start.store(FREE, Ordering::Release);
-            self.slot.active.fetch_and(!(1 << self.index), Ordering::Release);
-        }
+        self.give_back();
     }
 }
 
@@ -127,13 +165,13 @@ fn read(pin: &PinWords) -> Range {
     Range { start, end: pin.end.load(Ordering::Acquire) }
 }
 
-/// Whether two ranges of the stream share bytes of the ring.
+/// Whether `candidate` shares bytes of the ring with `pinned`, which begins before it in the stream.
 #[inline]
-fn overlap(a: Range, b: Range, capacity: u64) -> bool {
-    let (at, bt) = (a.start % capacity, b.start % capacity);
-    let from_a_to_b = (bt + capacity - at) % capacity;
-    let from_b_to_a = (at + capacity - bt) % capacity;
-    from_a_to_b < a.end - a.start || from_b_to_a < b.end - b.start
+fn obstructs(pinned: Range, candidate: Range, capacity: u64) -> bool {
+    let distance = candidate.start - pinned.start;
+    // Most pins are in the last lap: a division is the most expensive step here.
+    let behind = if distance < capacity { distance } else { distance % capacity };
+    behind < pinned.end - pinned.start || capacity - behind < candidate.end - candidate.start
 }
 
 #[cfg(all(test, not(loom)))]
@@ -141,15 +179,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_ranges_overlap_if_they_share_a_byte_of_the_ring_in_any_lap() {
+    fn a_pin_obstructs_a_range_if_they_share_a_byte_of_the_ring_in_any_lap() {
         let capacity = 16;
-        for a_start in 0..40 {
-            for b_start in 0..40 {
-                for (a_len, b_len) in [(1, 1), (4, 1), (1, 4), (5, 7), (16, 1), (16, 16)] {
-                    let a = Range { start: a_start, end: a_start + a_len };
-                    let b = Range { start: b_start, end: b_start + b_len };
-                    let shares = (a.start..a.end).any(|x| (b.start..b.end).any(|y| x % capacity == y % capacity));
-                    assert_eq!(overlap(a, b, capacity), shares, "{a:?} {b:?}");
+        for start in 0..40 {
+            for pin_start in 0..start {
+                for (len, pin_len) in [(1, 1), (4, 1), (1, 4), (5, 7), (16, 1), (16, 16)] {
+                    let candidate = Range { start, end: start + len };
+                    let pin = Range { start: pin_start, end: pin_start + pin_len };
+                    let lies_on = |x| (pin.start..pin.end).any(|y| x % capacity == y % capacity);
+                    let shares = (candidate.start..candidate.end).any(lies_on);
+                    assert_eq!(obstructs(pin, candidate, capacity), shares, "{pin:?} {candidate:?}");
                 }
             }
         }

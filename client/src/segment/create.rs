@@ -63,7 +63,7 @@ fn take_over(dir: &Path, key: &Key) -> Result<Option<FileLock>, SegmentError> {
         Err(error) => return Err(error),
     };
     identity::check(&file)?;
-    let lock = FileLock::take(file, OWNER_BYTE).map_err(SegmentError::io("lock the segment"))?;
+    let lock = FileLock::take(|| reopen(&file), OWNER_BYTE).map_err(SegmentError::io("lock the segment"))?;
     let lock = lock.ok_or(SegmentError::AlreadyOwned)?;
     // Another owner may have removed it between opening and locking.
     Ok(has_name(dir, key, &lock)?.then_some(lock))
@@ -93,7 +93,7 @@ fn create_new(dir: &Path, key: &Key, geometry: Geometry, mode: u32) -> Result<Op
     // Mapped before it has a name: a failure, for lack of address space, say, leaves nothing behind.
     let segment = Segment::from_file(segment, true)?;
     let source = format!("/proc/self/fd/{}", nameless.as_raw_fd());
-    let lock = FileLock::take(nameless, OWNER_BYTE).map_err(SegmentError::io("lock the segment"))?;
+    let lock = FileLock::take(|| reopen(&nameless), OWNER_BYTE).map_err(SegmentError::io("lock the segment"))?;
     let lock = lock.ok_or(SegmentError::AlreadyOwned)?;
     match linkat(AT_FDCWD, Path::new(&source), AT_FDCWD, &path(dir, key), AtFlags::AT_SYMLINK_FOLLOW) {
         Ok(()) => Ok(Some(OwnedSegment { segment, lock, adopted: false })),

@@ -22,7 +22,7 @@ use crate::checksum::{Checksum, Streaming, hash};
 use crate::error::segment::SegmentError;
 use crate::key::Key;
 use crate::layout::{Control, FRAME_ALIGN, FrameHeader, PARTICIPANTS, Slot, slot_offset};
-use crate::os::own_file::OwnFile;
+use crate::os::own_file::{Inheritance, OwnFile};
 use crate::ring::RingMemory;
 use crate::sync::{AtomicU64, Ordering};
 
@@ -66,7 +66,8 @@ impl Segment {
         let geometry = identity::check(&file)?;
         let mapping = Arc::new(Mapping::new(&file, geometry.ring_offset, geometry.capacity, writable)?);
         let streaming = Streaming::for_ring(geometry.capacity);
-        Ok(Self { file: OwnFile::new(file, false), mapping, geometry, streaming })
+        let file = OwnFile::open(|| Ok(file), Inheritance::Inherited);
+        Ok(Self { file: file.map_err(SegmentError::io("look at the segment"))?, mapping, geometry, streaming })
     }
 
     /// The file, to reopen it.
@@ -101,6 +102,12 @@ impl Segment {
     #[inline]
     pub(crate) fn payload(&self, offset: u64) -> *mut u8 {
         self.mapping.ring(offset).as_ptr()
+    }
+
+    /// Whether an owner has given the ring up.
+    #[inline]
+    pub(crate) fn is_retired(&self) -> bool {
+        self.control().retired.load(Ordering::Relaxed) != 0
     }
 
     #[inline]
@@ -143,8 +150,12 @@ impl RingMemory for Segment {
     fn header(&self, start: u64) -> &FrameHeader {
         let aligned = start & !(FRAME_ALIGN - 1);
         let header = self.mapping.ring(aligned).cast::<FrameHeader>();
-        // SAFETY: mapped with `capacity` bytes behind it, aligned (ring, capacity and position are multiples of 64),
-        // and only touched as atomics while it is a header: the ring's protocol.
+        // SAFETY: mapped with `capacity` bytes behind it, and aligned (ring, capacity and position are multiples of 64).
+        // All bit patterns are valid. Whoever looks for the header of a promised frame may find payload here instead,
+        // which its owner writes without atomics at the same time: that is a promise which no writer made, since the
+        // offsets of frames lead to headers. The load then gives some value and tears no invariant (it is compared with
+        // the offset and bounded by the ring's size), but it is a data race in the sense of the memory model, as all is
+        // that a program does with a segment on which another scribbles.
         unsafe { header.as_ref() }
     }
 }

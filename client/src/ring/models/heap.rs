@@ -9,7 +9,7 @@ use crate::frame::Frame;
 use crate::layout::{ENROLLED_WORDS, FRAME_ALIGN, FrameHeader, HEADER_SIZE, PARTICIPANTS, Slot};
 use crate::ring::allocate::InitialState;
 use crate::ring::frame::Checksummed;
-use crate::ring::participants::{SlotClaim, SlotLocks};
+use crate::ring::participants::{Liveness, SlotClaim, SlotLocks};
 use crate::ring::pin::Pin;
 use crate::ring::{Ring, RingMemory};
 use crate::sync::AtomicU64;
@@ -25,27 +25,37 @@ pub(super) struct Heap {
     cells: Vec<UnsafeCell<u64>>,
 }
 
-/// Slot locks: whether each slot's participant lives, or somebody is probing.
+/// The locks of slots: whether each slot's participant lives, and whether somebody is setting or clearing its bit.
 #[derive(Default)]
 pub(super) struct Locks {
-    taken: [AtomicBool; PARTICIPANTS],
+    life: [AtomicBool; PARTICIPANTS],
+    repair: [AtomicBool; PARTICIPANTS],
+}
+
+fn take(lock: &AtomicBool) -> bool {
+    lock.compare_exchange(false, true, Ordering::AcqRel, Ordering::Acquire).is_ok()
 }
 
 impl Locks {
-    fn take(&self, slot: usize) -> bool {
-        self.taken[slot].compare_exchange(false, true, Ordering::AcqRel, Ordering::Acquire).is_ok()
-    }
-
-    fn release(&self, slot: usize) {
-        self.taken[slot].store(false, Ordering::Release);
+    /// Somebody takes the lock for clearing a slot, and is stopped.
+    pub(super) fn stall_repair(&self, slot: usize) {
+        assert!(take(&self.repair[slot]));
     }
 }
 
 impl SlotLocks for Locks {
-    fn with_lock(&self, slot: usize, action: impl FnOnce()) {
-        if self.take(slot) {
+    fn liveness(&self, slot: usize) -> Liveness {
+        if self.life[slot].load(Ordering::Acquire) { Liveness::Alive } else { Liveness::Dead }
+    }
+
+    fn recent_liveness(&self, slot: usize) -> Liveness {
+        self.liveness(slot)
+    }
+
+    fn try_repair(&self, slot: usize, action: impl FnOnce()) {
+        if take(&self.repair[slot]) {
             action();
-            self.release(slot);
+            self.repair[slot].store(false, Ordering::Release);
         }
     }
 }
@@ -92,15 +102,23 @@ impl Model {
         Self { ring: Ring::new(heap), locks: Locks::default() }
     }
 
-    /// Claims the first free slot.
+    /// Claims the first free slot that nobody is clearing.
     pub(super) fn join(&self) -> SlotClaim {
-        let slot = (0..PARTICIPANTS).find(|&slot| self.locks.take(slot)).expect("a free slot");
-        self.ring.enroll(slot)
+        let claim = (0..PARTICIPANTS).find_map(|slot| {
+            take(&self.locks.life[slot]).then_some(())?;
+            let mut claim = None;
+            self.locks.try_repair(slot, || claim = Some(self.ring.enroll(slot)));
+            if claim.is_none() {
+                self.locks.life[slot].store(false, Ordering::Release);
+            }
+            claim
+        });
+        claim.expect("a free slot")
     }
 
     /// The participant with this claim dies: its lock becomes free, and nothing else happens.
     pub(super) fn die(&self, claim: SlotClaim) {
-        self.locks.release(claim.slot);
+        self.locks.life[claim.slot].store(false, Ordering::Release);
     }
 
     pub(super) fn take_pin(&self, claim: SlotClaim) -> Pin<'_, Heap> {
@@ -111,19 +129,19 @@ impl Model {
         &self.ring.memory().cells[(offset % self.ring.memory().capacity / FRAME_ALIGN) as usize]
     }
 
-    pub(super) fn fill_and_commit(&self, offset: u64, claim: SlotClaim) -> Frame {
+    pub(super) fn fill_and_commit(&self, offset: u64, pin: &Pin<'_, Heap>) -> Result<Frame, Error> {
         // SAFETY: loom checks that nobody else touches the cell.
         self.cell(offset).with_mut(|cell| unsafe { *cell = offset });
         let frame = Frame { offset, size: FRAME_ALIGN, checksum: Checksum::from_u64(offset) };
-        self.ring.commit(&frame, Checksummed::Bytes, 0, claim.slot);
-        frame
+        self.ring.commit(&frame, Checksummed::Bytes, 0, pin)?;
+        Ok(frame)
     }
 
     /// Allocates and writes a frame under one pin.
     pub(super) fn publish(&self, claim: SlotClaim) -> Result<Frame, Error> {
         let pin = self.take_pin(claim);
         let offset = self.ring.allocate(FRAME_ALIGN, InitialState::Writing, &pin, &self.locks)?;
-        Ok(self.fill_and_commit(offset, claim))
+        self.fill_and_commit(offset, &pin)
     }
 
     /// Reads a frame: its bytes, or why not.

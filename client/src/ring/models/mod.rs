@@ -9,6 +9,7 @@ use loom::sync::Arc;
 use loom::thread;
 
 use super::allocate::InitialState;
+use super::participants::SlotState;
 use crate::checksum::Checksum;
 use crate::error::{Error, TimeoutReason};
 use crate::frame::Frame;
@@ -140,7 +141,7 @@ fn a_committed_frame_is_seen_whole_or_not_at_all() {
         });
         let pin = model.take_pin(claims[0]);
         model.ring.begin_write(offset, FRAME_ALIGN, &pin).expect("ours to write");
-        model.fill_and_commit(offset, claims[0]);
+        model.fill_and_commit(offset, &pin).expect("its slot is its own");
         drop(pin);
         reader.join().expect("no panic");
     });
@@ -158,7 +159,7 @@ fn of_two_writers_of_one_frame_one_is_refused() {
             let pin = model.take_pin(claim);
             match model.ring.begin_write(offset, FRAME_ALIGN, &pin) {
                 Ok(()) => {
-                    model.fill_and_commit(offset, claim);
+                    model.fill_and_commit(offset, &pin).expect("its slot is its own");
                     1
                 }
                 Err(Error::AlreadyWritten { .. }) => 0,
@@ -189,7 +190,7 @@ fn a_late_writer_writes_its_own_frame_or_times_out() {
         });
         let pin = model.take_pin(claims[0]);
         match model.ring.begin_write(offset, FRAME_ALIGN, &pin) {
-            Ok(()) => _ = model.fill_and_commit(offset, claims[0]),
+            Ok(()) => _ = model.fill_and_commit(offset, &pin).expect("its slot is its own"),
             Err(Error::Timeout(_)) => {}
             Err(error) => panic!("{error}"),
         }
@@ -247,6 +248,79 @@ fn a_pin_of_the_dead_does_not_stop_allocation() {
         death.join().expect("no panic");
         model.publish(claims[0]).expect("the dead hold nothing");
         std::mem::forget(pin);
+    });
+}
+
+/// Whoever is stopped while it clears the slot of the dead holds nobody up: neither those who allocate, nor those who
+/// join.
+#[test]
+fn a_stopped_reaper_stops_nobody() {
+    check(|| {
+        let model = Arc::new(Model::new(2));
+        let claims = [model.join(), model.join()];
+        let frame = model.publish(claims[0]).expect("room");
+        let pin = model.take_pin(claims[1]);
+        model.ring.begin_read(&frame, &pin).expect("it is there");
+        std::mem::forget(pin);
+        model.die(claims[1]);
+        model.locks.stall_repair(claims[1].slot);
+        let newcomer = thread::spawn({
+            let model = Arc::clone(&model);
+            move || {
+                let claim = model.join();
+                assert_ne!(claim.slot, claims[1].slot, "somebody is at that slot");
+                intact_or_timeout(&frame, model.read(&frame, claim));
+            }
+        });
+        match model.publish(claims[0]) {
+            Ok(_) => {}
+            // The newcomer reads it, in that instant.
+            Err(Error::Exhausted { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+        newcomer.join().expect("no panic");
+        model.publish(claims[0]).expect("only the dead hold anything");
+    });
+}
+
+/// Two find the same participant dead: one of them declares it so, and neither takes it for alive.
+#[test]
+fn of_two_that_find_a_dead_participant_at_once_one_declares_it_dead() {
+    check(|| {
+        let model = Arc::new(Model::new(2));
+        let dead = model.join();
+        model.die(dead);
+        let other = thread::spawn({
+            let model = Arc::clone(&model);
+            move || model.ring.reap(dead.slot, &model.locks)
+        });
+        let mine = model.ring.reap(dead.slot, &model.locks);
+        let theirs = other.join().expect("no panic");
+        assert!(
+            matches!((mine, theirs), (SlotState::Dead, SlotState::Vacant) | (SlotState::Vacant, SlotState::Dead)),
+            "{mine:?} {theirs:?}"
+        );
+    });
+}
+
+/// A participant whose lock was lost is declared dead while it lives. It does not commit what it had begun.
+#[test]
+fn who_was_declared_dead_does_not_commit() {
+    check(|| {
+        let model = Arc::new(Model::new(4));
+        let claims = [model.join(), model.join()];
+        let pin = model.take_pin(claims[1]);
+        let offset = model.ring.allocate(FRAME_ALIGN, InitialState::Writing, &pin, &model.locks).expect("room");
+        model.die(claims[1]);
+        let reaper = thread::spawn({
+            let model = Arc::clone(&model);
+            move || model.ring.reap(claims[1].slot, &model.locks)
+        });
+        let during = model.fill_and_commit(offset, &pin);
+        assert!(matches!(during, Ok(_) | Err(Error::ParticipantLost)));
+        reaper.join().expect("no panic");
+        assert!(matches!(model.fill_and_commit(offset, &pin), Err(Error::ParticipantLost)));
+        drop(pin);
     });
 }
 
