@@ -154,7 +154,7 @@ pub struct PinWords {
 pub struct Slot {
     /// A bit for each pin that is taken.
     pub active: AtomicU64,
-    /// Grows whenever the slot gets or loses a participant.
+    /// Grows by one when the slot gets a participant, and when it loses one: odd while it has one.
     pub incarnation: AtomicU64,
     /// The pins.
     pub pins: [PinWords; PINS],
@@ -191,7 +191,7 @@ pub struct FrameHeader {
 
 impl Slot {
     /// A slot without a participant.
-    #[cfg(loom)]
+    #[cfg(any(loom, test))]
     pub fn vacant() -> Self {
         let pin = |_| PinWords { start: AtomicU64::new(FREE), end: AtomicU64::new(0) };
         Self {

@@ -118,3 +118,127 @@ impl Detour {
         self.reaped
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::error::Error;
+    use crate::layout::{ENROLLED_WORDS, FREE, FrameHeader, HEADER_SIZE, PINS, Slot};
+    use crate::ring::allocate::InitialState;
+    use crate::ring::participants::{Liveness, SlotClaim};
+    use crate::sync::{AtomicU64, Ordering};
+
+    const CAPACITY: u64 = 64 << 20;
+
+    /// A ring without payload.
+    struct Heap {
+        head: AtomicU64,
+        enrolled: [AtomicU64; ENROLLED_WORDS],
+        slots: Vec<Slot>,
+        header: FrameHeader,
+    }
+
+    impl RingMemory for Heap {
+        fn size(&self) -> u64 {
+            CAPACITY / 2
+        }
+        fn capacity(&self) -> u64 {
+            CAPACITY
+        }
+        fn head(&self) -> &AtomicU64 {
+            &self.head
+        }
+        fn enrolled(&self, word: usize) -> &AtomicU64 {
+            &self.enrolled[word]
+        }
+        fn slot(&self, index: usize) -> &Slot {
+            &self.slots[index]
+        }
+        fn header(&self, _start: u64) -> &FrameHeader {
+            &self.header
+        }
+    }
+
+    /// Counts how often each slot is asked about. The first `living` participants live.
+    struct Census {
+        living: usize,
+        asked: Vec<Cell<usize>>,
+    }
+
+    impl SlotLocks for Census {
+        fn liveness(&self, slot: usize) -> Liveness {
+            self.asked[slot].set(self.asked[slot].get() + 1);
+            if slot < self.living { Liveness::Alive } else { Liveness::Dead }
+        }
+        fn recent_liveness(&self, slot: usize) -> Liveness {
+            self.liveness(slot)
+        }
+        fn try_repair(&self, _slot: usize, action: impl FnOnce()) {
+            action();
+        }
+    }
+
+    /// A ring in which every slot has a participant, and all but the first have all their pins on `bytes` bytes each,
+    /// from position 0 on.
+    fn crowd(bytes: u64) -> (Ring<Heap>, SlotClaim) {
+        let heap = Heap {
+            head: AtomicU64::new(CAPACITY),
+            enrolled: Default::default(),
+            slots: (0..PARTICIPANTS).map(|_| Slot::vacant()).collect(),
+            header: FrameHeader::default(),
+        };
+        let ring = Ring::new(heap);
+        let claims: Vec<_> = (0..PARTICIPANTS).map(|slot| ring.enroll(slot)).collect();
+        let slots = ring.memory().slots.iter().skip(1);
+        for (number, pin) in slots.flat_map(|slot| &slot.pins).enumerate() {
+            assert_eq!(pin.start.load(Ordering::Relaxed), FREE);
+            pin.start.store(number as u64 * bytes, Ordering::Relaxed);
+            pin.end.store((number as u64 + 1) * bytes, Ordering::Relaxed);
+        }
+        ring.memory().slots.iter().skip(1).for_each(|slot| slot.active.store(u64::MAX, Ordering::Relaxed));
+        (ring, claims[0])
+    }
+
+    fn census(living: usize) -> Census {
+        Census { living, asked: vec![Cell::new(0); PARTICIPANTS] }
+    }
+
+    const CROWD: u64 = (PARTICIPANTS as u64 - 1) * PINS as u64;
+
+    #[test]
+    fn an_allocation_past_all_pins_there_can_be_asks_about_each_slot_once() {
+        let (ring, claim) = crowd(64);
+        let locks = census(PARTICIPANTS);
+        let pin = ring.take_pin(claim).expect("a pin");
+        let offset = ring.allocate(4096, InitialState::Writing, &pin, &locks).expect("there is room behind the crowd");
+        assert_eq!(offset, CAPACITY + CROWD * 64 + HEADER_SIZE);
+        assert!(locks.asked.iter().skip(1).all(|asked| asked.get() == 1));
+        let counters = &ring.memory().slots[0].counters.words;
+        assert_eq!(counters[crate::stats::Counter::Hops as usize].load(std::sync::atomic::Ordering::Relaxed), CROWD);
+    }
+
+    #[test]
+    fn a_ring_full_of_pins_is_exhausted_after_each_slot_was_asked_about_once_and_says_what_would_fit() {
+        let (ring, claim) = crowd(CAPACITY / CROWD / 64 * 64);
+        let free = CAPACITY - CAPACITY / CROWD / 64 * 64 * CROWD;
+        let locks = census(PARTICIPANTS);
+        let pin = ring.take_pin(claim).expect("a pin");
+        let error = ring.allocate(8 << 20, InitialState::Writing, &pin, &locks).expect_err("there is no room");
+        let Error::Exhausted { size, pins, largest_free } = error else { panic!("{error}") };
+        assert_eq!((size, pins as u64, largest_free), (8 << 20, CROWD, free - HEADER_SIZE));
+        assert!(locks.asked.iter().all(|asked| asked.get() <= 1));
+        ring.allocate(largest_free, InitialState::Writing, &pin, &locks).expect("that much fits");
+    }
+
+    #[test]
+    fn the_pins_of_the_dead_are_no_obstacle_however_many_they_are() {
+        let (ring, claim) = crowd(64);
+        let locks = census(1);
+        let pin = ring.take_pin(claim).expect("a pin");
+        let offset = ring.allocate(16 << 20, InitialState::Writing, &pin, &locks).expect("nobody else lives");
+        assert_eq!(offset, CAPACITY + HEADER_SIZE);
+        assert!(locks.asked.iter().all(|asked| asked.get() <= 1));
+    }
+}

@@ -1,7 +1,7 @@
 //! The ring: the protocol by which processes that may stall or die at any instruction share memory without locks and
 //! without wrong bytes.
 //!
-//! Read [`crate::layout`] first, for the bytes, then this, then [`pin`], [`allocate`], [`frame`],
+//! Read [`crate::layout`] first, for the bytes, then this, then [`pin`], [`allocate`], [`detour`], [`frame`],
 //! [`participants`]. The code is generic over [`RingMemory`]: it runs in a mapped segment, and in `models` under loom.
 //!
 //! # Words
@@ -9,8 +9,10 @@
 //! The *stream* is everything ever allocated, one frame after the other; a *position* or *offset* counts its bytes from
 //! 0 and never repeats. Position `p` lies at byte `p % capacity` of the ring, so a *lap* later another frame lies
 //! there. The *head* is the position up to which the stream is allocated. A *participant* is a process (or a part of
-//! one) with a *slot* in the segment; it holds a lock on the slot for as long as it lives. A *pin* is a range of
-//! positions in a slot: bytes that somebody is using.
+//! one) with a *slot* in the segment; it holds the lock of the slot's *life* for as long as it lives, and nobody else
+//! ever takes that lock. The slot's *incarnation* grows by one when a participant gets the slot and when it gives it up
+//! or is declared dead: so it is odd while there is one. A *pin* is a range of positions in a slot: bytes that somebody
+//! is using.
 //!
 //! # Invariant
 //!
@@ -27,14 +29,21 @@
 //! - **allocate** ([`Ring::allocate`]): look for a range at or after `head` that no pin is in the way of. Announce it
 //!   as my pin. Move `head` to its end by compare-and-swap; if somebody else moved it, begin again. `fence(SeqCst)`.
 //!   Look at all pins once more: if one has come in the way, leave the range to it and begin again behind it. Otherwise
-//!   the range is mine: write the header. A pin whose participant is dead is cleared when it is met.
+//!   the range is mine: write the header. Before it goes around a pin, it may ask whether the participant lives, and
+//!   before it gives up it asks that of all that are in the way.
 //! - **write**: pin; the header must name this offset; state `RESERVED -> WRITING` by compare-and-swap, so a frame has
 //!   one writer; copy; length and checksum; state `COMMITTED` (Release), or `COMMITTED_UNHASHED`. It never changes
 //!   again. *publish* and *loan* allocate in state `WRITING` and keep the pin of the allocation.
 //! - **read**, **view**: pin; the header must name this offset; state is one of the two (Acquire); length and checksum
 //!   are those promised. Copy and hash, or hand out the slice together with the pin.
-//! - **enroll**, **withdraw**, **reap** ([`participants`]): set and clear a slot's bit in `enrolled`, always while
-//!   holding the slot's lock; whoever reaps takes the dead one's lock first, so no newcomer can be in the slot.
+//! - **declare dead** ([`Ring::reap`]): see an odd incarnation, then see the life's lock free (`F_OFD_GETLK`, which
+//!   takes no lock), then move the incarnation on by compare-and-swap. Pins of an even incarnation do not count.
+//! - **enroll**: take the life's lock; take the slot's second lock, for repair; with both, free the pins, make the
+//!   incarnation odd, set the bit in `enrolled`. If somebody else has the second lock, give up the first: another slot
+//!   will do.
+//! - **withdraw**: move the incarnation on; then release the life's lock.
+//! - **tidy**, after declaring dead and withdrawing: with the second lock, if the incarnation is even, clear the bit in
+//!   `enrolled`. The bit only tells whom to look at: a slot that nobody tidied costs a look, and nothing else.
 //!
 //! # Why two never touch the same bytes, one of them writing
 //!
@@ -60,6 +69,15 @@
 //! later belongs to an allocation that has yet to move the head, and will fail since A did; or it is a torn one. A
 //! ignores it.
 //!
+//! *Who is declared dead is dead.* A participant of incarnation `i` takes its life's lock before the incarnation becomes
+//! `i`. So whoever sees `i`, and after that the lock free, knows that it has died or withdrawn; if the slot has a next
+//! participant by then, the incarnation is another, and the compare-and-swap fails. And nobody is taken for alive because
+//! somebody looks: looking takes no lock.
+//!
+//! *A newcomer's pins count.* It makes the incarnation odd and sets its bit before it pins anything, so before its fence,
+//! and an allocation that must see the pin sees both. Nobody clears the bit then: whoever tidies holds the second lock,
+//! and under it sees either an even incarnation, and the newcomer, who needs that lock, has yet to begin; or an odd one.
+//!
 //! *Give and take of bytes.* Everything P did with the bytes happens before the pin's release (Release); A finds it
 //! released (Acquire) before it writes. A new user of the same pin takes it by Acquire, so whoever sees the new user's
 //! words also sees that the old one is done.
@@ -69,10 +87,13 @@
 //! - *Stall.* Nobody ever waits for another. A compare-and-swap fails only because another allocation succeeded. A pin
 //!   held for long makes the ring smaller by its range; with no room in a whole lap, allocation says so (`Exhausted`),
 //!   and since it looks before it moves the head, no frame is lost by the attempt.
-//! - *Death.* A process that dies holds its pins until somebody takes its lock, which the kernel has released: whoever
-//!   meets one of its pins, or the server once a second. A frame whose writer died is never committed. Head and headers
-//!   need no repair: each step leaves them valid.
-//! - *Death while reaping*: the reaper's lock is released too, and the slot is reaped again.
+//! - *Death.* A process that dies holds its pins until somebody looks at its lock, which the kernel has released:
+//!   whoever meets one of its pins, or the server once a second. A frame whose writer died is never committed. Head and
+//!   headers need no repair: each step leaves them valid.
+//! - *Death or stall while reaping.* Declaring dead is one step. Whoever dies while tidying loses the second lock, and
+//!   the slot is tidied later; whoever is stopped there keeps newcomers out of that one slot, and nobody waits for it.
+//! - *Crowds.* An allocation with nothing in its way looks at each pin once before the head moves and once after. With
+//!   `n` pins in the way it takes `n log n` steps ([`detour`]), and asks about each slot at most twice.
 //!
 //! # Where this differs from the textbook
 //!
@@ -90,9 +111,12 @@
 //! Programs that do not trust each other should not share a ring. Truncating the file makes the others' accesses fail
 //! with SIGBUS; the file's mode says who can.
 //!
-//! A program that closes file descriptors which it does not own (a daemon's `closefrom`) releases its slot's lock and
-//! may be taken for dead. It notices (`incarnation`) at its next operation and joins again, but views that it held
-//! across that moment are unprotected.
+//! **What remains when a program closes file descriptors that it does not own** (a daemon's `closefrom`): the locks of
+//! its participants are free, and they may be declared dead while they live. From then on others may write where it has
+//! pins. It notices: a commit is refused, a view says that it is unprotected, and the next operation joins again or says
+//! why not (`ParticipantLost`). What it writes into a loan between the loss and the commit hits frames of others, whose
+//! readers notice by the checksum; and in the instant between looking at the incarnation and acting on it, a commit or
+//! the release of a pin can hit the slot's or the bytes' next user.
 //!
 //! # Evidence
 //!
