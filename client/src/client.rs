@@ -11,6 +11,7 @@ use crate::key::Key;
 use crate::loan::Loan;
 use crate::membership::Membership;
 use crate::ring::allocate::InitialState;
+use crate::rings::{Finder, Rings};
 use crate::segment::prefault::Prefault;
 use crate::segment::{Segment, default_dir};
 use crate::snapshot;
@@ -23,6 +24,11 @@ use crate::view::View;
 /// A frame is written once and is immutable from then on. The ring keeps the last `size` bytes of frames; older ones
 /// are overwritten, and reading one of those is a [`FrameBufferTimeout`](crate::FrameBufferTimeout), never wrong bytes.
 /// No operation waits for another process, and a process that dies during one holds nobody up.
+///
+/// When the ring's owner gives it up (it stops, or another ring takes its place), the next operation is an
+/// [`Error::Retired`]: what is written there would reach nobody. A client from `connect` asks its sidecar for the next
+/// ring then, for at most a quarter of a second, and goes over to it; until there is one, its operations are that error,
+/// too. Views and loans of the old ring stay valid.
 ///
 /// All methods that take `&self` may be called from many threads at once. After a `fork`, both parent and child may
 /// continue to use the client.
@@ -46,7 +52,7 @@ use crate::view::View;
 /// ```
 pub struct FrameBufferClient {
     options: ClientOptions,
-    membership: Option<Membership>,
+    rings: Option<Rings>,
 }
 
 /// Options to open a [`FrameBufferClient`], from [`FrameBufferClient::options`].
@@ -56,6 +62,7 @@ pub struct ClientOptions {
     key: Key,
     dir: PathBuf,
     prefault: Prefault,
+    finder: Option<Finder>,
 }
 
 impl ClientOptions {
@@ -71,15 +78,26 @@ impl ClientOptions {
         self
     }
 
+    /// How to find the ring that takes the place of this one when its owner has given it up.
+    #[cfg_attr(not(feature = "connect"), expect(dead_code, reason = "for `connect`"))]
+    pub(crate) fn finder(mut self, finder: Finder) -> Self {
+        self.finder = Some(finder);
+        self
+    }
+
     /// Opens the ring.
     ///
     /// # Errors
     ///
     /// As [`FrameBufferClient::open`].
     pub fn open(self) -> Result<FrameBufferClient, SegmentError> {
-        let mut client = FrameBufferClient { options: self, membership: None };
-        client.start()?;
-        Ok(client)
+        let membership = self.join(&self.key)?;
+        let rings = Rings::new(self.key.clone(), membership);
+        Ok(FrameBufferClient { options: self, rings: Some(rings) })
+    }
+
+    fn join(&self, key: &Key) -> Result<Membership, SegmentError> {
+        Membership::join(Segment::open(&self.dir, key, true)?, self.prefault, false)
     }
 }
 
@@ -96,7 +114,7 @@ impl FrameBufferClient {
 
     /// Options to open the ring with this key.
     pub fn options(key: Key) -> ClientOptions {
-        ClientOptions { key, dir: default_dir(), prefault: Prefault::default() }
+        ClientOptions { key, dir: default_dir(), prefault: Prefault::default(), finder: None }
     }
 
     /// Opens the ring again after [`FrameBufferClient::stop`]. Does nothing if it is open.
@@ -105,16 +123,19 @@ impl FrameBufferClient {
     ///
     /// As [`FrameBufferClient::open`].
     pub fn start(&mut self) -> Result<(), SegmentError> {
-        if self.membership.is_none() {
-            let ClientOptions { key, dir, prefault } = &self.options;
-            self.membership = Some(Membership::join(Segment::open(dir, key, true)?, *prefault, false)?);
+        if self.rings.is_none() {
+            // The sidecar may have another ring than before.
+            let found = self.options.finder.as_ref().and_then(|finder| (finder.0)().ok());
+            let key = found.unwrap_or_else(|| self.options.key.clone());
+            let membership = self.options.join(&key)?;
+            self.rings = Some(Rings::new(key, membership));
         }
         Ok(())
     }
 
     /// Closes the ring. Dropping the client does the same.
     pub fn stop(&mut self) {
-        self.membership = None;
+        self.rings = None;
     }
 
     /// Size of the ring and of its largest frame, in bytes.
@@ -243,16 +264,26 @@ impl FrameBufferClient {
 
     /// The ring's key, which another process needs to open it. Treat it as a secret.
     pub fn get_key(&self) -> &str {
-        self.options.key.as_str()
+        self.rings.as_ref().map_or(&self.options.key, Rings::key).as_str()
     }
 
+    /// The part in the ring that this client is in; in the next one, if that was given up and can be found.
+    #[inline]
     pub(crate) fn membership(&self) -> Result<&Membership, Error> {
-        self.membership.as_ref().ok_or(Error::Stopped)
+        let rings = self.rings.as_ref().ok_or(Error::Stopped)?;
+        let current = rings.current();
+        if current.segment().is_retired() { self.renew(rings) } else { Ok(current) }
+    }
+
+    #[cold]
+    fn renew<'c>(&self, rings: &'c Rings) -> Result<&'c Membership, Error> {
+        let finder = self.options.finder.as_ref().ok_or(Error::Retired)?;
+        rings.renew(finder, |key| self.options.join(key))
     }
 }
 
 impl fmt::Debug for FrameBufferClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FrameBufferClient").field("open", &self.membership.is_some()).finish_non_exhaustive()
+        f.debug_struct("FrameBufferClient").field("open", &self.rings.is_some()).finish_non_exhaustive()
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use framebuffer_contract::{defaults, variables};
@@ -12,6 +13,7 @@ use crate::client::FrameBufferClient;
 use crate::error::segment::SegmentError;
 use crate::http::{Endpoint, Response};
 use crate::key::{InvalidKey, Key};
+use crate::rings::Finder;
 use crate::segment::default_dir;
 
 /// How long a sidecar may take to start.
@@ -20,6 +22,8 @@ const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(50);
 /// The longest one attempt may take.
 const ATTEMPT: Duration = Duration::from_secs(5);
+/// The longest that an operation waits for a sidecar to name the next ring.
+const RENEWAL: Duration = Duration::from_millis(250);
 
 /// Opens the ring of the sidecar at `url`: `http://127.0.0.1:7570`, or `unix:/path/to.sock`.
 ///
@@ -143,11 +147,20 @@ impl Connect {
     /// a sidecar that does not answer, or answers 503, is tried again.
     pub fn connect(self) -> Result<FrameBufferClient, ConnectError> {
         let key = self.ask_until_deadline()?;
-        FrameBufferClient::options(key).dir(&self.dir).open().map_err(|source| ConnectError::Segment {
+        let asked = self.clone();
+        let finder = Finder(Arc::new(move || asked.ask_once()));
+        FrameBufferClient::options(key).dir(&self.dir).finder(finder).open().map_err(|source| ConnectError::Segment {
             url: self.url,
             dir: self.dir.display().to_string(),
             source,
         })
+    }
+
+    /// Asks for the key of the ring that has taken the place of the first one.
+    fn ask_once(&self) -> Result<Key, String> {
+        let endpoint: Endpoint = self.url.parse().map_err(|_| format!("{:?} is no URL", self.url))?;
+        let answer = endpoint.get("/get_key", RENEWAL).map_err(|error| error.to_string())?;
+        self.key_of(&answer).map_err(|error| error.to_string())
     }
 
     fn ask_until_deadline(&self) -> Result<Key, ConnectError> {

@@ -83,6 +83,8 @@ mod os;
 mod raw;
 mod ring;
 #[cfg(not(loom))]
+mod rings;
+#[cfg(not(loom))]
 mod segment;
 #[cfg(not(loom))]
 mod server;

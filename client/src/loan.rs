@@ -50,7 +50,8 @@ impl<'c> Loan<'c> {
     ///
     /// [`Error::Forked`] in a forked child of the process that borrowed it. [`Error::ParticipantLost`] if the program
     /// has closed a file descriptor of this library, and the participant was taken for dead: the frame counts as never
-    /// written, and bytes that were written since may have hit frames of others.
+    /// written, and bytes that were written since may have hit frames of others. [`Error::Retired`] if nobody will find
+    /// the frame: the ring has neither an owner nor a name any more.
     pub fn commit(self) -> Result<Frame, Error> {
         let checksum = hash(&self);
         self.commit_with(checksum, Checksummed::Bytes)
@@ -90,7 +91,9 @@ impl<'c> Loan<'c> {
             return Err(Error::Forked);
         }
         let frame = Frame { offset: self.offset, size: self.size, checksum };
-        self.membership.ring().commit(&frame, checksummed, nanoseconds_since_1970(), self.guard.pin())?;
+        let now = nanoseconds_since_1970();
+        self.membership.check_name(now)?;
+        self.membership.ring().commit(&frame, checksummed, now, self.guard.pin())?;
         Ok(frame)
     }
 }

@@ -2,8 +2,9 @@
 //! finds a free pin for each operation.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::error::Error;
 use crate::error::segment::SegmentError;
@@ -22,13 +23,18 @@ const OWNERS_SLOT: usize = 0;
 /// Slots that a client with many views leaves free for others.
 const LEFT_FOR_OTHERS: usize = 4;
 
+/// How often a writer looks whether the ring still has a name.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
 /// A ring that this process takes part in. Shared by all threads; its hot path takes no lock.
 pub(crate) struct Membership {
     ring: Ring<Segment>,
     /// The slots of this process. A forked child replaces its parent's with its own.
     slots: AtomicPtr<ClaimedSlots>,
     is_owner: bool,
-    _prefaulting: Prefaulting,
+    /// When the segment's name was last looked at, in nanoseconds since 1970.
+    last_look: AtomicU64,
+    prefaulting: Prefaulting,
 }
 
 /// The slots that one process has claimed.
@@ -39,8 +45,10 @@ struct ClaimedSlots {
     first: SlotClaim,
     /// Further slots, claimed while there are more pins, and given back when there are few again.
     further: Mutex<Vec<SlotClaim>>,
-    /// Whether the last pin of a further slot was given back.
+    /// Whether the last pin of a further slot was given back, or all slots are to be.
     some_idle: AtomicBool,
+    /// Whether the ring is retired, and to be left as soon as no pin is in use.
+    leaving: AtomicBool,
     locks: LifeLocks,
     probe: Probe,
     /// The slots before these, or null. Other threads and open views may still use them: they live as long as the
@@ -62,7 +70,8 @@ impl Membership {
         let prefaulting = Prefaulting::start(segment.mapping(), prefault, is_owner);
         let ring = Ring::new(segment);
         let slots = ClaimedSlots::claim_first(&ring, is_owner)?;
-        Ok(Self { ring, slots: AtomicPtr::new(Box::into_raw(Box::new(slots))), is_owner, _prefaulting: prefaulting })
+        let (slots, last_look) = (AtomicPtr::new(Box::into_raw(Box::new(slots))), AtomicU64::new(0));
+        Ok(Self { ring, slots, is_owner, last_look, prefaulting })
     }
 
     #[inline]
@@ -76,15 +85,12 @@ impl Membership {
     }
 
     /// Runs `operation` with a pin of this process, which it may keep. If it turns out that the participant was taken
-    /// for dead, joins again and retries once. Not in a ring that was given up.
+    /// for dead, joins again and retries once.
     #[inline]
     pub(crate) fn with_pin<'m, T>(
         &'m self,
         mut operation: impl FnMut(&'m Ring<Segment>, PinGuard<'m>, &Probe) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        if self.segment().is_retired() {
-            return Err(Error::Retired);
-        }
         let mut joined_again = false;
         loop {
             let slots = self.slots()?;
@@ -93,6 +99,8 @@ impl Membership {
                 operation(&self.ring, guard, &slots.probe)
             });
             match result {
+                // Whatever went wrong, this is why: the segment may be gone.
+                Err(_) if slots.is_leaving() => return Err(Error::Retired),
                 Err(Error::ParticipantLost) if !joined_again => {
                     self.replace_slots(self.slots.load(Ordering::Acquire))?;
                     joined_again = true;
@@ -110,6 +118,41 @@ impl Membership {
     /// Clears the slots of dead participants and returns their number.
     pub(crate) fn reap(&self) -> Result<usize, Error> {
         self.with_pin(|ring, guard, probe| Ok(ring.reap_all(guard.slot(), probe)))
+    }
+
+    /// Before a frame is committed at this time: whether anybody will find it. Not if the ring has no owner any more and
+    /// somebody has removed its name. Looks every [`LOOK_EVERY`] at most, so this takes a nanosecond.
+    #[inline]
+    pub(crate) fn check_name(&self, nanoseconds_since_1970: u64) -> Result<(), Error> {
+        let last = self.last_look.load(Ordering::Relaxed);
+        if nanoseconds_since_1970.wrapping_sub(last) < LOOK_EVERY.as_nanos() as u64 {
+            return Ok(());
+        }
+        self.last_look.store(nanoseconds_since_1970, Ordering::Relaxed);
+        self.look_at_name()
+    }
+
+    #[cold]
+    fn look_at_name(&self) -> Result<(), Error> {
+        if self.is_owner || !self.segment().is_orphaned() {
+            return Ok(());
+        }
+        self.segment().control().retired.store(1, Ordering::Release);
+        Err(Error::Retired)
+    }
+
+    /// Leaves a ring that is retired: takes no more pins, and once the last one is given back, gives back the slots and
+    /// the memory. Not in a forked child of the process that joined: it may have views that its parent has pinned.
+    pub(crate) fn retire(&self) {
+        let slots = self.slots.load(Ordering::Acquire);
+        // SAFETY: as in `slots`.
+        let slots = unsafe { &*slots };
+        if slots.generation == fork::generation() && slots.replaced.is_null() {
+            self.prefaulting.finish();
+            slots.leaving.store(true, Ordering::Relaxed);
+            slots.some_idle.store(true, Ordering::Relaxed);
+            slots.leave_if_idle(&self.ring);
+        }
     }
 
     /// Gives all slots back. The last thing that a membership does.
@@ -174,9 +217,10 @@ impl ClaimedSlots {
             Some(claim) => claim,
             None => claim_free_slot(&[], ring, &locks, &probe)?,
         };
-        let (further, some_idle) = (Mutex::default(), AtomicBool::new(false));
+        let further = Mutex::default();
+        let (some_idle, leaving) = (AtomicBool::new(false), AtomicBool::new(false));
         let replaced = std::ptr::null_mut();
-        Ok(Self { generation: fork::generation(), first, further, some_idle, locks, probe, replaced })
+        Ok(Self { generation: fork::generation(), first, further, some_idle, leaving, locks, probe, replaced })
     }
 
     /// Takes a pin in one of the slots; claims another slot if all their pins are in use.
@@ -193,6 +237,9 @@ impl ClaimedSlots {
     #[cold]
     fn take_further_pin<'r>(&self, ring: &'r Ring<Segment>) -> Result<Pin<'r, Segment>, Error> {
         let mut further = self.further();
+        if self.is_leaving() {
+            return Err(Error::Retired);
+        }
         // The last ones are those that were claimed for the lack of free pins in the others.
         for &claim in further.iter().rev() {
             // Whoever has the slot now would keep the pin for as long as it lives, since we may not give it back.
@@ -216,18 +263,43 @@ impl ClaimedSlots {
     /// Gives back the further slots that are not in use, once the first one can do for a while.
     #[cold]
     fn give_back_idle(&self, ring: &Ring<Segment>) {
+        if self.is_leaving() {
+            return self.leave_if_idle(ring);
+        }
         if ring.pins_in(self.first) > PINS / 2 {
             return;
         }
         self.some_idle.store(false, Ordering::Relaxed);
-        self.further().retain(|&claim| {
-            let is_idle = ring.close(claim);
-            if is_idle {
-                ring.withdraw(claim, &self.probe);
-                self.locks.release(claim.slot);
-            }
-            !is_idle
-        });
+        self.further().retain(|&claim| !self.give_back(claim, ring));
+    }
+
+    fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
+    }
+
+    /// Gives back all slots, and the segment's memory, if no pin is in use.
+    ///
+    /// All that reads or writes frames has a pin. So once every slot is closed, nobody has an address in the ring, and
+    /// nobody gets one. A thread that was stalled before it took a pin finds an empty segment, which has no frame and
+    /// where this participant is none.
+    fn leave_if_idle(&self, ring: &Ring<Segment>) {
+        let mut further = self.further();
+        further.retain(|&claim| !self.give_back(claim, ring));
+        if further.is_empty() && self.give_back(self.first, ring) {
+            self.locks.close();
+            self.probe.close();
+            ring.memory().abandon();
+        }
+    }
+
+    /// Gives a slot back if none of its pins is in use.
+    fn give_back(&self, claim: SlotClaim, ring: &Ring<Segment>) -> bool {
+        let is_idle = ring.has_slot(claim) && ring.close(claim);
+        if is_idle {
+            ring.withdraw(claim, &self.probe);
+            self.locks.release(claim.slot);
+        }
+        is_idle
     }
 
     fn further(&self) -> MutexGuard<'_, Vec<SlotClaim>> {

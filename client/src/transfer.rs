@@ -86,7 +86,9 @@ unsafe fn write_frame(
     // ring.
     let checksum = unsafe { copy_in(data, payload, len, membership.segment().streaming()) };
     let frame = Frame { offset, size: len as u64, checksum };
-    membership.ring().commit(&frame, Checksummed::Bytes, nanoseconds_since_1970(), guard.pin())?;
+    let now = nanoseconds_since_1970();
+    membership.check_name(now)?;
+    membership.ring().commit(&frame, Checksummed::Bytes, now, guard.pin())?;
     Ok(frame)
 }
 

@@ -123,4 +123,9 @@ impl ParentOnly {
     pub(crate) fn get(&self) -> Option<&File> {
         (self.generation == generation()).then(|| self.file.get())?
     }
+
+    /// Closes the file early.
+    pub(crate) fn close(&self) {
+        self.file.close();
+    }
 }

@@ -21,6 +21,7 @@ use super::gate::Gate;
 #[derive(Debug)]
 pub(crate) struct OwnFile {
     file: ManuallyDrop<File>,
+    identity: Identity,
     /// Its entry in the table, and the `tag` stored there.
     entry: &'static Entry,
     tag: u64,
@@ -49,31 +50,38 @@ impl OwnFile {
         let file = open()?;
         let identity = identity(file.as_raw_fd()).ok_or_else(io::Error::last_os_error)?;
         let (entry, tag) = register(&gate, file.as_raw_fd(), identity, inheritance);
-        Ok(Self { file: ManuallyDrop::new(file), entry, tag })
+        Ok(Self { file: ManuallyDrop::new(file), identity, entry, tag })
     }
 
     /// The file, if the program has not closed it.
     pub(crate) fn get(&self) -> Option<&File> {
         let unclaimed = self.entry.tag.load(Ordering::Acquire) == self.tag;
-        (unclaimed && identity(self.file.as_raw_fd()) == Some(self.entry.identity())).then_some(&*self.file)
+        (unclaimed && identity(self.file.as_raw_fd()) == Some(self.identity)).then_some(&*self.file)
     }
 
     /// Reopens the file: a new file description of the same file, even if it no longer has a name.
     pub(crate) fn reopen(&self) -> io::Result<File> {
         let closed = || io::Error::other("the program has closed a file descriptor of this library");
-        reopen(self.get().ok_or_else(closed)?)
+        let file = reopen(self.get().ok_or_else(closed)?)?;
+        // It may have been closed meanwhile, and the number be another file's.
+        if identity(file.as_raw_fd()) == Some(self.identity) { Ok(file) } else { Err(closed()) }
+    }
+
+    /// Closes the file before this is dropped. There is no file afterwards.
+    pub(crate) fn close(&self) {
+        let _gate = Gate::enter();
+        let is_ours = self.get().is_some();
+        let released = self.entry.tag.compare_exchange(self.tag, FREE, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        if is_ours && released {
+            // SAFETY: whoever finds its tag in the entry owns the descriptor, and we have just taken it away.
+            unsafe { libc::close(self.file.as_raw_fd()) };
+        }
     }
 }
 
 impl Drop for OwnFile {
     fn drop(&mut self) {
-        let _gate = Gate::enter();
-        let is_ours = self.get().is_some();
-        let _ = self.entry.tag.compare_exchange(self.tag, FREE, Ordering::AcqRel, Ordering::Relaxed);
-        if is_ours {
-            // SAFETY: dropped here and nowhere else.
-            unsafe { ManuallyDrop::drop(&mut self.file) };
-        }
+        self.close();
     }
 }
 

@@ -18,7 +18,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
-use crate::layout::{PARTICIPANTS, life_byte, repair_byte};
+use crate::layout::{OWNER_BYTE, PARTICIPANTS, life_byte, repair_byte};
 use crate::os::fork;
 use crate::ring::participants::{Liveness, SlotLocks};
 
@@ -42,6 +42,11 @@ impl LockFile {
     /// The file; `None` in a forked child, and if the program has closed it.
     fn get(&self) -> Option<&File> {
         self.0.get()
+    }
+
+    /// Closes it early.
+    fn close(&self) {
+        self.0.close();
     }
 }
 
@@ -86,6 +91,11 @@ impl LifeLocks {
     /// Takes the lock of a slot that is not this process's. False if somebody else holds it.
     pub(crate) fn take(&self, slot: usize) -> io::Result<bool> {
         try_lock(self.file.get().ok_or_else(lost)?, life_byte(slot), libc::F_WRLCK)
+    }
+
+    /// Closes the file, which releases all locks. There are none to be had afterwards.
+    pub(crate) fn close(&self) {
+        self.file.close();
     }
 
     /// Releases the lock of a slot of this process.
@@ -140,6 +150,11 @@ impl Probe {
         let done = action();
         try_lock(file, repair_byte(slot), libc::F_UNLCK)?;
         Ok(Some(done))
+    }
+
+    /// Closes the file. Nothing is known afterwards.
+    pub(crate) fn close(&self) {
+        self.file.close();
     }
 
     fn milliseconds(&self) -> u64 {
@@ -199,6 +214,11 @@ fn set_lock(file: &File, lock: &libc::flock) -> io::Result<bool> {
             Err(errno) => Err(errno.into()),
         };
     }
+}
+
+/// Whether the segment's ring has an owner, other than through this file description.
+pub(super) fn is_owned(file: &File) -> io::Result<bool> {
+    is_locked(file, OWNER_BYTE)
 }
 
 /// Whether another file description than that of `file` holds the lock of `byte`. Takes no lock.

@@ -1,6 +1,7 @@
 //! [`Mapping`]: a segment's file in memory, with its ring mapped twice, back to back.
 //!
-//! Rules that make it sound: the mapping's address and length never change while it lives; references into it are only
+//! Rules that make it sound: the mapping's address and length never change while it lives, even if the memory is given
+//! up before that; references into it are only
 //! to atomics; payload bytes are touched through raw pointers, and only under the ring's protocol.
 
 use std::ffi::c_void;
@@ -107,6 +108,24 @@ impl Mapping {
         let address = unsafe { self.base.add(self.ring_offset + at) };
         // SAFETY: the range is inside our mapping, and none of the advices changes contents.
         Errno::result(unsafe { libc::madvise(address.as_ptr().cast(), len, advice as libc::c_int) }).map(drop)
+    }
+
+    /// Gives the segment's memory up: what is mapped from here on is private memory, all zeros, at the same addresses.
+    ///
+    /// Whoever still has references to words there finds zeros, and what it stores reaches nobody.
+    ///
+    /// # Safety
+    ///
+    /// No slice of payload is in use, and none will be made.
+    pub(crate) unsafe fn abandon(&self) -> Result<(), SegmentError> {
+        let (start, length) = self.reserved;
+        let (address, length) = (NonZeroUsize::new(start.as_ptr() as usize), NonZeroUsize::new(length));
+        let Some(length) = length else { return Ok(()) };
+        let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE | MapFlags::MAP_FIXED;
+        // SAFETY: exactly what was reserved. References into it are to atomics, which may change at any time.
+        unsafe { mmap_anonymous(address, length, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, flags) }
+            .map_err(SegmentError::io("give up the memory of a retired ring"))?;
+        Ok(())
     }
 
     /// The control block.

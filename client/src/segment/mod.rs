@@ -13,6 +13,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -108,6 +109,22 @@ impl Segment {
     #[inline]
     pub(crate) fn is_retired(&self) -> bool {
         self.control().retired.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether the segment has no name any more, and nobody who could give it one: no owner. Unknown counts as no.
+    pub(crate) fn is_orphaned(&self) -> bool {
+        let Some(file) = self.file.get() else { return false };
+        let nameless = file.metadata().is_ok_and(|metadata| metadata.nlink() == 0);
+        nameless && locks::is_owned(file).is_ok_and(|owned| !owned)
+    }
+
+    /// Gives the memory and the file up, when no frame is in use by this process, nor will be: nobody can take a pin.
+    pub(crate) fn abandon(&self) {
+        self.file.close();
+        // SAFETY: payload is only touched under a pin.
+        if let Err(error) = unsafe { self.mapping.abandon() } {
+            tracing::warn!(error = &error as &dyn std::error::Error, "a retired ring's memory stays in use");
+        }
     }
 
     #[inline]

@@ -13,6 +13,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use framebuffer_contract::segment::HUGE_PAGE;
 use nix::errno::Errno;
@@ -21,6 +22,9 @@ use super::mapping::{Advice, Mapping};
 
 /// Bytes per request to the kernel: few enough to stop soon when told to, and whole huge pages.
 const STEP: usize = 16 * HUGE_PAGE as usize;
+
+/// Pause between two looks whether the threads have finished: a step takes some milliseconds.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// When the pages of a ring are touched. The first touch of a page costs about as much as copying it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -57,6 +61,16 @@ impl Prefaulting {
             }
         }
         Self { stop }
+    }
+}
+
+impl Prefaulting {
+    /// Stops it, and waits until its threads have finished the step that they are at.
+    pub(crate) fn finish(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+        while Arc::strong_count(&self.stop) > 1 {
+            thread::sleep(PAUSE);
+        }
     }
 }
 
