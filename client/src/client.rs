@@ -65,7 +65,7 @@ impl ClientOptions {
         self
     }
 
-    /// When this process touches the ring's pages. Default: in the background.
+    /// When this process touches the ring's pages. Default: on first use, see [`Prefault`].
     pub fn prefault(mut self, prefault: Prefault) -> Self {
         self.prefault = prefault;
         self
@@ -96,7 +96,7 @@ impl FrameBufferClient {
 
     /// Options to open the ring with this key.
     pub fn options(key: Key) -> ClientOptions {
-        ClientOptions { key, dir: default_dir(), prefault: Prefault::default() }
+        ClientOptions { key, dir: default_dir(), prefault: Prefault::Off }
     }
 
     /// Opens the ring again after [`FrameBufferClient::stop`]. Does nothing if it is open.

@@ -1,0 +1,53 @@
+//! Room in the folder's file system.
+
+use std::fs::File;
+
+use framebuffer_contract::Geometry;
+use nix::sys::statvfs::fstatvfs;
+
+use super::Limit;
+
+const NAME: &str = "the shared memory folder";
+
+const REMEDY: &str = "enlarge it (Kubernetes: the memory volume's sizeLimit; Docker: --shm-size; elsewhere: \
+                      mount -o remount,size=...), or ask for a smaller ring";
+
+const REMEDY_FILES: &str = "remove files there, or mount it with a larger nr_inodes";
+
+/// Bytes and files that are left. Neither is known where the file system reports none in total (a tmpfs without
+/// limits).
+pub(super) fn limits(folder: &File, geometry: Option<Geometry>) -> impl Iterator<Item = Limit> {
+    room(folder, geometry).into_iter().chain(files(folder, geometry.is_some()))
+}
+
+/// Bytes that are left.
+pub(super) fn room(folder: &File, geometry: Option<Geometry>) -> Option<Limit> {
+    let stat = fstatvfs(folder).ok()?;
+    let bytes = |blocks: u64| blocks.saturating_mul(stat.fragment_size());
+    (stat.blocks() > 0).then(|| Limit {
+        name: format!("{NAME} (size {})", bytes(stat.blocks())),
+        of: "of memory",
+        needed: geometry.map_or(0, Geometry::file_length),
+        left: bytes(stat.blocks_available()),
+        remedy: REMEDY,
+        is_soft: false,
+    })
+}
+
+/// When the file system refuses more bytes, but does not say how many it has.
+pub(super) fn unknown(geometry: Geometry) -> Limit {
+    let needed = geometry.file_length();
+    Limit { name: NAME.to_owned(), of: "of memory", needed, left: 0, remedy: REMEDY, is_soft: false }
+}
+
+fn files(folder: &File, needed: bool) -> Option<Limit> {
+    let stat = fstatvfs(folder).ok()?;
+    (stat.files() > 0).then(|| Limit {
+        name: format!("{NAME} (for {} files)", stat.files()),
+        of: "for a name: one more file",
+        needed: u64::from(needed),
+        left: stat.files_available(),
+        remedy: REMEDY_FILES,
+        is_soft: false,
+    })
+}
