@@ -18,12 +18,13 @@ pub fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 's
 }
 
 /// All signals are blocked in this thread until this is dropped.
-struct Blocked {
+#[derive(Debug)]
+pub(crate) struct Blocked {
     before: SigSet,
 }
 
 impl Blocked {
-    fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let mut before = SigSet::empty();
         pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
         Ok(Self { before })

@@ -12,6 +12,7 @@ use framebuffer::{FrameBufferClient, FrameBufferServer, Prefault, SegmentError, 
 use nix::libc;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Uid, fork, setuid};
 use tempfile::TempDir;
@@ -349,5 +350,23 @@ fn no_dev_is_needed_and_no_proc_is_an_error_that_leaves_nothing_behind() {
         let started = options(&dir).start().map(drop);
         assert_eq!(framebuffer::trial(dir.path()).is_ok(), started.is_ok(), "doctor and server agree: {started:?}");
         assert!(is_empty(&dir));
+    });
+}
+
+extern "C" fn take_note(_: libc::c_int) {}
+
+#[test]
+fn a_start_is_not_interrupted_by_the_signals_of_a_timer() {
+    alone("a_start_is_not_interrupted_by_the_signals_of_a_timer", || {
+        let dir = tempfile::tempdir_in("/dev/shm").expect("a folder in shared memory");
+        let action = SigAction::new(SigHandler::Handler(take_note), SaFlags::empty(), SigSet::empty());
+        // SAFETY: the handler does nothing.
+        unsafe { sigaction(Signal::SIGALRM, &action) }.expect("a handler");
+        let often = libc::timeval { tv_sec: 0, tv_usec: 500 };
+        let timer = libc::itimerval { it_interval: often, it_value: often };
+        // SAFETY: reads the timer only.
+        let set = unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) };
+        assert_eq!(set, 0);
+        ring(dir.path(), 256 * MIB).start().expect("signals are no reason to fail");
     });
 }

@@ -25,9 +25,13 @@ use crate::error::segment::SegmentError;
 use crate::key::{Key, random_bytes};
 use crate::layout::OWNER_BYTE;
 use crate::os::own_file::reopen;
+use crate::threads::Blocked;
 
 /// How often the name may be taken and gone again between two checks before the attempt is given up.
 const ATTEMPTS: usize = 16;
+
+/// Bytes of memory per request to the kernel: few enough for signals to be handled soon.
+const STEP: usize = 64 << 20;
 
 /// A segment and the lock that makes this process its owner.
 pub(crate) struct OwnedSegment {
@@ -81,7 +85,7 @@ fn adopt(lock: FileLock, size: u64) -> Result<OwnedSegment, SegmentError> {
     if found != size {
         return Err(SegmentError::SizeDiffers { found, asked: size });
     }
-    let file = reopen(file).map_err(SegmentError::io("open the segment anew through /proc"))?;
+    let file = reopen(file).map_err(SegmentError::io("open the segment anew through /proc, which must be mounted"))?;
     Ok(OwnedSegment { segment: Segment::from_file(file, true)?, lock, adopted: true })
 }
 
@@ -94,7 +98,8 @@ fn create_new(dir: &Path, key: &Key, geometry: Geometry, mode: u32) -> Result<Op
     nameless.set_permissions(fs::Permissions::from_mode(mode)).map_err(SegmentError::io("set the segment's mode"))?;
     back_with_memory(&nameless, &folder, geometry)?;
     identity::write(&nameless, geometry).map_err(SegmentError::io("initialise the segment"))?;
-    let segment = reopen(&nameless).map_err(SegmentError::io("open the segment anew through /proc"))?;
+    let segment =
+        reopen(&nameless).map_err(SegmentError::io("open the segment anew through /proc, which must be mounted"))?;
     // Mapped before it has a name: a failure, for lack of address space, say, leaves nothing behind.
     let segment = Segment::from_file(segment, true)?;
     let source = format!("/proc/self/fd/{}", nameless.as_raw_fd());
@@ -135,7 +140,14 @@ impl Drop for ProvisionalName {
 /// Gives the file its length and all of its memory.
 fn back_with_memory(file: &File, folder: &File, geometry: Geometry) -> Result<(), SegmentError> {
     let needed = geometry.file_length();
-    fallocate(file, FallocateFlags::empty(), 0, needed.cast_signed()).map_err(|errno| match errno {
+    let mut steps = (0..needed).step_by(STEP);
+    let allocated = steps.try_for_each(|at| {
+        // A signal meanwhile would make the kernel undo the step and fail.
+        let _blocked = Blocked::new();
+        let length = (needed - at).min(STEP as u64);
+        fallocate(file, FallocateFlags::empty(), at.cast_signed(), length.cast_signed())
+    });
+    allocated.map_err(|errno| match errno {
         Errno::ENOSPC | Errno::ENOMEM | Errno::EFBIG => limits::full(folder, geometry),
         _ => SegmentError::Io { action: "allocate the segment's memory", source: errno.into() },
     })

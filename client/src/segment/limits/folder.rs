@@ -14,8 +14,8 @@ const REMEDY: &str = "enlarge it (Kubernetes: the memory volume's sizeLimit; Doc
 
 const REMEDY_FILES: &str = "remove files there, or mount it with a larger nr_inodes";
 
-/// Bytes and files that are left. Neither is known where the file system reports none in total (a tmpfs without
-/// limits).
+/// Bytes that are left, and files if none are. Neither is known where the file system reports none in total (a tmpfs
+/// without limits).
 pub(super) fn limits(folder: &File, geometry: Option<Geometry>) -> impl Iterator<Item = Limit> {
     room(folder, geometry).into_iter().chain(files(folder, geometry.is_some()))
 }
@@ -42,11 +42,12 @@ pub(super) fn unknown(geometry: Geometry) -> Limit {
 
 fn files(folder: &File, needed: bool) -> Option<Limit> {
     let stat = fstatvfs(folder).ok()?;
-    (stat.files() > 0).then(|| Limit {
+    // A number of files, not of bytes: only worth a word when none is left.
+    (stat.files() > 0 && stat.files_available() == 0).then(|| Limit {
         name: format!("{NAME} (for {} files)", stat.files()),
         of: "for a name: one more file",
         needed: u64::from(needed),
-        left: stat.files_available(),
+        left: 0,
         remedy: REMEDY_FILES,
         is_soft: false,
     })
