@@ -143,16 +143,19 @@ impl Groups {
         let inner = limited.join("inner");
         let groups = Self { limited, inner };
         let created = fs::create_dir_all(&groups.inner)
-            .and_then(|()| fs::write(groups.limited.join("memory.limit_in_bytes"), limit.to_string()))
-            .and_then(|()| fs::write(groups.inner.join("cgroup.procs"), std::process::id().to_string()));
+            .and_then(|()| fs::write(groups.limited.join("memory.limit_in_bytes"), limit.to_string()));
         created.inspect_err(|error| eprintln!("skipped: no control groups of version 1: {error}")).ok()?;
         Some(groups)
+    }
+
+    /// Moves this process into the inner group.
+    fn enter(&self) {
+        fs::write(self.inner.join("cgroup.procs"), std::process::id().to_string()).expect("our group");
     }
 }
 
 impl Drop for Groups {
     fn drop(&mut self) {
-        let _ = fs::write("/sys/fs/cgroup/memory/cgroup.procs", std::process::id().to_string());
         for group in [&self.inner, &self.limited] {
             let _ = fs::remove_dir(group);
         }
@@ -165,23 +168,24 @@ fn a_ring_beyond_the_memory_limit_of_a_group_above_is_refused_by_name_instead_of
         let dir = tempfile::tempdir_in("/dev/shm").expect("a folder in shared memory");
         let Some(groups) = Groups::create(64 * MIB) else { return };
         let name = groups.limited.file_name().and_then(|name| name.to_str()).expect("a name");
-        for size in [256 * MIB, 63 * MIB] {
-            let error = ring(dir.path(), size).start().expect_err("beyond the limit");
-            names(
-                &error,
-                &format!("control group /{name} (memory.limit_in_bytes"),
-                64 * MIB,
-                "resources.limits.memory",
-            );
-            doctor_agrees(dir.path(), size, name);
-            assert!(is_empty(&dir));
-        }
-        let _server = ring(dir.path(), 48 * MIB).prefault(Prefault::Wait).start().expect("below the limit");
-        let client = FrameBufferClient::options(key()).dir(dir.path()).prefault(Prefault::Wait).open().expect("a ring");
-        for seed in 0..60 {
-            let frame = client.publish(&payload(seed, 1 << 20)).expect("room");
-            assert!(is_payload(seed, &client.read_frame(&frame).expect("just written")));
-        }
+        // It may be killed, and the groups are removed nevertheless.
+        in_child(|| {
+            groups.enter();
+            for size in [256 * MIB, 63 * MIB] {
+                let error = ring(dir.path(), size).start().expect_err("beyond the limit");
+                let limit = format!("control group /{name} (memory.limit_in_bytes");
+                names(&error, &limit, 64 * MIB, "resources.limits.memory");
+                doctor_agrees(dir.path(), size, name);
+                assert!(is_empty(&dir));
+            }
+            let _server = ring(dir.path(), 48 * MIB).prefault(Prefault::Wait).start().expect("below the limit");
+            let options = FrameBufferClient::options(key()).dir(dir.path()).prefault(Prefault::Wait);
+            let client = options.open().expect("a ring");
+            for seed in 0..60 {
+                let frame = client.publish(&payload(seed, 1 << 20)).expect("room");
+                assert!(is_payload(seed, &client.read_frame(&frame).expect("just written")));
+            }
+        });
     });
 }
 
@@ -235,12 +239,15 @@ fn whose_folder_and_file_it_is_and_what_to_do_is_said_to_other_users() {
     });
 }
 
-/// Makes a system call fail in this process from now on; with an argument, only calls that have these bits in it.
-fn refuse(call: libc::c_long, argument: Option<(u32, i32)>, errno: i32) {
+/// A system call; if not all of them, an argument's number and the bits that it has.
+type Call = (libc::c_long, Option<(u32, i32)>);
+
+/// Makes a system call fail in this process from now on.
+fn refuse((call, argument): Call, errno: i32) {
     let statement = |code, k| libc::sock_filter { code, jt: 0, jf: 0, k };
     let unless = |k, skip| libc::sock_filter { code: 0x15, jt: 0, jf: skip, k };
     let checks = if argument.is_some() { 3 } else { 0 };
-    let mut program = vec![statement(0x20, 0), unless(call as u32, checks + 1)];
+    let mut program = vec![statement(0x20, 0), unless(u32::try_from(call).expect("a number"), checks + 1)];
     if let Some((number, bits)) = argument {
         let bits = bits.cast_unsigned();
         program.extend([statement(0x20, 16 + 8 * number), statement(0x54, bits), unless(bits, 1)]);
@@ -257,24 +264,24 @@ fn refuse(call: libc::c_long, argument: Option<(u32, i32)>, errno: i32) {
 
 /// As on file systems that create no files without a name.
 fn without_tmpfile() {
-    refuse(libc::SYS_openat, Some((2, libc::O_TMPFILE)), libc::EOPNOTSUPP);
+    refuse((libc::SYS_openat, Some((2, libc::O_TMPFILE))), libc::EOPNOTSUPP);
 }
 
 #[test]
 fn a_start_that_fails_at_any_step_says_so_and_leaves_nothing_behind() {
-    const STEPS: [(&str, libc::c_long, Option<(u32, i32)>, i32); 8] = [
-        ("create a file", libc::SYS_openat, Some((2, libc::O_CREAT)), libc::EMFILE),
-        ("set the segment's mode", libc::SYS_fchmod, None, libc::EIO),
-        ("of memory", libc::SYS_fallocate, None, libc::ENOSPC),
-        ("allocate the segment's memory", libc::SYS_fallocate, None, libc::EOPNOTSUPP),
-        ("initialise the segment", libc::SYS_pwrite64, None, libc::EIO),
-        ("map the segment", libc::SYS_mmap, Some((3, libc::MAP_SHARED | libc::MAP_FIXED)), libc::ENOMEM),
-        ("lock the segment", libc::SYS_fcntl, Some((1, libc::F_OFD_SETLK)), libc::ENOLCK),
-        ("name the segment", libc::SYS_linkat, None, libc::EPERM),
+    const STEPS: [(&str, Call, i32); 8] = [
+        ("create a file", (libc::SYS_openat, Some((2, libc::O_CREAT))), libc::EMFILE),
+        ("set the segment's mode", (libc::SYS_fchmod, None), libc::EIO),
+        ("mount -o remount", (libc::SYS_fallocate, None), libc::ENOSPC),
+        ("allocate the segment's memory", (libc::SYS_fallocate, None), libc::EOPNOTSUPP),
+        ("initialise the segment", (libc::SYS_pwrite64, None), libc::EIO),
+        ("map the segment", (libc::SYS_mmap, Some((3, libc::MAP_SHARED | libc::MAP_FIXED))), libc::ENOMEM),
+        ("lock the segment", (libc::SYS_fcntl, Some((1, libc::F_OFD_SETLK))), libc::ENOLCK),
+        ("name the segment", (libc::SYS_linkat, None), libc::EPERM),
     ];
     alone("a_start_that_fails_at_any_step_says_so_and_leaves_nothing_behind", || {
         let dir = folder();
-        for (text, call, argument, errno) in STEPS {
+        for (text, call, errno) in STEPS {
             for with_tmpfile in [true, false] {
                 // Only files that get a name at once are created by that call.
                 if with_tmpfile && text == "create a file" {
@@ -284,7 +291,7 @@ fn a_start_that_fails_at_any_step_says_so_and_leaves_nothing_behind() {
                     if !with_tmpfile {
                         without_tmpfile();
                     }
-                    refuse(call, argument, errno);
+                    refuse(call, errno);
                     let error = chain(&options(&dir).start().expect_err(text));
                     assert!(error.contains(text), "{text}: {error}");
                 });

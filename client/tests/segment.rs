@@ -65,7 +65,7 @@ fn a_ring_larger_than_its_file_system_is_refused_at_the_start_and_leaves_nothing
     for size in [1 << 20, 10 << 20] {
         let error = start(size).expect_err("more than fits");
         let SegmentError::NoMemory { available, limited_by, .. } = error else { panic!("{}", chain(&error)) };
-        assert_eq!((available, limited_by.as_str()), (1 << 20, "the shared memory folder (size 1048576)"));
+        assert_eq!((available, &*limited_by), (1 << 20, "the shared memory folder (size 1048576)"));
         assert!(is_empty(&mounted.0));
     }
     let server = start(256 << 10).expect("this fits");

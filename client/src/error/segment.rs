@@ -25,18 +25,16 @@ pub enum SegmentError {
         limit: u64,
     },
     /// The ring does not fit below a limit: of memory, of the folder, or of this process.
-    #[error("a ring of {size} bytes needs {needed} bytes {of}, but {limited_by} leaves {available}: {remedy}")]
+    #[error("a ring of {size} bytes needs {needed} bytes, but {limited_by} leaves {available}: {remedy}")]
     NoMemory {
         /// Size of the ring in bytes.
         size: u64,
         /// Bytes needed, of what the limit counts.
         needed: u64,
-        /// What the limit counts, as in "of memory".
-        of: &'static str,
         /// Bytes left below the limit.
         available: u64,
         /// The limit, with its value.
-        limited_by: String,
+        limited_by: Box<str>,
         /// How to raise it.
         remedy: &'static str,
     },
@@ -46,7 +44,7 @@ pub enum SegmentError {
         /// The attempted action.
         action: &'static str,
         /// Owner and mode of the file or the folder, and the user of this process.
-        whose: String,
+        whose: Box<str>,
         /// What to do.
         remedy: &'static str,
         /// The system's error.

@@ -142,7 +142,7 @@ fn back_with_memory(file: &File, folder: &File, geometry: Geometry) -> Result<()
     let needed = geometry.file_length();
     let mut steps = (0..needed).step_by(STEP);
     let allocated = steps.try_for_each(|at| {
-        // A signal meanwhile would make the kernel undo the step and fail.
+        // Older kernels undo the step and fail if a signal arrives.
         let _blocked = Blocked::new();
         let length = (needed - at).min(STEP as u64);
         fallocate(file, FallocateFlags::empty(), at.cast_signed(), length.cast_signed())

@@ -70,7 +70,7 @@ pub(super) fn explain<E: Into<io::Error>>(act: Act, dir: &Path, path: &Path) -> 
             }
             _ => return SegmentError::Io { action: act.action(), source },
         };
-        SegmentError::NotPermitted { action: act.action(), whose, remedy, source }
+        SegmentError::NotPermitted { action: act.action(), whose: whose.into(), remedy, source }
     }
 }
 

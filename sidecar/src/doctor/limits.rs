@@ -16,10 +16,10 @@ pub(super) fn examine(dir: &Path, size: Option<Quantity>) -> Vec<Check> {
 }
 
 fn judge(limit: &Limit, size: Option<Quantity>) -> Check {
-    let Limit { name, of, needed, left, remedy, is_soft } = limit;
+    let Limit { name, needed, left, remedy, is_soft } = limit;
     let Some(size) = size else { return Check::ok(format!("{name} leaves {}", Quantity::from(*left))) };
     let (needed, left) = (Quantity::from(*needed), Quantity::from(*left));
-    let found = format!("{name} leaves {left}, a ring of {size} needs {needed} {of}");
+    let found = format!("{name} leaves {left}, a ring of {size} needs {needed}");
     match (limit.holds(), is_soft) {
         (true, _) => Check::ok(found),
         (false, true) => Check::warn(found, format!("it would be slow: {remedy}")),
@@ -34,14 +34,8 @@ mod tests {
 
     #[test]
     fn a_ring_beyond_a_hard_limit_fails_and_one_beyond_a_soft_limit_is_slow() {
-        let limit = |left, is_soft| Limit {
-            name: "the memory".to_owned(),
-            of: "of memory",
-            needed: 100,
-            left,
-            remedy: "raise it",
-            is_soft,
-        };
+        let limit =
+            |left, is_soft| Limit { name: "the memory".to_owned(), needed: 100, left, remedy: "raise it", is_soft };
         let size = Some(Quantity::from(90));
         assert_eq!(judge(&limit(100, false), size).verdict, Verdict::Ok);
         assert_eq!(judge(&limit(99, false), size).verdict, Verdict::Fail);

@@ -17,7 +17,7 @@ const REMEDY_FILES: &str = "remove files there, or mount it with a larger nr_ino
 /// Bytes that are left, and files if none are. Neither is known where the file system reports none in total (a tmpfs
 /// without limits).
 pub(super) fn limits(folder: &File, geometry: Option<Geometry>) -> impl Iterator<Item = Limit> {
-    room(folder, geometry).into_iter().chain(files(folder, geometry.is_some()))
+    room(folder, geometry).into_iter().chain(files(folder, geometry.map_or(0, Geometry::file_length)))
 }
 
 /// Bytes that are left.
@@ -26,7 +26,6 @@ pub(super) fn room(folder: &File, geometry: Option<Geometry>) -> Option<Limit> {
     let bytes = |blocks: u64| blocks.saturating_mul(stat.fragment_size());
     (stat.blocks() > 0).then(|| Limit {
         name: format!("{NAME} (size {})", bytes(stat.blocks())),
-        of: "of memory",
         needed: geometry.map_or(0, Geometry::file_length),
         left: bytes(stat.blocks_available()),
         remedy: REMEDY,
@@ -37,16 +36,15 @@ pub(super) fn room(folder: &File, geometry: Option<Geometry>) -> Option<Limit> {
 /// When the file system refuses more bytes, but does not say how many it has.
 pub(super) fn unknown(geometry: Geometry) -> Limit {
     let needed = geometry.file_length();
-    Limit { name: NAME.to_owned(), of: "of memory", needed, left: 0, remedy: REMEDY, is_soft: false }
+    Limit { name: NAME.to_owned(), needed, left: 0, remedy: REMEDY, is_soft: false }
 }
 
-fn files(folder: &File, needed: bool) -> Option<Limit> {
+fn files(folder: &File, needed: u64) -> Option<Limit> {
     let stat = fstatvfs(folder).ok()?;
-    // A number of files, not of bytes: only worth a word when none is left.
+    // A number of files, not of bytes: a limit only when none is left.
     (stat.files() > 0 && stat.files_available() == 0).then(|| Limit {
-        name: format!("{NAME} (for {} files)", stat.files()),
-        of: "for a name: one more file",
-        needed: u64::from(needed),
+        name: format!("{NAME} (for {} files, which are there)", stat.files()),
+        needed,
         left: 0,
         remedy: REMEDY_FILES,
         is_soft: false,

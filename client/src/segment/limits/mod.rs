@@ -31,8 +31,6 @@ const BESIDE: u64 = 4 << 20;
 pub struct Limit {
     /// Which limit, with its value.
     pub name: String,
-    /// What is needed and left of it, after "bytes": "of memory".
-    pub of: &'static str,
     /// Bytes that the ring needs; 0 if no size was given.
     pub needed: u64,
     /// Bytes left.
@@ -50,8 +48,8 @@ impl Limit {
     }
 
     fn into_error(self, size: u64) -> SegmentError {
-        let Self { name, of, needed, left, remedy, is_soft: _ } = self;
-        SegmentError::NoMemory { size, needed, of, available: left, limited_by: name, remedy }
+        let Self { name, needed, left, remedy, is_soft: _ } = self;
+        SegmentError::NoMemory { size, needed, available: left, limited_by: name.into(), remedy }
     }
 }
 
@@ -111,6 +109,6 @@ struct Bound {
 impl Bound {
     fn into_limit(self, needed: u64, remedy: &'static str) -> Limit {
         let Self { name, left, is_soft } = self;
-        Limit { name, of: "of memory", needed, left, remedy, is_soft }
+        Limit { name, needed, left, remedy, is_soft }
     }
 }

@@ -22,7 +22,6 @@ pub(super) fn file_size(geometry: Option<Geometry>) -> Option<Limit> {
     let limit = soft_limit(Resource::RLIMIT_FSIZE)?;
     Some(Limit {
         name: format!("this process's limit on the size of files (RLIMIT_FSIZE, {limit})"),
-        of: "in one file",
         needed: geometry.map_or(0, Geometry::file_length),
         left: limit,
         remedy: REMEDY_FILE_SIZE,
@@ -34,8 +33,7 @@ pub(super) fn file_size(geometry: Option<Geometry>) -> Option<Limit> {
 pub(super) fn address_space(geometry: Option<Geometry>) -> Option<Limit> {
     let limit = soft_limit(Resource::RLIMIT_AS)?;
     Some(Limit {
-        name: format!("this process's limit on address space (RLIMIT_AS, {limit})"),
-        of: "of address space, since it is mapped twice",
+        name: format!("this process's limit on address space (RLIMIT_AS, {limit}; a ring is mapped twice)"),
         needed: geometry.map_or(0, |geometry| reserved_length(geometry.ring_offset, geometry.capacity)),
         left: limit.saturating_sub(address_space_used().unwrap_or(0)),
         remedy: REMEDY_ADDRESS_SPACE,
@@ -60,8 +58,7 @@ pub(in crate::segment) fn of_mapping(geometry: Geometry) -> impl FnOnce(SegmentE
 fn locked_memory(geometry: Geometry) -> Option<Limit> {
     let limit = soft_limit(Resource::RLIMIT_MEMLOCK)?;
     Some(Limit {
-        name: format!("this process's limit on locked memory (RLIMIT_MEMLOCK, {limit})"),
-        of: "of locked memory, since the program locks all it maps",
+        name: format!("this process's limit on locked memory (RLIMIT_MEMLOCK, {limit}; the program locks all it maps)"),
         needed: reserved_length(geometry.ring_offset, geometry.capacity),
         left: limit,
         remedy: REMEDY_LOCKED,
