@@ -72,7 +72,7 @@ impl ClientOptions {
         self
     }
 
-    /// When this process touches the ring's pages. Default: in the background.
+    /// When this process touches the ring's pages. Default: on first use, see [`Prefault`].
     pub fn prefault(mut self, prefault: Prefault) -> Self {
         self.prefault = prefault;
         self
@@ -114,7 +114,7 @@ impl FrameBufferClient {
 
     /// Options to open the ring with this key.
     pub fn options(key: Key) -> ClientOptions {
-        ClientOptions { key, dir: default_dir(), prefault: Prefault::default(), finder: None }
+        ClientOptions { key, dir: default_dir(), prefault: Prefault::Off, finder: None }
     }
 
     /// Opens the ring again after [`FrameBufferClient::stop`]. Does nothing if it is open.

@@ -74,11 +74,10 @@ impl Key {
     }
 }
 
-/// `N` random bytes from the kernel.
+/// `N` random bytes from the kernel (`getrandom`, which needs no `/dev`).
 pub(crate) fn random_bytes<const N: usize>() -> std::io::Result<[u8; N]> {
-    use std::io::Read;
     let mut bytes = [0; N];
-    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    getrandom::fill(&mut bytes)?;
     Ok(bytes)
 }
 

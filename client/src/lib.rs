@@ -53,7 +53,7 @@
 //! # In this crate
 //!
 //! From the bottom up: `layout` (where everything lies), `checksum` (all copying and hashing), `os` (forks and closed
-//! descriptors), `ring` (the protocol), `segment` (the file), `membership` (a process's part in the ring), `transfer`
+//! descriptors), `threads`, `ring` (the protocol), `segment` (the file), `membership` (a process's part in the ring), `transfer`
 //! (moving bytes), then the public types.
 #![cfg_attr(loom, allow(dead_code, unused_imports))]
 
@@ -93,7 +93,12 @@ mod snapshot;
 mod stats;
 mod sync;
 #[cfg(not(loom))]
+#[doc(hidden)]
+pub mod threads;
+#[cfg(not(loom))]
 mod transfer;
+#[cfg(not(loom))]
+mod trial;
 #[cfg(not(loom))]
 mod view;
 
@@ -112,11 +117,17 @@ pub use key::{InvalidKey, Key};
 #[cfg(not(loom))]
 pub use loan::Loan;
 #[cfg(not(loom))]
+#[doc(hidden)]
+pub use segment::limits::{Limit, limits};
+#[cfg(not(loom))]
 pub use segment::{default_dir, geometry::segment_length, prefault::Prefault};
 #[cfg(not(loom))]
 pub use server::{FrameBufferServer, ServerOptions};
 #[cfg(not(loom))]
 pub use snapshot::stat;
 pub use stats::{Counters, Metric, MetricKind, MetricUnit, MetricValue, Stats};
+#[cfg(not(loom))]
+#[doc(hidden)]
+pub use trial::trial;
 #[cfg(not(loom))]
 pub use view::View;

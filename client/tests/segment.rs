@@ -65,7 +65,7 @@ fn a_ring_larger_than_its_file_system_is_refused_at_the_start_and_leaves_nothing
     for size in [1 << 20, 10 << 20] {
         let error = start(size).expect_err("more than fits");
         let SegmentError::NoMemory { available, limited_by, .. } = error else { panic!("{}", chain(&error)) };
-        assert_eq!((available, limited_by), (1 << 20, "the shared memory folder"));
+        assert_eq!((available, &*limited_by), (1 << 20, "the shared memory folder (size 1048576)"));
         assert!(is_empty(&mounted.0));
     }
     let server = start(256 << 10).expect("this fits");
@@ -259,12 +259,15 @@ fn use_as_nobody(open_to_all: &TempDir, own_user_only: &TempDir, frame: &Frame) 
     let own = client.publish(&payload(2, 5000)).expect("there is room");
     assert!(is_payload(2, &client.read_frame(&own).expect("it is there")));
     let error = open(own_user_only).expect_err("not ours");
-    let SegmentError::Io { source, .. } = &error else { panic!("{}", chain(&error)) };
-    assert_eq!(source.kind(), std::io::ErrorKind::PermissionDenied);
-    assert!(chain(&error).contains("open the segment"));
+    let whose_and_what_to_do = |error: &SegmentError| {
+        let text = chain(error);
+        assert!(matches!(error, SegmentError::NotPermitted { .. }), "{text}");
+        assert!(text.contains("open the segment") && text.contains("belongs to user 0, group 0, mode 0600"), "{text}");
+        assert!(text.contains("this process has user 65534") && text.contains("--mode 0666"), "{text}");
+    };
+    whose_and_what_to_do(&error);
     for keep in [false, true] {
-        let error = options(own_user_only).keep(keep).start().expect_err("not ours");
-        assert!(matches!(&error, SegmentError::Io { .. }), "{}", chain(&error));
+        whose_and_what_to_do(&options(own_user_only).keep(keep).start().expect_err("not ours"));
     }
 }
 

@@ -235,7 +235,7 @@ fn doctor_is_content_with_a_ring_that_works() {
         let output = run(&[&["doctor", "--dir", path, "--size", "1Mi", "--url", &url], key].concat());
         let report = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success(), "{report}");
-        for line in ["ok    the ring in", "ok    a sidecar answers", "is writable"] {
+        for line in ["ok    the ring in", "ok    a sidecar answers", "takes a ring"] {
             assert!(report.contains(line), "`{line}` is not in\n{report}");
         }
         assert!(!report.contains("examined"), "{report}");
@@ -249,9 +249,10 @@ fn doctor_names_each_thing_that_is_wrong() {
     let missing = dir.path().join("missing");
     std::fs::write(dir.path().join("framebuffer-short"), "x").unwrap();
     std::fs::write(dir.path().join("framebuffer-other"), vec![b'x'; 1 << 20]).unwrap();
-    let cases: [(&[&str], &str); 6] = [
+    let cases: [(&[&str], &str); 7] = [
         (&["--dir", missing.to_str().unwrap()], "No such file"),
-        (&["--dir", path, "--size", "1Pi"], "a ring of 1Pi needs"),
+        (&["--dir", path, "--size", "1Ti"], "a ring of 1Ti needs"),
+        (&["--dir", path, "--size", "1Pi"], "larger than the limit"),
         (&["--dir", path, "--key", "absent"], "there is no ring with this key"),
         (&["--dir", path, "--key", "short"], "not a FrameBuffer segment"),
         (&["--dir", path, "--key", "other"], "not a FrameBuffer segment"),

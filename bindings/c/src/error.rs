@@ -143,7 +143,7 @@ fn of_segment(error: &SegmentError) -> Status {
         | SegmentError::Damaged { .. } => Status::NotASegment,
         SegmentError::SizeDiffers { .. } => Status::SizeDiffers,
         SegmentError::ParticipantsFull { .. } => Status::ParticipantsFull,
-        SegmentError::Io { .. } => Status::System,
+        SegmentError::Io { .. } | SegmentError::NotPermitted { .. } => Status::System,
         _ => Status::Internal,
     }
 }

@@ -5,11 +5,11 @@ use std::error::Error;
 use std::io::{self, BufRead, Write};
 use std::time::Instant;
 
-use framebuffer::FrameBufferClient;
+use framebuffer::{FrameBufferClient, Key, Prefault};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let key = std::env::var("FRAMEBUFFER_KEY")?;
-    let client = FrameBufferClient::open(&key)?;
+    let client = FrameBufferClient::options(Key::new(key)?).prefault(Prefault::Wait).open()?;
     let mut data = Vec::new();
     for line in io::stdin().lock().lines() {
         let line = line?;

@@ -1,7 +1,6 @@
 //! Work detached from the interpreter, so that other Python threads run meanwhile.
 
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
 use std::time::Duration;
 
 use pyo3::prelude::*;
@@ -29,7 +28,7 @@ pub(crate) fn interruptible<T: Send + 'static>(
 ) -> PyResult<T> {
     let (sender, mut receiver) = mpsc::channel();
     // Sending fails if nobody waits any more: then the result is dropped.
-    let thread = thread::Builder::new().name("framebuffer-wait".to_owned()).spawn(move || _ = sender.send(work()));
+    let thread = framebuffer::threads::spawn("framebuffer-wait", move || _ = sender.send(work()));
     thread.map_err(|error| errors::other(format!("failed to start a thread: {error}")))?;
     loop {
         let result;

@@ -24,17 +24,31 @@ pub enum SegmentError {
         /// The largest ring in bytes.
         limit: u64,
     },
-    /// The ring does not fit into the available memory.
-    #[error("a ring of {size} bytes needs {needed} bytes with its headers, but {limited_by} has only {available} left")]
+    /// The ring does not fit below a limit: of memory, of the folder, or of this process.
+    #[error("a ring of {size} bytes needs {needed} bytes, but {limited_by} leaves {available}: {remedy}")]
     NoMemory {
-        /// Bytes requested.
+        /// Size of the ring in bytes.
         size: u64,
-        /// Bytes of the whole segment.
+        /// Bytes needed, of what the limit counts.
         needed: u64,
-        /// Bytes available.
+        /// Bytes left below the limit.
         available: u64,
-        /// The resource that ran out.
-        limited_by: &'static str,
+        /// The limit, with its value.
+        limited_by: Box<str>,
+        /// How to raise it.
+        remedy: &'static str,
+    },
+    /// The file system refused: another user owns the file or the folder, or it is mounted read-only.
+    #[error("not permitted to {action}: {whose}: {remedy}")]
+    NotPermitted {
+        /// The attempted action.
+        action: &'static str,
+        /// Owner and mode of the file or the folder, and the user of this process.
+        whose: Box<str>,
+        /// What to do.
+        remedy: &'static str,
+        /// The system's error.
+        source: io::Error,
     },
     /// A live server owns this key.
     #[error("another server owns the ring with this key")]

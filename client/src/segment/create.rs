@@ -19,14 +19,19 @@ use nix::unistd::linkat;
 
 use super::geometry::geometry;
 use super::locks::FileLock;
-use super::{Segment, identity, memory, open_file, path};
+use super::permission::{self, Act};
+use super::{Segment, identity, limits, open_file, path};
 use crate::error::segment::SegmentError;
 use crate::key::{Key, random_bytes};
 use crate::layout::OWNER_BYTE;
 use crate::os::own_file::reopen;
+use crate::threads::Blocked;
 
 /// How often the name may be taken and gone again between two checks before the attempt is given up.
 const ATTEMPTS: usize = 16;
+
+/// Bytes of memory per request to the kernel: few enough for signals to be handled soon.
+const STEP: usize = 64 << 20;
 
 /// A segment and the lock that makes this process its owner.
 pub(crate) struct OwnedSegment {
@@ -54,6 +59,11 @@ pub(crate) fn create(dir: &Path, key: &Key, size: u64, mode: u32, keep: bool) ->
     Err(SegmentError::AlreadyOwned)
 }
 
+/// Creates a segment of a name that nobody has, whatever else is in the folder.
+pub(crate) fn create_alone(dir: &Path, key: &Key, size: u64, mode: u32) -> Result<OwnedSegment, SegmentError> {
+    create_new(dir, key, geometry(size)?, mode)?.ok_or(SegmentError::AlreadyOwned)
+}
+
 /// Takes the owner's lock of an existing segment. `None` if there is no file; an error if it is not a segment, or
 /// owned.
 fn take_over(dir: &Path, key: &Key) -> Result<Option<FileLock>, SegmentError> {
@@ -75,21 +85,21 @@ fn adopt(lock: FileLock, size: u64) -> Result<OwnedSegment, SegmentError> {
     if found != size {
         return Err(SegmentError::SizeDiffers { found, asked: size });
     }
-    let file = reopen(file).map_err(SegmentError::io("open the segment anew through /proc"))?;
+    let file = reopen(file).map_err(SegmentError::io("open the segment anew through /proc, which must be mounted"))?;
     Ok(OwnedSegment { segment: Segment::from_file(file, true)?, lock, adopted: true })
 }
 
 /// Creates a new segment. `None` if the name is taken.
 fn create_new(dir: &Path, key: &Key, geometry: Geometry, mode: u32) -> Result<Option<OwnedSegment>, SegmentError> {
-    let folder = File::open(dir).map_err(SegmentError::io("open the shared memory folder"))?;
-    memory::check(&folder, geometry.size, geometry.file_length())?;
-    let (nameless, _provisional_name) =
-        new_file(dir, mode).map_err(SegmentError::io("create a file in the shared memory folder"))?;
+    let folder = File::open(dir).map_err(permission::explain(Act::Look, dir, dir))?;
+    limits::check(&folder, geometry)?;
+    let (nameless, _provisional_name) = new_file(dir, mode).map_err(permission::explain(Act::Create, dir, dir))?;
     // The requested mode, regardless of the umask.
     nameless.set_permissions(fs::Permissions::from_mode(mode)).map_err(SegmentError::io("set the segment's mode"))?;
     back_with_memory(&nameless, &folder, geometry)?;
     identity::write(&nameless, geometry).map_err(SegmentError::io("initialise the segment"))?;
-    let segment = reopen(&nameless).map_err(SegmentError::io("open the segment anew through /proc"))?;
+    let segment =
+        reopen(&nameless).map_err(SegmentError::io("open the segment anew through /proc, which must be mounted"))?;
     // Mapped before it has a name: a failure, for lack of address space, say, leaves nothing behind.
     let segment = Segment::from_file(segment, true)?;
     let source = format!("/proc/self/fd/{}", nameless.as_raw_fd());
@@ -98,7 +108,7 @@ fn create_new(dir: &Path, key: &Key, geometry: Geometry, mode: u32) -> Result<Op
     match linkat(AT_FDCWD, Path::new(&source), AT_FDCWD, &path(dir, key), AtFlags::AT_SYMLINK_FOLLOW) {
         Ok(()) => Ok(Some(OwnedSegment { segment, lock, adopted: false })),
         Err(Errno::EEXIST) => Ok(None),
-        Err(errno) => Err(SegmentError::Io { action: "name the segment", source: errno.into() }),
+        Err(errno) => Err(permission::explain(Act::Name, dir, dir)(errno)),
     }
 }
 
@@ -130,13 +140,15 @@ impl Drop for ProvisionalName {
 /// Gives the file its length and all of its memory.
 fn back_with_memory(file: &File, folder: &File, geometry: Geometry) -> Result<(), SegmentError> {
     let needed = geometry.file_length();
-    fallocate(file, FallocateFlags::empty(), 0, needed.cast_signed()).map_err(|errno| match errno {
-        Errno::ENOSPC | Errno::ENOMEM | Errno::EFBIG => SegmentError::NoMemory {
-            size: geometry.size,
-            needed,
-            available: memory::free_in(folder).unwrap_or(0),
-            limited_by: "the shared memory folder",
-        },
+    let mut steps = (0..needed).step_by(STEP);
+    let allocated = steps.try_for_each(|at| {
+        // Older kernels undo the step and fail if a signal arrives.
+        let _blocked = Blocked::new();
+        let length = (needed - at).min(STEP as u64);
+        fallocate(file, FallocateFlags::empty(), at.cast_signed(), length.cast_signed())
+    });
+    allocated.map_err(|errno| match errno {
+        Errno::ENOSPC | Errno::ENOMEM | Errno::EFBIG => limits::full(folder, geometry),
         _ => SegmentError::Io { action: "allocate the segment's memory", source: errno.into() },
     })
 }
@@ -145,7 +157,8 @@ fn back_with_memory(file: &File, folder: &File, geometry: Geometry) -> Result<()
 /// it until they close it.
 pub(crate) fn remove(dir: &Path, key: &Key, lock: &FileLock) -> Result<(), SegmentError> {
     if has_name(dir, key, lock)? {
-        fs::remove_file(path(dir, key)).map_err(SegmentError::io("remove the segment"))?;
+        let path = path(dir, key);
+        fs::remove_file(&path).map_err(permission::explain(Act::Remove, dir, &path))?;
     }
     Ok(())
 }

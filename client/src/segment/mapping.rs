@@ -21,8 +21,10 @@ use crate::layout::Control;
 #[derive(Debug, Clone, Copy)]
 #[repr(i32)]
 pub(crate) enum Advice {
-    /// Fill this process's page tables (`MADV_POPULATE_WRITE`, Linux 5.14).
-    Populate = libc::MADV_POPULATE_WRITE,
+    /// Fill this process's page tables with pages that exist, several at a time (`MADV_POPULATE_READ`, Linux 5.14).
+    Populate = libc::MADV_POPULATE_READ,
+    /// The same, and give the pages contents (`MADV_POPULATE_WRITE`).
+    Clear = libc::MADV_POPULATE_WRITE,
     /// Move the contents into huge pages (`MADV_COLLAPSE`, Linux 6.1). Not every libc names the number, which is from
     /// `include/uapi/asm-generic/mman-common.h`.
     Collapse = 25,
@@ -38,6 +40,11 @@ pub(crate) struct Mapping {
     capacity: usize,
 }
 
+/// Bytes of address space that a mapping takes: the file, the ring once more, and room to align them to huge pages.
+pub(super) const fn reserved_length(ring_offset: u64, capacity: u64) -> u64 {
+    ring_offset + 2 * capacity + HUGE_PAGE
+}
+
 // SAFETY: a Mapping is an address range, the same for all threads; its contents are touched only through atomics or by
 // the ring's protocol.
 unsafe impl Send for Mapping {}
@@ -47,10 +54,10 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Maps the file. It has `ring_offset + capacity` bytes, both multiples of the page size.
     pub(crate) fn new(file: &File, ring_offset: u64, capacity: u64, writable: bool) -> Result<Self, SegmentError> {
+        let reserve = reserved_length(ring_offset, capacity) as usize;
+        let reserve = NonZeroUsize::new(reserve).unwrap_or(NonZeroUsize::MIN);
         let (ring_offset, capacity) = (ring_offset as usize, capacity as usize);
-        let length = ring_offset + 2 * capacity;
         let slack = HUGE_PAGE as usize;
-        let reserve = NonZeroUsize::new(length + slack).unwrap_or(NonZeroUsize::MIN);
         let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
         // SAFETY: a new anonymous mapping at an address of the kernel's choice touches no other memory.
         let start = unsafe { mmap_anonymous(None, reserve, ProtFlags::PROT_NONE, flags) }
@@ -58,7 +65,7 @@ impl Mapping {
         let base = start.cast::<u8>();
         // For huge pages, file offsets and addresses must agree on where they begin.
         let to_aligned = base.as_ptr().align_offset(slack);
-        // SAFETY: to_aligned < slack, and slack bytes beyond `length` are reserved.
+        // SAFETY: to_aligned < slack, and slack bytes beyond the two mappings are reserved.
         let base = unsafe { base.add(to_aligned) };
         let mapping = Self { reserved: (start, reserve.get()), base, ring_offset, capacity };
         let protection = if writable { ProtFlags::PROT_READ | ProtFlags::PROT_WRITE } else { ProtFlags::PROT_READ };

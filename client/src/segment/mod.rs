@@ -5,7 +5,7 @@
 //! - [`create`] creates, adopts and removes it: the owner's side;
 //! - [`Segment::open`] opens it, checking it first: everybody's side;
 //! - [`mapping`] maps it and [`prefault`] touches its pages ahead; [`locks`] say who owns it and who takes part;
-//!   [`memory`] tells whether there is room for it.
+//!   [`limits`] tells whether there is room for it, [`permission`] whose it is if the file system refuses.
 //!
 //! Nothing read from a segment is used unchecked as an index, a length or an address. Sizes are read once, when the
 //! segment is opened, compared with the file's length, and kept in this process; positions are taken modulo the
@@ -30,12 +30,14 @@ use crate::sync::{AtomicU64, Ordering};
 pub(crate) mod create;
 pub(crate) mod geometry;
 mod identity;
+pub(crate) mod limits;
 pub(crate) mod locks;
 mod mapping;
-mod memory;
+mod permission;
 pub(crate) mod prefault;
 
 use mapping::Mapping;
+use permission::Act;
 
 /// The folder for segments: `FRAMEBUFFER_DIR`, or `/dev/shm` if it is unset or empty.
 pub fn default_dir() -> PathBuf {
@@ -65,7 +67,8 @@ impl Segment {
     /// Checks and maps an open file. The checks come before the mapping, so nothing is read out of bounds.
     fn from_file(file: File, writable: bool) -> Result<Self, SegmentError> {
         let geometry = identity::check(&file)?;
-        let mapping = Arc::new(Mapping::new(&file, geometry.ring_offset, geometry.capacity, writable)?);
+        let mapping = Mapping::new(&file, geometry.ring_offset, geometry.capacity, writable);
+        let mapping = Arc::new(mapping.map_err(limits::process::of_mapping(geometry))?);
         let streaming = Streaming::for_ring(geometry.capacity);
         let file = OwnFile::open(|| Ok(file), Inheritance::Inherited);
         Ok(Self { file: file.map_err(SegmentError::io("look at the segment"))?, mapping, geometry, streaming })
@@ -178,8 +181,9 @@ impl RingMemory for Segment {
 }
 
 fn open_file(dir: &Path, key: &Key, writable: bool) -> Result<File, SegmentError> {
-    OpenOptions::new().read(true).write(writable).open(path(dir, key)).map_err(|source| match source.kind() {
+    let path = path(dir, key);
+    OpenOptions::new().read(true).write(writable).open(&path).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => SegmentError::NotFound { dir: dir.display().to_string() },
-        _ => SegmentError::Io { action: "open the segment", source },
+        _ => permission::explain(Act::Open, dir, &path)(source),
     })
 }

@@ -1,6 +1,6 @@
 //! `doctor`: checks a ring's requirements, one line each, with advice for each that is not met.
 //!
-//! `folder` looks at the shared folder and its room, `memory` at the container's limit, `system` at the kernel,
+//! `folder` looks at the shared folder and tries a ring there, `limits` at all limits of one, `system` at the kernel,
 //! `ring` at the ring itself and its sidecar.
 
 use std::fmt;
@@ -8,12 +8,11 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use framebuffer_contract::Quantity;
 
 use crate::cli::DoctorArgs;
 
 mod folder;
-mod memory;
+mod limits;
 mod ring;
 mod system;
 
@@ -34,8 +33,10 @@ fn examine(args: &DoctorArgs) -> Vec<Check> {
     let (ring, ring_checks) = ring::examine(&args.ring);
     // A ring that is there needs no more room.
     let wanted = if ring.is_some() { None } else { args.size };
-    let mut checks = folder::examine(&args.ring.dir, wanted);
-    checks.push(memory::examine(ring.map(|ring| Quantity::from(ring.size)).or(args.size)));
+    let mut checks = folder::examine(&args.ring.dir, ring.is_some());
+    if args.ring.dir.is_dir() {
+        checks.extend(limits::examine(&args.ring.dir, wanted));
+    }
     checks.extend(system::examine());
     checks.extend(ring_checks);
     checks
@@ -83,11 +84,6 @@ impl fmt::Display for Check {
     }
 }
 
-/// Bytes that the segment of a ring of `size` needs. More than there can be if the size is none that a ring can have.
-fn segment_bytes(size: Quantity) -> u64 {
-    framebuffer::segment_length(size.bytes()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,10 +92,5 @@ mod tests {
     fn the_advice_stands_under_what_was_found() {
         assert_eq!(Check::ok("fine").to_string(), "ok    fine");
         assert_eq!(Check::fail("bad", "mend it").to_string(), "fail  bad\n      -> mend it");
-    }
-
-    #[test]
-    fn a_size_at_the_limit_does_not_overflow() {
-        assert_eq!(segment_bytes(Quantity::from(u64::MAX)), u64::MAX);
     }
 }

@@ -1,6 +1,5 @@
 //! The ring itself and the sidecar in front of it.
 
-use std::io::ErrorKind;
 use std::time::Duration;
 
 use framebuffer::http::Endpoint;
@@ -73,10 +72,6 @@ fn advice(error: &SegmentError) -> &'static str {
     match error {
         SegmentError::NotFound { .. } => {
             "start its server; if it runs, give both containers the same volume and the same folder (FRAMEBUFFER_DIR)"
-        }
-        SegmentError::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
-            "another user owns it: run as the same user, or start the sidecar with --mode 0666 \
-             (0660 with a common group)"
         }
         SegmentError::Version { .. } => "sidecar and clients come from releases that differ: update the older",
         SegmentError::TooShort { .. } | SegmentError::Magic { .. } | SegmentError::Damaged { .. } => {

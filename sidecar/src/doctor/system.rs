@@ -23,7 +23,9 @@ pub(super) fn examine() -> Vec<Check> {
     checks.push(if Path::new("/proc/self/status").exists() {
         Check::ok("/proc is mounted")
     } else {
-        Check::warn("/proc is not mounted", "the memory limit stays unknown; the ring itself does not need it")
+        let advice = "mount it (mount -t proc proc /proc): without it, limits of memory stay unknown, and what a ring \
+                      opens through it fails";
+        Check::warn("/proc is not mounted", advice)
     });
     checks
 }

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use framebuffer::{FrameBufferServer, Key, ServerOptions};
 use framebuffer_signals::{Signal, Signals};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
@@ -137,7 +137,12 @@ fn api_listener(listener: TcpListener, places: Places) -> Tcp {
 /// Creates or adopts the ring, on a thread of its own: the admin port answers meanwhile.
 async fn create(options: ServerOptions, keep: bool) -> anyhow::Result<Arc<FrameBufferServer>> {
     let started = Instant::now();
-    let ring = tokio::task::spawn_blocking(|| options.start()).await?.context("failed to set up the ring")?;
+    let (sender, created) = oneshot::channel();
+    // Sending fails only if nobody waits any more.
+    let work = move || _ = sender.send(options.start());
+    framebuffer::threads::spawn("ring", work).context("failed to start a thread (see ulimit -u and pids.max)")?;
+    let ring = created.await.context("the thread that sets up the ring has panicked")?;
+    let ring = ring.context("failed to set up the ring")?;
     let stats = ring.stats().context("failed to read the new ring")?;
     let message = if ring.adopted() { "ring adopted" } else { "ring created" };
     let elapsed = started.elapsed();
