@@ -102,7 +102,9 @@ pub enum SegmentError {
         asked: u64,
     },
     /// All participant slots are taken.
-    #[error("all {limit} participant slots of the ring are taken: close clients that are no longer needed")]
+    #[error(
+        "all {limit} participant slots of the ring are taken (one is the owner's own): close clients that are no longer needed"
+    )]
     ParticipantsFull {
         /// The number of slots.
         limit: usize,

@@ -6,7 +6,7 @@
 //!   4.14), which costs one load; anything made in another generation belongs to the parent;
 //! - files that hold locks are closed in the child ([`ParentOnly`]) by a `pthread_atfork` handler: otherwise a parent's
 //!   locks would outlive it for as long as its children live. The [gate](super::gate) sees to it that the child knows
-//!   them all.
+//!   them all, the [handover](super::handover) that it has closed them when `fork` returns in the parent.
 //!
 //! A program that creates a child without running the handlers (`_Fork`, `clone`) keeps the parent's files until the
 //! child's first call.
@@ -20,8 +20,8 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use nix::libc;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
 
-use super::gate;
 use super::own_file::{Inheritance, OwnFile, close_files_of_others};
+use super::{gate, handover};
 
 /// The number of this process. It differs in every forked child.
 #[inline]
@@ -83,11 +83,14 @@ fn wiped_word() -> &'static AtomicU64 {
 
 extern "C" fn before_fork() {
     gate::lock();
+    handover::begin();
 }
 
 extern "C" fn after_fork_in_parent() {
+    let handover = handover::take();
     // SAFETY: `before_fork` has locked it in this thread.
     unsafe { gate::unlock() };
+    handover.wait();
 }
 
 extern "C" fn after_fork_in_child() {
@@ -99,6 +102,7 @@ extern "C" fn after_fork_in_child() {
     }
     // Closes the parent's files, under the child's own number.
     generation();
+    handover::take().end();
 }
 
 /// Bytes to map for a word; the kernel rounds up to its page size.

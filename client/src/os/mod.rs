@@ -3,4 +3,5 @@
 
 pub(crate) mod fork;
 mod gate;
+mod handover;
 pub(crate) mod own_file;

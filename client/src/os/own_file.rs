@@ -182,6 +182,12 @@ fn grow() -> &'static Block {
     new
 }
 
+/// Whether there are files that a forked child has to close. Async-signal-safe.
+pub(super) fn has_files_of_own() -> bool {
+    let process = |entry: &Entry| entry.process.load(Ordering::Relaxed);
+    entries().any(|entry| entry.tag.load(Ordering::Acquire) != FREE && process(entry) != INHERITED)
+}
+
 /// Closes, in a forked child, the files that belong only to other processes than number `own`. Async-signal-safe.
 pub(super) fn close_files_of_others(own: u64) {
     for entry in entries() {
