@@ -21,7 +21,7 @@ use crate::view::View;
 
 /// Writes frames into a ring and reads them out of it.
 ///
-/// A frame is written once and is immutable from then on. The ring keeps the last `size` bytes of frames; older ones
+/// A frame is written once and is immutable from then on. The ring keeps the last frames; older ones
 /// are overwritten, and reading one of those is a [`FrameBufferTimeout`](crate::FrameBufferTimeout), never wrong bytes.
 /// No operation waits for another process, and a process that dies during one holds nobody up.
 ///
@@ -30,7 +30,10 @@ use crate::view::View;
 /// ring then, for at most a quarter of a second, and goes over to it; until there is one, its operations are that error,
 /// too. Views and loans of the old ring stay valid.
 ///
-/// All methods that take `&self` may be called from many threads at once. After a `fork`, both parent and child may
+/// All methods that take `&self` may be called from many threads at once. Threads that share a client share a few cache
+/// lines for it: for tens of thousands of small frames a second in each thread, give each a client of its own. One client
+/// may have thousands of views and loans at once: it takes another of the ring's 256 participant slots for every 64, and
+/// leaves the last four to others. After a `fork`, both parent and child may
 /// continue to use the client.
 ///
 /// ```

@@ -217,4 +217,5 @@ const _: () = {
     assert!(size_of::<FrameHeader>() as u64 == HEADER_SIZE);
     assert!(RING_OFFSET == SLOTS_OFFSET + PARTICIPANTS as u64 * SLOT_SIZE);
     assert!(RING_OFFSET == 348_160);
+    assert!(HEADER_SIZE == framebuffer_contract::segment::FRAME_HEADER && FRAME_ALIGN == HEADER_SIZE);
 };

@@ -40,8 +40,13 @@
 //!
 //! # Memory
 //!
-//! A ring of `size` bytes keeps at least the last `size` bytes of frames. It takes 1/256 more (at least 64 KiB) for
-//! headers, and 340 KiB to 2 MiB for its control block ([`segment_length`]). All of it is allocated when the server
+//! Each frame takes 64 bytes for its header, and is rounded up to 64 bytes. For that a ring of `size` bytes has 1/256
+//! more room (at least 64 KiB), so it keeps at least the last `size` bytes of frames of 32 KiB and more, and fewer of
+//! smaller ones: [`FrameBufferServer::frames_kept`] counts them. Frames in use (views, loans, reads and writes in
+//! progress) stay where they are, and others go around them: small ones that are held for long, spread over the ring,
+//! leave no room for a large frame ([`Error::Exhausted`] says how much there is). Copy what you keep for long.
+//!
+//! The control block takes 340 KiB to 2 MiB more ([`segment_length`] is the sum). All of it is allocated when the server
 //! starts: later there is no error for lack of memory. Frames are aligned to 64 bytes.
 //!
 //! Linux on 64-bit little-endian machines only. `/proc` must be mounted.

@@ -9,6 +9,7 @@ use crate::key::Key;
 use crate::membership::Membership;
 use crate::segment::create::{self, OwnedSegment};
 use crate::segment::default_dir;
+use crate::segment::geometry::geometry;
 use crate::segment::locks::FileLock;
 use crate::segment::prefault::Prefault;
 use crate::snapshot;
@@ -108,7 +109,7 @@ impl ServerOptions {
 }
 
 impl FrameBufferServer {
-    /// Creates a ring that keeps `size` bytes of payload, and owns it.
+    /// Creates a ring of `size` bytes, and owns it. [Which frames](crate#memory) it keeps depends on their sizes.
     ///
     /// # Errors
     ///
@@ -117,7 +118,7 @@ impl FrameBufferServer {
         Self::options(size).key(Key::new(key)?).start()
     }
 
-    /// Options to start a ring that keeps `size` bytes of payload.
+    /// Options to start a ring of `size` bytes.
     pub fn options(size: u64) -> ServerOptions {
         ServerOptions { size, key: None, dir: default_dir(), mode: 0o600, keep: false, prefault: Prefault::default() }
     }
@@ -172,6 +173,12 @@ impl FrameBufferServer {
     /// Size of the ring and of its largest frame, in bytes.
     pub fn size(&self) -> u64 {
         self.options.size
+    }
+
+    /// The number of frames of `size` bytes that the ring keeps, if none is larger and nothing in use is in the way. 0 if
+    /// a frame is larger than the ring.
+    pub fn frames_kept(&self, size: u64) -> u64 {
+        geometry(self.options.size).map_or(0, |geometry| geometry.frames_kept(size))
     }
 
     /// Whether the ring already existed, left by another server that kept it.

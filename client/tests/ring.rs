@@ -222,6 +222,25 @@ fn more_than_the_ring_holds_is_refused() {
 }
 
 #[test]
+fn the_ring_keeps_as_many_frames_as_it_says_whatever_their_size() {
+    let ring = TestRing::new(1 << 20);
+    let client = ring.client();
+    for size in [0, 1, 64, 65, 1000, 4096, 16_384, 32_769, 100_000, 1 << 20] {
+        let kept = ring.server.frames_kept(size) as usize;
+        let data = vec![7; size as usize];
+        let frames: Vec<_> = (0..2 * kept + 1).map(|_| client.publish(&data).expect("there is room")).collect();
+        for frame in &frames[frames.len() - kept..] {
+            assert_eq!(client.read_frame(frame).expect("it is among the last"), data, "{kept} frames of {size} bytes");
+        }
+        assert!(client.read_frame(&frames[frames.len() - kept - 1]).is_err(), "it keeps more than it says");
+        if size >= 32 << 10 {
+            assert!(kept as u64 * size + size > 1 << 20, "{kept} frames of {size} bytes are not the last MiB");
+        }
+    }
+    assert_eq!(ring.server.frames_kept((1 << 20) + 1), 0);
+}
+
+#[test]
 fn counters_add_up_over_participants_that_come_and_go() {
     let ring = TestRing::new(64 << 10);
     for round in 1..=5_u64 {

@@ -19,6 +19,9 @@ pub const LARGEST_PAGE: u64 = 64 << 10;
 /// Bytes of control block and participant slots, in front of the ring.
 pub const CONTROL_LENGTH: u64 = 348_160;
 
+/// Bytes of a frame's header, and of the unit in which frames are allocated.
+pub const FRAME_HEADER: u64 = 64;
+
 /// The largest ring in bytes: mapped twice, it fits into a 47-bit address space.
 pub const SIZE_LIMIT: u64 = 1 << 45;
 
@@ -53,7 +56,8 @@ pub enum InvalidSize {
 impl Geometry {
     /// The geometry for a ring of `size` bytes on a machine with pages of `page` bytes: room for `size` bytes of
     /// payload, and on top of it 64 KiB or a 256th, whichever is more, for headers and alignment. So ten frames of a
-    /// tenth always fit, and one of `size`.
+    /// tenth always fit, and one of `size`; and `size` bytes of frames of 32 KiB and more, each with at most 127 bytes
+    /// of header and padding.
     ///
     /// # Errors
     ///
@@ -70,6 +74,11 @@ impl Geometry {
         let page = if huge { HUGE_PAGE } else { page };
         let ring_offset = if huge { HUGE_PAGE } else { CONTROL_LENGTH.next_multiple_of(page) };
         Ok(Self { size, capacity: (size + headers).next_multiple_of(page), ring_offset })
+    }
+
+    /// The number of frames of `size` bytes, one behind the other, that lie in the ring at once.
+    pub const fn frames_kept(self, size: u64) -> u64 {
+        if size > self.size { 0 } else { self.capacity / (FRAME_HEADER + size).next_multiple_of(FRAME_HEADER) }
     }
 
     /// Bytes of the whole file.
@@ -95,6 +104,18 @@ mod tests {
     use super::*;
 
     const PAGE: u64 = 4096;
+
+    #[test]
+    fn a_ring_keeps_its_size_in_frames_of_32_kib_and_more() {
+        for size in [32 << 10, (1 << 20) + 1, 16 << 20, 100_000_000, 512 << 20, 3 << 40] {
+            let geometry = Geometry::new(size, 4096).unwrap();
+            for frame in [32 << 10, (32 << 10) + 1, 100_001, 6_220_800].into_iter().filter(|&frame| frame <= size) {
+                let kept = geometry.frames_kept(frame);
+                assert!(kept >= size / frame, "a ring of {size} bytes keeps {kept} frames of {frame}");
+                assert!(kept * (64 + frame) <= geometry.capacity);
+            }
+        }
+    }
 
     #[test]
     fn small_rings_are_made_of_pages_and_large_ones_of_huge_pages() {

@@ -18,7 +18,7 @@ use crate::{errors, stats};
 
 /// Writes frames to a ring and reads them from it.
 ///
-/// A frame is written once and immutable from then on. The ring keeps the last `size` bytes of frames; reading an older
+/// A frame is written once and immutable from then on. The ring keeps the last frames; reading an older
 /// one raises `FrameBufferTimeout`, never returns wrong bytes. No method waits for another process. `start()` or a
 /// `with` block opens the ring; `stop()` or the end of the block closes it.
 ///

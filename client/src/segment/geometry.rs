@@ -15,7 +15,7 @@ pub fn segment_length(size: u64) -> Result<u64, SegmentError> {
 }
 
 /// The geometry for a ring of `size` bytes on this machine.
-pub(super) fn geometry(size: u64) -> Result<Geometry, SegmentError> {
+pub(crate) fn geometry(size: u64) -> Result<Geometry, SegmentError> {
     Geometry::new(size, page_size()).map_err(|invalid| match invalid {
         InvalidSize::Zero => SegmentError::ZeroSize,
         InvalidSize::TooLarge { size } => SegmentError::SizeLimit { size, limit: SIZE_LIMIT },

@@ -84,9 +84,10 @@ fn allocate_several(ring: &FrameBufferServer, size: u64, count: u64) -> Result<V
     if !(1..=MAX_COUNT).contains(&count) {
         return Err(Problem::count_out_of_range(count));
     }
-    let total = u128::from(size) * u128::from(count);
-    if total > u128::from(ring.size()) && count > 1 && size <= ring.size() {
-        return Err(Problem::together_larger_than_ring(size, count, ring.size()));
+    // With their headers, or the last ones would overwrite the first.
+    let most = ring.frames_kept(size);
+    if count > most && size <= ring.size() {
+        return Err(Problem::together_larger_than_ring(size, count, most));
     }
     Ok((0..count).map(|_| ring.allocate(size)).collect::<Result<_, _>>()?)
 }

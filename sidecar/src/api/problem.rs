@@ -75,12 +75,12 @@ impl Problem {
         Self { limit: Some(MAX_BODY as u64), ..problem }
     }
 
-    pub(super) fn together_larger_than_ring(size: u64, count: u64, limit: u64) -> Self {
+    pub(super) fn together_larger_than_ring(size: u64, count: u64, most: u64) -> Self {
         let detail = format!(
-            "{count} frames of {size} bytes are together larger than the ring, which keeps {limit} bytes: \
-             the last would overwrite the first"
+            "{count} frames of {size} bytes are together larger than the ring, which keeps {most} of them with their \
+             headers: the last would overwrite the first"
         );
-        larger_than_ring(detail).limited(size.saturating_mul(count), limit)
+        larger_than_ring(detail).limited(count, most)
     }
 
     pub(super) fn foreign_host(host: &str) -> Self {
