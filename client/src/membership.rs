@@ -61,7 +61,6 @@ pub(crate) struct PinGuard<'m> {
     /// `None` only while it is dropped.
     pin: Option<Pin<'m, Segment>>,
     slots: &'m ClaimedSlots,
-    ring: &'m Ring<Segment>,
 }
 
 impl Membership {
@@ -95,7 +94,7 @@ impl Membership {
         loop {
             let slots = self.slots()?;
             let result = slots.take_pin(&self.ring).and_then(|pin| {
-                let guard = PinGuard { pin: Some(pin), slots, ring: &self.ring };
+                let guard = PinGuard { pin: Some(pin), slots };
                 operation(&self.ring, guard, &slots.probe)
             });
             match result {
@@ -181,6 +180,7 @@ impl Membership {
 
     /// Claims new slots in place of `old`, which belong to the parent process or whose participants were taken for
     /// dead.
+    #[cold]
     fn replace_slots(&self, old: *mut ClaimedSlots) -> Result<&ClaimedSlots, SegmentError> {
         let mut new = Box::new(ClaimedSlots::claim_first(&self.ring, self.is_owner)?);
         new.replaced = old;
@@ -394,13 +394,14 @@ impl Drop for PinGuard<'_> {
             std::mem::forget(pin);
             return;
         }
-        let is_further = pin.place().0 != self.slots.first.slot;
+        let (ring, slots) = (pin.ring(), self.slots);
+        let is_further = pin.place().0 != slots.first.slot;
         let is_last = pin.release();
         if is_further && is_last {
-            self.slots.some_idle.store(true, Ordering::Relaxed);
+            slots.some_idle.store(true, Ordering::Relaxed);
         }
-        if self.slots.some_idle.load(Ordering::Relaxed) {
-            self.slots.give_back_idle(self.ring);
+        if slots.some_idle.load(Ordering::Relaxed) {
+            slots.give_back_idle(ring);
         }
     }
 }

@@ -26,24 +26,27 @@ use super::{gate, handover};
 /// The number of this process. It differs in every forked child.
 #[inline]
 pub(crate) fn generation() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
     // Acquire, pairs with the Release of `first_word`.
-    let word = match NonNull::new(WIPED.load(Ordering::Acquire)) {
-        // SAFETY: only ever set to a word that is never freed.
-        Some(word) => unsafe { word.as_ref() },
-        None => first_word(),
-    };
-    match word.load(Ordering::Relaxed) {
-        0 => {
-            // The first call in this process. Of several threads one sets the number.
-            let next = NEXT.fetch_add(1, Ordering::Relaxed);
-            let set = word.compare_exchange(0, next, Ordering::Relaxed, Ordering::Relaxed);
-            let own = set.map_or_else(|set| set, |_| next);
-            close_files_of_others(own);
-            own
-        }
-        generation => generation,
+    let word = WIPED.load(Ordering::Acquire);
+    // SAFETY: null, or a word that is never freed.
+    match unsafe { word.as_ref() }.map(|word| word.load(Ordering::Relaxed)) {
+        Some(generation) if generation != 0 => generation,
+        _ => number_process(),
     }
+}
+
+/// The first call in this process: gives it a number.
+#[cold]
+fn number_process() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    // SAFETY: null, or a word that is never freed.
+    let word = unsafe { WIPED.load(Ordering::Acquire).as_ref() }.unwrap_or_else(first_word);
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    // Of several threads one sets the number.
+    let set = word.compare_exchange(0, next, Ordering::Relaxed, Ordering::Relaxed);
+    let own = set.map_or_else(|set| set, |_| next);
+    close_files_of_others(own);
+    own
 }
 
 /// A word that is zero in a forked child. Null before the first call.

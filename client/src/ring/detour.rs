@@ -36,7 +36,7 @@ impl Detour {
     pub(super) fn collect<M: RingMemory>(ring: &Ring<M>, head: u64, own: (usize, usize)) -> Self {
         let capacity = ring.memory().capacity();
         let mut obstacles = Vec::new();
-        for (slot, Range { start, end }) in ring.pinned(head, own) {
+        ring.any_pin(head, own, |slot, Range { start, end }| {
             // The pin lies behind the head, and so many bytes before it comes round again.
             let from = (capacity - (head - start) % capacity) % capacity;
             let to = from + (end - start);
@@ -46,7 +46,8 @@ impl Detour {
             if to > capacity {
                 obstacles.push(Obstacle { from: 0, to: to - capacity, slot });
             }
-        }
+            false
+        });
         obstacles.sort_unstable_by_key(|obstacle| obstacle.from);
         Self { head, capacity, obstacles, known: [None; PARTICIPANTS], hops: 0, reaped: 0 }
     }

@@ -176,12 +176,16 @@ pub(super) fn is_taken(incarnation: u64) -> bool {
 }
 
 /// The numbers of the bits that are set.
-pub(super) fn bits(mut word: u64) -> impl Iterator<Item = usize> {
-    std::iter::from_fn(move || {
-        let bit = word.trailing_zeros();
-        word &= word.wrapping_sub(1);
-        (bit < 64).then_some(bit as usize)
-    })
+fn bits(mut word: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || next_bit(&mut word))
+}
+
+/// Clears the lowest bit that is set, and returns its number.
+#[inline]
+pub(super) fn next_bit(word: &mut u64) -> Option<usize> {
+    let bit = word.trailing_zeros();
+    *word &= word.wrapping_sub(1);
+    (bit < 64).then_some(bit as usize)
 }
 
 #[cfg(all(test, not(loom)))]

@@ -1,9 +1,12 @@
 //! Pins: how a participant says "these bytes are in use", and how an allocation learns of it.
 
-use super::participants::{SlotClaim, bits, is_taken};
+use super::participants::{SlotClaim, is_taken, next_bit};
 use super::{Ring, RingMemory};
-use crate::layout::{FREE, PINS, PinWords, Slot};
+use crate::layout::{ENROLLED_WORDS, FREE, PINS, PinWords, Slot};
 use crate::sync::{Ordering, fence};
+
+/// The bits of `active` that stand for a pin.
+const ALL_PINS: u64 = u64::MAX >> (64 - PINS);
 
 /// Stream positions `[start, end)` of a frame, header included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,35 +47,40 @@ impl<M: RingMemory> Ring<M> {
     #[inline]
     pub(super) fn is_obstructed(&self, candidate: Range, head: u64, own: (usize, usize)) -> bool {
         let capacity = self.memory.capacity();
-        self.pinned(head, own).any(|(_, pinned)| obstructs(pinned, candidate, capacity))
+        self.any_pin(head, own, |_, pinned| obstructs(pinned, candidate, capacity))
     }
 
-    /// All pins but `own` that count for an allocation that moves the head on from `head`, with their slots.
+    /// Whether `test` holds for a pin's slot and range, of all pins but `own` that count for an allocation that moves the
+    /// head on from `head`.
     ///
     /// A range that somebody may touch was allocated before, so it ends at `head` at the latest. Pins that end later
     /// are those of allocations that have yet to move the head and will fail to, or of readers that will find that they
     /// were promised too much: nobody touches those bytes. The same is true of half a pin, seen while it changes: its
     /// user's fence then comes after the caller's, so the user sees the caller's head and gives up.
     #[inline]
-    pub(super) fn pinned(&self, head: u64, own: (usize, usize)) -> impl Iterator<Item = (usize, Range)> {
+    pub(super) fn any_pin(&self, head: u64, own: (usize, usize), mut test: impl FnMut(usize, Range) -> bool) -> bool {
         let capacity = self.memory.capacity();
-        self.enrolled().filter_map(|index| Some((index, self.pins_of(index)?))).flat_map(move |(slot_index, slot)| {
-            // Acquire, pairs with the Release of `give_back`: whoever finds the bit clear may overwrite the pinned bytes.
-            let active = bits(slot.active.load(Ordering::Acquire));
-            active.filter(move |&index| index < PINS && own != (slot_index, index)).filter_map(move |index| {
-                let pinned = read(&slot.pins[index]);
-                let genuine = pinned.start < pinned.end && pinned.end <= head && pinned.end - pinned.start <= capacity;
-                genuine.then_some((slot_index, pinned))
-            })
-        })
-    }
-
-    /// The slot, if it has a participant: otherwise its pins do not count.
-    #[inline]
-    fn pins_of(&self, index: usize) -> Option<&Slot> {
-        let slot = self.memory.slot(index);
-        // Acquire, pairs with "end": whoever sees that a participant is gone may overwrite the bytes that it pinned.
-        is_taken(slot.incarnation.load(Ordering::Acquire)).then_some(slot)
+        // Every allocation runs this twice. Plain loops: iterators of iterators took twice the instructions.
+        for word in 0..ENROLLED_WORDS {
+            let mut enrolled = self.memory.enrolled(word).load(Ordering::Acquire);
+            while let Some(slot_index) = next_bit(&mut enrolled).map(|bit| word * 64 + bit) {
+                let slot = self.memory.slot(slot_index);
+                // Acquire, pairs with "end": whoever sees that a participant is gone may overwrite what it pinned.
+                if !is_taken(slot.incarnation.load(Ordering::Acquire)) {
+                    continue;
+                }
+                // Acquire, pairs with the Release of `give_back`: whoever finds the bit clear may overwrite the bytes.
+                let mut active = slot.active.load(Ordering::Acquire) & ALL_PINS;
+                while let Some(index) = next_bit(&mut active) {
+                    let Range { start, end } = read(&slot.pins[index]);
+                    let genuine = start < end && end <= head && end - start <= capacity;
+                    if genuine && own != (slot_index, index) && test(slot_index, Range { start, end }) {
+                        return true;
+                    }
+                }
+            }
+        }
+        false
     }
 
     /// The number of pins of the participant's slot that are in use.
@@ -92,12 +100,13 @@ impl<M: RingMemory> Ring<M> {
     /// The number of pins in use.
     #[cfg_attr(loom, allow(dead_code))]
     pub(crate) fn pins(&self) -> usize {
-        let slots = self.enrolled().filter_map(|index| self.pins_of(index));
-        slots.map(|slot| slot.active.load(Ordering::Relaxed).count_ones() as usize).sum()
+        let slots = self.enrolled().map(|index| self.memory.slot(index));
+        let taken = slots.filter(|slot| is_taken(slot.incarnation.load(Ordering::Relaxed)));
+        taken.map(|slot| slot.active.load(Ordering::Relaxed).count_ones() as usize).sum()
     }
 }
 
-impl<M: RingMemory> Pin<'_, M> {
+impl<'r, M: RingMemory> Pin<'r, M> {
     /// Announces `range` and returns the head as it is after that. The range is protected iff it is neither behind that
     /// head (`start + capacity < head`) nor beyond it.
     #[inline]
@@ -119,6 +128,13 @@ impl<M: RingMemory> Pin<'_, M> {
         fence(Ordering::SeqCst);
     }
 
+    /// The ring that it is a pin of.
+    #[inline]
+    #[cfg_attr(loom, allow(dead_code))]
+    pub(crate) fn ring(&self) -> &'r Ring<M> {
+        self.ring
+    }
+
     /// Whether the participant still has its slot. Not if somebody saw its lock released, for instance because the
     /// program closed all its file descriptors: then nobody looks at this pin any more.
     #[inline]
@@ -138,7 +154,7 @@ impl<M: RingMemory> Pin<'_, M> {
     fn give_back(&self) -> bool {
         let own = 1 << self.index;
         self.has_slot() && {
-            // Release, pairs with the Acquire of `pinned` and `take_pin`: we are done with the bytes.
+            // Release, pairs with the Acquire of `any_pin` and `take_pin`: we are done with the bytes.
             self.slot.pins[self.index].start.store(FREE, Ordering::Release);
             self.slot.active.fetch_and(!own, Ordering::Release) == own
         }
