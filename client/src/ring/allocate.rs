@@ -9,7 +9,7 @@ use crate::stats::Counter;
 use crate::sync::{Ordering, fence};
 
 /// No ring reaches stream positions beyond this (at 100 GB/s it takes 2.9 years): a head there is damage.
-const MAX_POSITION: u64 = 1 << 63;
+pub(crate) const MAX_POSITION: u64 = 1 << 63;
 
 /// Each pin can be in the way once, and each slot be cleared once. More than that is a program scribbling on the slots.
 const MOST_OBSTACLES: usize = PARTICIPANTS * (PINS + 1);

@@ -7,13 +7,14 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::sync::Mutex;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
-use crate::layout::{PARTICIPANTS, slot_offset};
+use crate::layout::{OWNER_BYTE, PARTICIPANTS, RING_OFFSET, SLOTS_OFFSET, slot_offset};
 use crate::os::fork;
 use crate::ring::participants::SlotLocks;
 
@@ -96,4 +97,21 @@ fn lock_of(byte: u64, kind: libc::c_int) -> libc::flock {
         l_len: 1,
         l_pid: 0,
     }
+}
+
+/// Whether the segment has an owner. Asks without taking a lock; `file`'s description holds none of them.
+pub(crate) fn has_owner(file: &File) -> io::Result<bool> {
+    is_any_held(file, OWNER_BYTE..OWNER_BYTE + 1)
+}
+
+/// Whether a participant of the segment lives, likewise. Whoever clears a slot is one too.
+pub(crate) fn has_participants(file: &File) -> io::Result<bool> {
+    is_any_held(file, SLOTS_OFFSET..RING_OFFSET)
+}
+
+fn is_any_held(file: &File, bytes: Range<u64>) -> io::Result<bool> {
+    let mut lock = lock_of(bytes.start, libc::F_WRLCK);
+    lock.l_len = (bytes.end - bytes.start).cast_signed();
+    fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock))?;
+    Ok(libc::c_int::from(lock.l_type) != libc::F_UNLCK)
 }

@@ -16,7 +16,7 @@ pub(crate) fn check(folder: &File, size: u64, needed: u64) -> Result<(), Segment
     ];
     match limits.into_iter().filter_map(|(left, what)| Some((left?, what))).min_by_key(|&(left, _)| left) {
         Some((available, limited_by)) if available < needed => {
-            Err(SegmentError::NoMemory { size, needed, available, limited_by })
+            Err(SegmentError::NoMemory { size, needed, available, limited_by, held: 0 })
         }
         _ => Ok(()),
     }

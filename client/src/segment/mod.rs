@@ -5,7 +5,8 @@
 //! - [`create`] creates, adopts and removes it: the owner's side;
 //! - [`Segment::open`] opens it, checking it first: everybody's side;
 //! - [`mapping`] maps it and [`prefault`] touches its pages ahead; [`locks`] say who owns it and who takes part;
-//!   [`memory`] tells whether there is room for it.
+//!   [`memory`] tells whether there is room for it;
+//! - [`nameless`] counts the memory of rings that are gone; [`orphans`] are segments that a killed owner left behind; [`health`] tells whether one is in order.
 //!
 //! Nothing read from a segment is used unchecked as an index, a length or an address. Sizes are read once, when the
 //! segment is opened, compared with the file's length, and kept in this process; positions are taken modulo the
@@ -28,10 +29,13 @@ use crate::sync::{AtomicU64, Ordering};
 
 pub(crate) mod create;
 pub(crate) mod geometry;
+pub(crate) mod health;
 mod identity;
 pub(crate) mod locks;
 mod mapping;
 mod memory;
+mod nameless;
+pub(crate) mod orphans;
 pub(crate) mod prefault;
 
 use mapping::Mapping;
@@ -42,8 +46,8 @@ pub fn default_dir() -> PathBuf {
 }
 
 /// The path of the segment with this key.
-fn path(dir: &Path, key: &Key) -> PathBuf {
-    dir.join(format!("framebuffer-{}", key.as_str()))
+pub(crate) fn path(dir: &Path, key: &Key) -> PathBuf {
+    dir.join(format!("{}{}", create::PREFIX, key.as_str()))
 }
 
 /// An open, checked and mapped segment.
@@ -149,7 +153,7 @@ impl RingMemory for Segment {
     }
 }
 
-fn open_file(dir: &Path, key: &Key, writable: bool) -> Result<File, SegmentError> {
+pub(crate) fn open_file(dir: &Path, key: &Key, writable: bool) -> Result<File, SegmentError> {
     OpenOptions::new().read(true).write(writable).open(path(dir, key)).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => SegmentError::NotFound { dir: dir.display().to_string() },
         _ => SegmentError::Io { action: "open the segment", source },
