@@ -71,6 +71,13 @@ impl Ownership {
         })
     }
 
+    /// Whether the file does not have its length any more, so that its mapping must not be touched.
+    pub(crate) fn has_other_length(&self) -> bool {
+        // Whatever else is wrong is told by what follows.
+        let _ = self.confirm();
+        self.resized.load(Ordering::Relaxed)
+    }
+
     /// Gives the ring up for good and removes it.
     pub(crate) fn give_up(self) -> Result<(), SegmentError> {
         self.with_file(|file| give_up(&path(&self.dir, &self.key), file))

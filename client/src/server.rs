@@ -160,7 +160,11 @@ impl FrameBufferServer {
     /// described at [`FrameBufferServer::check`]: what that one owns stays as it is. In either case the server is
     /// stopped.
     pub fn stop(&mut self) -> Result<(), SegmentError> {
-        let Some(Running { ownership, .. }) = self.running.take() else { return Ok(()) };
+        let Some(Running { membership, ownership, .. }) = self.running.take() else { return Ok(()) };
+        if ownership.has_other_length() {
+            // Giving the slots back would touch the mapping, which ends the process (SIGBUS).
+            std::mem::forget(membership);
+        }
         if self.options.keep { ownership.keep() } else { ownership.give_up() }
     }
 

@@ -157,7 +157,8 @@ fn fault(ring: &TestRing) -> SegmentError {
 #[test]
 fn a_file_that_was_moved_gets_its_name_back() {
     let ring = TestRing::new(SIZE);
-    let (inode, elsewhere) = (open_file(&ring.dir).metadata().expect("a file").ino(), ring.dir.path().join("elsewhere"));
+    let (inode, elsewhere) =
+        (open_file(&ring.dir).metadata().expect("a file").ino(), ring.dir.path().join("elsewhere"));
     fs::rename(segment_path(&ring.dir), &elsewhere).expect("our file");
     ring.server.check().expect("it is named again");
     assert_eq!(open_file(&ring.dir).metadata().expect("a file").ino(), inode);
@@ -180,7 +181,7 @@ fn a_file_that_was_deleted_or_replaced_is_noticed() {
 
 #[test]
 fn a_file_that_was_cut_short_is_noticed_before_it_is_touched() {
-    let ring = TestRing::new(SIZE);
+    let mut ring = TestRing::new(SIZE);
     let length = open_file(&ring.dir).metadata().expect("a file").len();
     for shorter in [0, 100, 8192, length - 4096] {
         open_file(&ring.dir).set_len(shorter).expect("our file");
@@ -191,6 +192,11 @@ fn a_file_that_was_cut_short_is_noticed_before_it_is_touched() {
         }
         inspect(ring.dir.path(), &key()).expect_err("it is no ring");
     }
+    ring.server.stop().expect("it can be removed");
+    ring.server.start().expect("a new ring");
+    open_file(&ring.dir).set_len(0).expect("our file");
+    drop(ring.server);
+    assert!(is_empty(&ring.dir));
 }
 
 #[test]

@@ -147,7 +147,8 @@ impl New {
     fn build(dir: &Path, geometry: Geometry, mode: u32, keep: bool) -> Result<Option<Self>, SegmentError> {
         let folder = File::open(dir).map_err(SegmentError::io("open the shared memory folder"))?;
         memory::check(&folder, geometry.size, geometry.file_length())?;
-        let (file, name) = new_file(dir, mode).map_err(SegmentError::io("create a file in the shared memory folder"))?;
+        let (file, name) =
+            new_file(dir, mode).map_err(SegmentError::io("create a file in the shared memory folder"))?;
         // The requested mode, regardless of the umask.
         file.set_permissions(fs::Permissions::from_mode(mode)).map_err(SegmentError::io("set the segment's mode"))?;
         let lock = reopen(&file).map_err(SegmentError::io("open the segment anew through /proc"))?;

@@ -1,6 +1,6 @@
 //! `doctor`: checks a ring's requirements, one line each, with advice for each that is not met.
 //!
-//! `folder` looks at the shared folder and its room, `memory` at the container's limit, `system` at the kernel,
+//! `folder` looks at the shared folder and its room, `orphans` at what killed servers have left there, `memory` at the container's limit, `system` at the kernel,
 //! `ring` at the ring itself and its sidecar.
 
 use std::fmt;
@@ -14,6 +14,7 @@ use crate::cli::DoctorArgs;
 
 mod folder;
 mod memory;
+mod orphans;
 mod ring;
 mod system;
 
@@ -31,10 +32,13 @@ pub fn main(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn examine(args: &DoctorArgs) -> Vec<Check> {
+    // First, so that the room that it frees counts.
+    let orphan_checks = orphans::examine(&args.ring.dir, args.clean);
     let (ring, ring_checks) = ring::examine(&args.ring);
     // A ring that is there needs no more room.
     let wanted = if ring.is_some() { None } else { args.size };
     let mut checks = folder::examine(&args.ring.dir, wanted);
+    checks.extend(orphan_checks);
     checks.push(memory::examine(ring.map(|ring| Quantity::from(ring.size)).or(args.size)));
     checks.extend(system::examine());
     checks.extend(ring_checks);
