@@ -164,6 +164,9 @@ impl FrameBufferServer {
         if ownership.has_other_length() {
             // Giving the slots back would touch the mapping, which ends the process (SIGBUS).
             std::mem::forget(membership);
+        } else {
+            // Before the lock is released, or the next owner would take us for a client.
+            drop(membership);
         }
         if self.options.keep { ownership.keep() } else { ownership.give_up() }
     }
