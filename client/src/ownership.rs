@@ -1,7 +1,7 @@
 //! [`Ownership`]: the owner's lock of a ring, which the program may have closed (a daemon's `closefrom`).
 //!
-//! The lock's file tells: it is still open, or it is not. If not, the lock is taken again, through the ring's name; that
-//! fails if another owner has come meanwhile, or the name is gone, and then the ring is lost to this process.
+//! The lock's file tells: it is still open, or it is not. If not, the lock is taken again, through the ring's name;
+//! that fails if another owner has come meanwhile, or the name is gone, and then the ring is lost to this process.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -80,12 +80,25 @@ impl Ownership {
 
     /// Gives the ring up for good and removes it.
     pub(crate) fn give_up(self) -> Result<(), SegmentError> {
-        self.with_file(|file| give_up(&path(&self.dir, &self.key), file))
+        self.unless_gone(self.with_file(|file| give_up(&path(&self.dir, &self.key), file)))
     }
 
     /// Leaves the ring to the next owner.
     pub(crate) fn keep(self) -> Result<(), SegmentError> {
-        self.with_file(|file| keep(&path(&self.dir, &self.key), file))
+        self.unless_gone(self.with_file(|file| keep(&path(&self.dir, &self.key), file)))
+    }
+
+    /// A ring that was lost and has been replaced or removed since needs nothing any more. One that another server has
+    /// adopted is an error.
+    fn unless_gone(&self, left: Result<(), SegmentError>) -> Result<(), SegmentError> {
+        let is_there = || open_file(&self.dir, &self.key, false).is_ok_and(|file| self.known.check(&file).is_ok());
+        match left {
+            Err(SegmentError::OwnershipLost) if !is_there() => {
+                tracing::warn!("the program closed the file that held a ring's lock, and the ring was replaced");
+                Ok(())
+            }
+            left => left,
+        }
     }
 
     fn check_length(&self, file: &File) -> Result<(), SegmentError> {

@@ -14,8 +14,8 @@ use crate::segment::prefault::Prefault;
 use crate::snapshot;
 use crate::stats::Stats;
 
-/// Owns a ring: creates its segment in shared memory, provides its key, allocates frames, and retires and removes it when
-/// stopped or dropped.
+/// Owns a ring: creates its segment in shared memory, provides its key, allocates frames, and retires and removes the
+/// segment when stopped or dropped.
 ///
 /// All methods that take `&self` may be called from many threads at once.
 ///
@@ -156,7 +156,7 @@ impl FrameBufferServer {
     ///
     /// # Errors
     ///
-    /// If the segment cannot be removed. [`SegmentError::OwnershipLost`] if the ring was lost to another owner, as
+    /// If the segment cannot be removed. [`SegmentError::OwnershipLost`] if another server has adopted the ring, as
     /// described at [`FrameBufferServer::check`]: what that one owns stays as it is. In either case the server is
     /// stopped.
     pub fn stop(&mut self) -> Result<(), SegmentError> {
@@ -183,10 +183,10 @@ impl FrameBufferServer {
     ///
     /// # Errors
     ///
-    /// [`Error::OwnershipLost`]; [`Error::OutOfOrder`] with [`SegmentError::NameGone`] if the file was deleted, which cannot be undone: its
-    /// clients can go on, but nobody else finds the ring, so stop the server and start it again;
-    /// [`SegmentError::NameTaken`] if another file has replaced it; [`SegmentError::Head`] and other errors of opening a
-    /// ring if some program has written over it or cut it short.
+    /// [`Error::OwnershipLost`]; [`Error::OutOfOrder`] with [`SegmentError::NameGone`] if the file was deleted, which
+    /// cannot be undone: its clients can go on, but nobody else finds the ring, so stop the server and start it again;
+    /// with [`SegmentError::NameTaken`] if another file has replaced it; with [`SegmentError::Head`] and other errors of
+    /// opening a ring if some program has written over it or cut it short.
     pub fn check(&self) -> Result<(), Error> {
         let running = self.running()?;
         running.ownership.check(running.membership.segment()).map_err(out_of_order)

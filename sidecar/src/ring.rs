@@ -1,5 +1,5 @@
-//! [`CurrentRing`]: the ring that this sidecar owns now. There is none before the first is set up, and for a moment when
-//! one has to be replaced.
+//! [`CurrentRing`]: the ring that this sidecar owns now. There is none before the first is set up, and for a moment
+//! when one has to be replaced.
 
 use std::sync::{Arc, PoisonError, RwLock};
 

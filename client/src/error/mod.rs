@@ -84,7 +84,7 @@ pub enum Error {
     /// The server has lost its ring to another one: the program closed the file that held the owner's lock.
     #[error(
         "this server does not own its ring any more: the program closed a file descriptor of this library, and the \
-         ring was taken over or removed. Call stop(), then start()"
+         ring was taken over or removed; a new ring takes a stop() and a start()"
     )]
     OwnershipLost,
     /// The server's check of its ring has failed: see [`FrameBufferServer::check`](crate::FrameBufferServer::check).

@@ -47,7 +47,7 @@ pub enum SegmentError {
     /// The program closed the file that held the owner's lock, and the ring has got another owner since.
     #[error(
         "this server does not own its ring any more: the program closed a file descriptor of this library, and the \
-         ring was taken over or removed. Call stop(), then start()"
+         ring was taken over or removed; a new ring takes a stop() and a start()"
     )]
     OwnershipLost,
     /// The file of a ring that is in use has been deleted: nobody else can find the ring.

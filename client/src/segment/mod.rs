@@ -6,7 +6,8 @@
 //! - [`Segment::open`] opens it, checking it first: everybody's side;
 //! - [`mapping`] maps it and [`prefault`] touches its pages ahead; [`locks`] say who owns it and who takes part;
 //!   [`memory`] tells whether there is room for it;
-//! - [`nameless`] counts the memory of rings that are gone; [`orphans`] are segments that a killed owner left behind; [`health`] tells whether one is in order.
+//! - [`orphans`] are segments that a killed owner left behind, [`nameless`] counts the memory of those that clients still
+//!   have open, and [`health`] tells whether a segment is in order.
 //!
 //! Nothing read from a segment is used unchecked as an index, a length or an address. Sizes are read once, when the
 //! segment is opened, compared with the file's length, and kept in this process; positions are taken modulo the

@@ -1,8 +1,8 @@
 //! Orphans: segments without an owner and without participants, left by owners that were killed.
 //!
 //! The next owner of the same key replaces or adopts such a segment. With a random key there is none, and the memory
-//! would stay taken until the machine restarts. So each owner, when it starts, removes from its folder what nobody will
-//! ask for: segments with random keys, unless they were to be kept; segments that are retired; and files that were
+//! would stay taken until the machine restarts. So each owner, when it starts, removes from its folder what nobody
+//! will ask for: segments with random keys, unless they were to be kept; segments that are retired; and files that were
 //! still being made. It takes the owner's lock of each first, as every owner does, so a segment that has an owner, or is
 //! about to get one, is left alone, and of two who clear the same file one does it.
 
@@ -40,7 +40,7 @@ pub struct Orphan {
 ///
 /// If the folder cannot be read.
 pub fn orphans(dir: &Path) -> io::Result<Vec<Orphan>> {
-    candidates(dir, |path, name| Ok(look(&open(path, false)?, name)?))
+    candidates(dir, |path, name| look(&open(path, false)?, name))
 }
 
 /// Removes the segments in the folder `dir` that nobody will ask for, and returns them. Every owner does so when it
