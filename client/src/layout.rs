@@ -12,8 +12,8 @@
 //!  +----------------+----------------+----------------+----------------+  before the segment has a name
 //!  | 32 ring offset | 40 created, ns | 48 segment id, 128 random bits  |
 //!  +----------------+----------------+---------------------------------+
-//!  | 64 participants| 72 huge, bytes | 80 retired                      |  written by owners
-//!  +----------------+--------------------------------------------------+
+//!  | 64 participants| 72 huge, bytes | 80 retired     | 88 kept        |  written by owners
+//!  +----------------+----------------+----------------+----------------+
 //!  | 128 head: stream position up to which the ring is allocated       |  moved by every allocation
 //!  +-------------------------------------------------------------------+
 //!  | 256 enrolled: a bit for each participant slot in use, 256 bits    |  changed when one comes or goes
@@ -132,7 +132,9 @@ pub struct Control {
     pub huge: AtomicU64,
     /// Not 0 once an owner has given the ring up for good: nobody will find what is published in it.
     pub retired: AtomicU64,
-    _reserved: [u64; 5],
+    /// Not 0 if the owner leaves the ring to another one: then the ring stays when it has no owner.
+    pub kept: AtomicU64,
+    _reserved: [u64; 4],
     /// Stream position up to which the ring is allocated.
     pub head: AtomicU64,
     _own_lines: [u64; 15],
@@ -208,6 +210,8 @@ impl Slot {
 const _: () = {
     use std::mem::{offset_of, size_of};
     assert!(cfg!(all(target_endian = "little", target_pointer_width = "64")), "64-bit little-endian machines only");
+    assert!(offset_of!(Control, retired) == 80);
+    assert!(offset_of!(Control, kept) == 88);
     assert!(offset_of!(Control, head) == 128);
     assert!(offset_of!(Control, enrolled) == 256);
     assert!(size_of::<Control>() as u64 == SLOTS_OFFSET);

@@ -58,8 +58,9 @@
 //! # In this crate
 //!
 //! From the bottom up: `layout` (where everything lies), `checksum` (all copying and hashing), `os` (forks and closed
-//! descriptors), `threads`, `ring` (the protocol), `segment` (the file), `membership` (a process's part in the ring), `transfer`
-//! (moving bytes), then the public types.
+//! descriptors), `threads`, `ring` (the protocol), `segment` (the file), `membership` (a process's part in the ring),
+//! `ownership` (its owner's lock), `transfer` (moving bytes), `rings` (the rings that a client is in, one after the other),
+//! then the public types.
 #![cfg_attr(loom, allow(dead_code, unused_imports))]
 
 mod checksum;
@@ -84,6 +85,8 @@ mod loan;
 mod membership;
 #[cfg(not(loom))]
 mod os;
+#[cfg(not(loom))]
+mod ownership;
 #[cfg(not(loom))]
 mod raw;
 mod ring;
@@ -124,12 +127,13 @@ pub use loan::Loan;
 #[cfg(not(loom))]
 #[doc(hidden)]
 pub use segment::limits::{Limit, limits};
+pub use segment::orphans::{Orphan, orphans, remove_orphans};
 #[cfg(not(loom))]
 pub use segment::{default_dir, geometry::segment_length, prefault::Prefault};
 #[cfg(not(loom))]
 pub use server::{FrameBufferServer, ServerOptions};
 #[cfg(not(loom))]
-pub use snapshot::stat;
+pub use snapshot::{Inspection, inspect, stat};
 pub use stats::{Counters, Metric, MetricKind, MetricUnit, MetricValue, Stats};
 #[cfg(not(loom))]
 #[doc(hidden)]

@@ -7,16 +7,16 @@ use crate::error::Error;
 use crate::error::segment::SegmentError;
 use crate::key::Key;
 use crate::membership::Membership;
+use crate::ownership::Ownership;
 use crate::segment::create::{self, OwnedSegment};
 use crate::segment::default_dir;
 use crate::segment::geometry::geometry;
-use crate::segment::locks::FileLock;
 use crate::segment::prefault::Prefault;
 use crate::snapshot;
 use crate::stats::Stats;
 
-/// Owns a ring: creates its segment in shared memory, provides its key, allocates frames, and removes the segment when
-/// stopped or dropped.
+/// Owns a ring: creates its segment in shared memory, provides its key, allocates frames, and retires and removes the
+/// segment when stopped or dropped.
 ///
 /// All methods that take `&self` may be called from many threads at once.
 ///
@@ -41,7 +41,7 @@ pub struct FrameBufferServer {
 
 struct Running {
     membership: Membership,
-    lock: FileLock,
+    ownership: Ownership,
     adopted: bool,
 }
 
@@ -127,42 +127,75 @@ impl FrameBufferServer {
     ///
     /// # Errors
     ///
-    /// As [`ServerOptions::start`].
+    /// As [`ServerOptions::start`]. [`SegmentError::OwnershipLost`] if it is running and has lost its ring: see
+    /// [`FrameBufferServer::check`].
     pub fn start(&mut self) -> Result<(), SegmentError> {
-        if self.running.is_none() {
-            let ServerOptions { size, key: _, dir, mode, keep, prefault } = &self.options;
-            let OwnedSegment { segment, lock, adopted } = create::create(dir, &self.key, *size, *mode, *keep)?;
-            let membership = Membership::join(segment, *prefault, true).inspect_err(|_| {
-                if !adopted {
-                    // The error that follows says why; one from the clean-up would hide it.
-                    let _ = create::remove(dir, &self.key, &lock);
-                }
-            })?;
-            self.running = Some(Running { membership, lock, adopted });
+        if let Some(running) = &self.running {
+            return running.ownership.confirm();
         }
-        Ok(())
+        let ServerOptions { size, key: _, dir, mode, keep, prefault } = &self.options;
+        let OwnedSegment { segment, lock, adopted } = create::create(dir, &self.key, *size, *mode, *keep)?;
+        let ownership = Ownership::new(dir.clone(), self.key.clone(), lock)?;
+        match Membership::join(segment, *prefault, true) {
+            Ok(membership) => {
+                self.running = Some(Running { membership, ownership, adopted });
+                Ok(())
+            }
+            Err(error) => {
+                if !adopted {
+                    // The error that is returned says why; one from the clean-up would hide it.
+                    let _ = ownership.give_up();
+                }
+                Err(error)
+            }
+        }
     }
 
-    /// Gives up ownership of the ring and removes its segment, unless it is to be kept. Clients that have it open can
-    /// continue to use it. Dropping the server does the same. Does nothing if the server is stopped; in a forked child,
-    /// leaves the segment alone.
+    /// Gives up ownership of the ring. Unless it is to be kept, retires it, so that its clients notice that nobody will
+    /// find what they publish there, and removes its segment. Dropping the server does the same. Does nothing if the
+    /// server is stopped; in a forked child, leaves the segment alone.
     ///
     /// # Errors
     ///
-    /// If the segment cannot be removed.
+    /// If the segment cannot be removed. [`SegmentError::OwnershipLost`] if another server has adopted the ring, as
+    /// described at [`FrameBufferServer::check`]: what that one owns stays as it is. In either case the server is
+    /// stopped.
     pub fn stop(&mut self) -> Result<(), SegmentError> {
-        match self.running.take() {
-            Some(Running { mut membership, lock, adopted: _ }) => {
-                membership.leave();
-                let removed =
-                    if self.options.keep { Ok(()) } else { create::remove(&self.options.dir, &self.key, &lock) };
-                // Before the mapping: whoever closes the last of a segment frees its memory, which takes long, and no
-                // thread can fork while a lock's file is being closed.
-                drop(lock);
-                removed
-            }
-            None => Ok(()),
+        let Some(Running { mut membership, ownership, .. }) = self.running.take() else { return Ok(()) };
+        let cannot_be_touched = ownership.has_other_length();
+        if !cannot_be_touched {
+            // Before the lock is released, or the next owner would take us for a client.
+            membership.leave();
         }
+        let left = if self.options.keep { ownership.keep() } else { ownership.give_up() };
+        // The mapping goes after the lock: whoever closes the last of a segment frees its memory, which takes long, and
+        // no thread can fork while a lock's file is being closed. Giving the slots of a file back that was cut short
+        // would touch the mapping, which ends the process (SIGBUS).
+        if cannot_be_touched {
+            std::mem::forget(membership);
+        }
+        left
+    }
+
+    /// Checks that the ring is in order: it is owned by this server; its file has its name and its length; its identity
+    /// and head are plausible. What can be mended is: a lost lock is taken again, and a file that was moved away gets
+    /// its name back. A server lives long, so call this once a second or so.
+    ///
+    /// The lock is lost if the program closes a file descriptor of this library. Until this is noticed (by `check`,
+    /// [`stats`](Self::stats), [`reap`](Self::reap), [`start`](Self::start) or [`stop`](Self::stop)) another server can
+    /// take the ring over.
+    ///
+    /// In a forked child, the lock and the file are the parent's, and not looked at.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OwnershipLost`]; [`Error::OutOfOrder`] with [`SegmentError::NameGone`] if the file was deleted, which
+    /// cannot be undone: its clients can go on, but nobody else finds the ring, so stop the server and start it again;
+    /// with [`SegmentError::NameTaken`] if another file has replaced it; with [`SegmentError::Head`] and other errors of
+    /// opening a ring if some program has written over it or cut it short.
+    pub fn check(&self) -> Result<(), Error> {
+        let running = self.running()?;
+        running.ownership.check(running.membership.segment()).map_err(out_of_order)
     }
 
     /// The ring's key, which a client needs to open it. Treat it as a secret.
@@ -193,18 +226,21 @@ impl FrameBufferServer {
     /// # Errors
     ///
     /// [`Error::LargerThanRing`]; [`Error::Exhausted`] if views, loans and operations in progress occupy so much of the
-    /// ring that there is no room in it; [`Error::Stopped`].
+    /// ring that there is no room in it; [`Error::Stopped`]; [`Error::OwnershipLost`] and
+    /// [`Error::OutOfOrder`] once that was noticed: see [`check`](Self::check).
     pub fn allocate(&self, size: u64) -> Result<u64, Error> {
-        self.membership()?.allocate(size)
+        let Running { membership, ownership, .. } = self.running()?;
+        ownership.confirm_if_in_doubt().map_err(out_of_order)?;
+        membership.allocate(size)
     }
 
     /// Statistics of the ring.
     ///
     /// # Errors
     ///
-    /// [`Error::Stopped`].
+    /// [`Error::Stopped`]; [`Error::OwnershipLost`]; [`Error::OutOfOrder`] if the ring's file was cut short.
     pub fn stats(&self) -> Result<Stats, Error> {
-        Ok(snapshot::stats(self.membership()?.ring()))
+        Ok(snapshot::stats(self.confirmed()?.ring()))
     }
 
     /// Clears the slots of participants that have died and returns their number. Allocations do so when a dead
@@ -212,13 +248,27 @@ impl FrameBufferServer {
     ///
     /// # Errors
     ///
-    /// [`Error::Stopped`].
+    /// [`Error::Stopped`]; [`Error::OwnershipLost`]; [`Error::OutOfOrder`] if the ring's file was cut short.
     pub fn reap(&self) -> Result<usize, Error> {
-        self.membership()?.reap()
+        self.confirmed()?.reap()
     }
 
-    fn membership(&self) -> Result<&Membership, Error> {
-        self.running.as_ref().map(|running| &running.membership).ok_or(Error::Stopped)
+    fn running(&self) -> Result<&Running, Error> {
+        self.running.as_ref().ok_or(Error::Stopped)
+    }
+
+    /// The membership, if the ring is ours and can be touched.
+    fn confirmed(&self) -> Result<&Membership, Error> {
+        let running = self.running()?;
+        running.ownership.confirm().map_err(out_of_order)?;
+        Ok(&running.membership)
+    }
+}
+
+fn out_of_order(error: SegmentError) -> Error {
+    match error {
+        SegmentError::OwnershipLost => Error::OwnershipLost,
+        error => Error::OutOfOrder(error),
     }
 }
 

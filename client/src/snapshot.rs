@@ -8,7 +8,8 @@ use crate::error::segment::SegmentError;
 use crate::key::Key;
 use crate::layout::PARTICIPANTS;
 use crate::ring::{Ring, RingMemory};
-use crate::segment::Segment;
+use crate::segment::locks::has_owner;
+use crate::segment::{Segment, health, open_file};
 use crate::stats::{Counters, Stats};
 
 /// Reads the statistics of the ring with this key in the folder `dir`, without joining the ring: maps its segment
@@ -20,6 +21,31 @@ use crate::stats::{Counters, Stats};
 pub fn stat(dir: &Path, key: &Key) -> Result<Stats, SegmentError> {
     let segment = Segment::open(dir, key, false)?;
     Ok(stats(&Ring::new(segment)))
+}
+
+/// A ring as it looks from outside, from [`inspect`].
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Inspection {
+    /// Its statistics.
+    pub stats: Stats,
+    /// Whether a server owns it. One that is kept may be without for a while.
+    pub has_owner: bool,
+}
+
+/// Checks the ring with this key in the folder `dir` from outside, as its owner does from inside
+/// ([`FrameBufferServer::check`](crate::FrameBufferServer::check)). Changes nothing and takes no participant slot.
+///
+/// # Errors
+///
+/// As [`stat`], and if the ring is retired, or its head is where no allocation can have moved it.
+pub fn inspect(dir: &Path, key: &Key) -> Result<Inspection, SegmentError> {
+    let file = open_file(dir, key, false)?;
+    let segment = Segment::open(dir, key, false)?;
+    health::check_not_retired(&file)?;
+    health::check_head(&segment, 0)?;
+    let has_owner = has_owner(&file).map_err(SegmentError::io("look at the owner's lock"))?;
+    Ok(Inspection { stats: stats(&Ring::new(segment)), has_owner })
 }
 
 /// Reads a ring's statistics.

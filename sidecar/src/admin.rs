@@ -1,29 +1,29 @@
 //! `/healthz`, `/readyz` and `/metrics`, for the kubelet and Prometheus outside the pod. Never serves the key.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use framebuffer::{FrameBufferServer, Stats};
+use framebuffer::Stats;
 
 use crate::metrics;
+use crate::ring::CurrentRing;
 
 /// How far the sidecar is, as the admin port tells it.
 #[derive(Debug, Default)]
 pub struct Health {
-    ring: OnceLock<Arc<FrameBufferServer>>,
+    ring: CurrentRing,
     stopping: AtomicBool,
 }
 
 impl Health {
-    /// The ring is there.
-    pub fn started(&self, ring: Arc<FrameBufferServer>) {
-        // A second ring would be a second start; the first stays.
-        let _ = self.ring.set(ring);
+    /// Of a sidecar that owns `ring`.
+    pub fn new(ring: CurrentRing) -> Self {
+        Self { ring, ..Self::default() }
     }
 
     /// From now on no new work is welcome.
@@ -51,10 +51,10 @@ async fn readyz(State(health): State<Arc<Health>>) -> Response {
     if health.stopping.load(Ordering::Relaxed) {
         return unavailable("stopping\n".to_owned());
     }
-    match health.stats() {
-        Ok(Some(_)) => "ready\n".into_response(),
-        Ok(None) => unavailable("the ring is being created\n".to_owned()),
-        Err(error) => unavailable(format!("the ring is out of order: {error}\n")),
+    match health.ring.get().map(|ring| ring.check()) {
+        Some(Ok(())) => "ready\n".into_response(),
+        None => unavailable("the ring is being created\n".to_owned()),
+        Some(Err(error)) => unavailable(format!("{:#}\n", anyhow::Error::new(error))),
     }
 }
 
@@ -62,7 +62,7 @@ async fn metrics(State(health): State<Arc<Health>>) -> Response {
     let failed = |why: String| (StatusCode::INTERNAL_SERVER_ERROR, why).into_response();
     let stats = match health.stats() {
         Ok(stats) => stats,
-        Err(error) => return failed(format!("the ring is out of order: {error}\n")),
+        Err(error) => return failed(format!("{:#}\n", anyhow::Error::new(error))),
     };
     match metrics::render(stats) {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),

@@ -109,6 +109,9 @@ pub struct DoctorArgs {
     /// Check that there is room for a ring of this size.
     #[arg(long, env = variables::SIZE)]
     pub size: Option<Quantity>,
+    /// Remove rings of killed servers that nobody will ask for: with random keys, not kept, without a living client.
+    #[arg(long)]
+    pub clean: bool,
 }
 
 /// A ring's folder, and its key or the sidecar that knows it.

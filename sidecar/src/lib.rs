@@ -3,7 +3,7 @@
 //! Read it in this order:
 //!
 //! - [`cli`]: the commands and their flags; [`secret`]: the type of `--key`.
-//! - [`serve`]: the life of the server, from the ring's creation to its removal.
+//! - [`serve`]: the life of the server, from the ring's creation to its removal; [`ring`]: the ring it owns now.
 //! - [`api`]: for programs in the pod (`get_key`, `allocate`); [`admin`], [`metrics`]: for kubelet and Prometheus.
 //! - [`stat`], [`top`], [`doctor`], [`healthcheck`]: tools for people and probes.
 //!
@@ -15,6 +15,7 @@ pub mod cli;
 pub mod doctor;
 pub mod healthcheck;
 pub mod metrics;
+pub mod ring;
 pub mod secret;
 pub mod serve;
 pub mod stat;

@@ -45,7 +45,8 @@ pub fn find_key(args: &RingArgs) -> anyhow::Result<Key> {
     })
 }
 
-fn ask_key(url: &str) -> anyhow::Result<Key> {
+/// The key that the sidecar at `url` says.
+pub(crate) fn ask_key(url: &str) -> anyhow::Result<Key> {
     #[derive(Deserialize)]
     struct Answer {
         key: String,

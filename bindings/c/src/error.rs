@@ -125,7 +125,8 @@ fn of_frame(error: &Error) -> Status {
         Error::Forked => Status::Forked,
         Error::Corrupt { .. } => Status::Corrupt,
         Error::ParticipantLost => Status::ParticipantLost,
-        Error::Join(error) => of_segment(error),
+        Error::OwnershipLost => Status::AlreadyOwned,
+        Error::Join(error) | Error::OutOfOrder(error) => of_segment(error),
         // `Stopped`, which no handle here ever is, and later variants.
         _ => Status::Internal,
     }
@@ -135,11 +136,14 @@ fn of_segment(error: &SegmentError) -> Status {
     match error {
         SegmentError::Key(_) | SegmentError::ZeroSize | SegmentError::SizeLimit { .. } => Status::InvalidArgument,
         SegmentError::NoMemory { .. } => Status::NoMemory,
-        SegmentError::AlreadyOwned => Status::AlreadyOwned,
-        SegmentError::NotFound { .. } => Status::NotFound,
+        SegmentError::AlreadyOwned | SegmentError::OwnershipLost => Status::AlreadyOwned,
+        SegmentError::NotFound { .. } | SegmentError::NameGone { .. } | SegmentError::NameTaken { .. } => {
+            Status::NotFound
+        }
         SegmentError::TooShort { .. }
         | SegmentError::Magic { .. }
         | SegmentError::Version { .. }
+        | SegmentError::Head { .. }
         | SegmentError::Damaged { .. } => Status::NotASegment,
         SegmentError::SizeDiffers { .. } => Status::SizeDiffers,
         SegmentError::ParticipantsFull { .. } => Status::ParticipantsFull,

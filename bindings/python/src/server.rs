@@ -33,6 +33,11 @@ impl Server {
     }
 }
 
+/// Whether the server still owns its ring, as far as it can be told. What else may be wrong is another matter.
+fn owns(running: &FrameBufferServer) -> bool {
+    !matches!(running.check(), Err(Error::OwnershipLost))
+}
+
 #[pymethods]
 impl Server {
     #[new]
@@ -60,8 +65,8 @@ impl Server {
 
     /// Creates or adopts the ring. Does nothing if the server is started.
     fn start(&self, py: Python<'_>) -> PyResult<()> {
-        if self.state().is_some() {
-            return Ok(());
+        if let Some(running) = self.state().clone() {
+            return if owns(&running) { Ok(()) } else { Err(errors::of_frame(Error::OwnershipLost)) };
         }
         let mut options = FrameBufferServer::options(self.size).key(self.key.clone()).mode(self.mode).keep(self.keep);
         if let Some(dir) = &self.dir {
@@ -82,10 +87,11 @@ impl Server {
         py.detach(|| server.stop()).map_err(errors::of_segment)
     }
 
-    /// Whether the server is started.
+    /// Whether the server is started, and still owns its ring: it may lose it if the program closes files of this
+    /// library.
     #[getter]
     fn started(&self) -> bool {
-        self.state().is_some()
+        self.state().clone().is_some_and(|running| owns(&running))
     }
 
     /// The ring's key: a client needs it to open the ring. Treat it as a secret.

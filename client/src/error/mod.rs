@@ -90,6 +90,15 @@ pub enum Error {
     /// nobody any more. Open the ring anew.
     #[error("the ring was given up by its owner (stopped or replaced): open it anew")]
     Retired,
+    /// The server has lost its ring to another one: the program closed the file that held the owner's lock.
+    #[error(
+        "this server does not own its ring any more: the program closed a file descriptor of this library, and the \
+         ring was taken over or removed; a new ring takes a stop() and a start()"
+    )]
+    OwnershipLost,
+    /// The server's check of its ring has failed: see [`FrameBufferServer::check`](crate::FrameBufferServer::check).
+    #[error("the ring is out of order")]
+    OutOfOrder(#[source] SegmentError),
     /// The process could not join the ring: after a fork, or for another slot when all pins of one were in use.
     #[error("failed to join the ring")]
     Join(#[from] SegmentError),

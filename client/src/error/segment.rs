@@ -25,7 +25,10 @@ pub enum SegmentError {
         limit: u64,
     },
     /// The ring does not fit below a limit: of memory, of the folder, or of this process.
-    #[error("a ring of {size} bytes needs {needed} bytes, but {limited_by} leaves {available}: {remedy}")]
+    #[error(
+        "a ring of {size} bytes needs {needed} bytes, but {limited_by} leaves {available}: {remedy}{}",
+        held_by_clients(*held)
+    )]
     NoMemory {
         /// Size of the ring in bytes.
         size: u64,
@@ -37,6 +40,8 @@ pub enum SegmentError {
         limited_by: Box<str>,
         /// How to raise it.
         remedy: &'static str,
+        /// Bytes of earlier rings that clients may still have open, which holds their memory; 0 if none are known.
+        held: u64,
     },
     /// The file system refused: another user owns the file or the folder, or it is mounted read-only.
     #[error("not permitted to {action}: {whose}: {remedy}")]
@@ -53,6 +58,24 @@ pub enum SegmentError {
     /// A live server owns this key.
     #[error("another server owns the ring with this key")]
     AlreadyOwned,
+    /// The program closed the file that held the owner's lock, and the ring has got another owner since.
+    #[error(
+        "this server does not own its ring any more: the program closed a file descriptor of this library, and the \
+         ring was taken over or removed; a new ring takes a stop() and a start()"
+    )]
+    OwnershipLost,
+    /// The file of a ring that is in use has been deleted: nobody else can find the ring.
+    #[error("the ring's file is gone from {dir}: somebody has deleted it")]
+    NameGone {
+        /// The folder.
+        dir: String,
+    },
+    /// Another file has the name of the ring's file: whoever looks for the ring finds that one.
+    #[error("the ring's file in {dir} was replaced by another file of its name")]
+    NameTaken {
+        /// The folder.
+        dir: String,
+    },
     /// No segment has this key.
     #[error("there is no ring with this key in {dir} (is its server running, and is this the same folder there?)")]
     NotFound {
@@ -92,6 +115,14 @@ pub enum SegmentError {
         found: u64,
         /// The expected value.
         expected: u64,
+    },
+    /// The head is where no allocation can have moved it.
+    #[error("the segment is damaged: its head is {found}, expected a multiple of 64 from {least} to 2^63")]
+    Head {
+        /// Stream position of the head.
+        found: u64,
+        /// The position below which it cannot be.
+        least: u64,
     },
     /// The segment to adopt has another size.
     #[error("the existing ring has {found} bytes, {asked} were asked for")]
@@ -138,4 +169,15 @@ impl SegmentError {
     pub(crate) fn io<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> Self {
         move |source| Self::Io { action, source: source.into() }
     }
+}
+
+/// The end of a message about a lack of memory, if earlier rings have a part in it.
+fn held_by_clients(held: u64) -> String {
+    if held == 0 {
+        return String::new();
+    }
+    format!(
+        "; clients that still have earlier rings open may hold {held} bytes of them: restart these clients, or let the \
+         next server adopt the ring (keep, --keep, FRAMEBUFFER_KEEP) instead of replacing it"
+    )
 }

@@ -10,7 +10,7 @@ use crate::stats::Counter;
 use crate::sync::{Ordering, fence};
 
 /// No ring reaches stream positions beyond this (at 100 GB/s it takes 2.9 years): a head there is damage.
-const MAX_POSITION: u64 = 1 << 63;
+pub(crate) const MAX_POSITION: u64 = 1 << 63;
 
 /// How much of the ring an allocation may lose to pins that came between its search and its move, in laps. Each of them
 /// is another operation's success.

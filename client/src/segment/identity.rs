@@ -29,7 +29,45 @@ pub(super) fn write(file: &File, geometry: Geometry) -> io::Result<()> {
         (offset_of!(Control, participants), PARTICIPANTS as u64),
         (offset_of!(Control, magic), MAGIC),
     ];
-    words.into_iter().try_for_each(|(at, word)| file.write_all_at(&word.to_le_bytes(), at as u64))
+    words.into_iter().try_for_each(|(at, word)| set(file, at, word))
+}
+
+/// Tells everybody who has the segment open, and whoever finds it, that its owner has given it up for good.
+///
+/// One word through the file, not through a mapping: the file may be shorter by now than it was.
+pub(super) fn retire(file: &File) -> Result<(), SegmentError> {
+    set(file, offset_of!(Control, retired), 1).map_err(SegmentError::io("retire the segment"))
+}
+
+/// Whether an owner has given the segment up.
+pub(super) fn is_retired(file: &File) -> Result<bool, SegmentError> {
+    Ok(word(file, offset_of!(Control, retired))? != 0)
+}
+
+/// Notes whether the owner leaves the ring to another one.
+pub(super) fn set_kept(file: &File, kept: bool) -> Result<(), SegmentError> {
+    set(file, offset_of!(Control, kept), kept.into()).map_err(SegmentError::io("note that the segment is kept"))
+}
+
+/// Whether its last owner has left the ring to another one.
+pub(super) fn is_kept(file: &File) -> Result<bool, SegmentError> {
+    Ok(word(file, offset_of!(Control, kept))? != 0)
+}
+
+/// The 128 random bits that no other segment has.
+pub(super) fn id(file: &File) -> Result<[u64; 2], SegmentError> {
+    let at = offset_of!(Control, id);
+    Ok([word(file, at)?, word(file, at + 8)?])
+}
+
+/// Whether the file was left before it became a segment: the magic comes last.
+pub(super) fn is_unfinished(file: &File) -> Result<bool, SegmentError> {
+    let length = file.metadata().map_err(SegmentError::io("look at the segment"))?.len();
+    Ok(length < size_of::<u64>() as u64 || word(file, offset_of!(Control, magic))? == 0)
+}
+
+fn set(file: &File, at: usize, word: u64) -> io::Result<()> {
+    file.write_all_at(&word.to_le_bytes(), at as u64)
 }
 
 /// Reads the identity of a segment from its file and compares it with this library's layout and the file's length.

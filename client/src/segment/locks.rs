@@ -10,6 +10,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
-use crate::layout::{OWNER_BYTE, PARTICIPANTS, life_byte, repair_byte};
+use crate::layout::{OWNER_BYTE, PARTICIPANTS, RING_OFFSET, SLOTS_OFFSET, life_byte, repair_byte};
 use crate::os::fork;
 use crate::ring::participants::{Liveness, SlotLocks};
 
@@ -166,7 +167,7 @@ impl SlotLocks for Probe {
     fn liveness(&self, slot: usize) -> Liveness {
         // Without an answer nobody is declared dead.
         let Some(file) = self.file.get() else { return Liveness::Alive };
-        match is_locked(file, life_byte(slot)) {
+        match is_locked(file, life_byte(slot)..life_byte(slot) + 1) {
             Ok(false) => Liveness::Dead,
             Ok(true) | Err(_) => {
                 self.seen_alive[slot].store(self.milliseconds(), Ordering::Relaxed);
@@ -216,14 +217,19 @@ fn set_lock(file: &File, lock: &libc::flock) -> io::Result<bool> {
     }
 }
 
-/// Whether the segment's ring has an owner, other than through this file description.
-pub(super) fn is_owned(file: &File) -> io::Result<bool> {
-    is_locked(file, OWNER_BYTE)
+/// Whether the segment has an owner. Asks without taking a lock; `file`'s description holds none of them.
+pub(crate) fn has_owner(file: &File) -> io::Result<bool> {
+    is_locked(file, OWNER_BYTE..OWNER_BYTE + 1)
 }
 
-/// Whether another file description than that of `file` holds the lock of `byte`. Takes no lock.
-fn is_locked(file: &File, byte: u64) -> io::Result<bool> {
-    let mut lock = lock_of(byte, 1, libc::F_WRLCK);
+/// Whether a participant of the segment lives, likewise. Whoever clears a slot is one too.
+pub(crate) fn has_participants(file: &File) -> io::Result<bool> {
+    is_locked(file, SLOTS_OFFSET..RING_OFFSET)
+}
+
+/// Whether another file description than that of `file` holds a lock of one of the bytes. Takes no lock.
+fn is_locked(file: &File, bytes: Range<u64>) -> io::Result<bool> {
+    let mut lock = lock_of(bytes.start, bytes.end - bytes.start, libc::F_WRLCK);
     fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock))?;
     Ok(libc::c_int::from(lock.l_type) != libc::F_UNLCK)
 }

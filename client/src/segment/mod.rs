@@ -5,7 +5,9 @@
 //! - [`create`] creates, adopts and removes it: the owner's side;
 //! - [`Segment::open`] opens it, checking it first: everybody's side;
 //! - [`mapping`] maps it and [`prefault`] touches its pages ahead; [`locks`] say who owns it and who takes part;
-//!   [`limits`] tells whether there is room for it, [`permission`] whose it is if the file system refuses.
+//!   [`limits`] tells whether there is room for it, [`permission`] whose it is if the file system refuses;
+//! - [`orphans`] are segments that a killed owner left behind, [`nameless`] counts the memory of those that clients still
+//!   have open, and [`health`] tells whether a segment is in order.
 //!
 //! Nothing read from a segment is used unchecked as an index, a length or an address. Sizes are read once, when the
 //! segment is opened, compared with the file's length, and kept in this process; positions are taken modulo the
@@ -29,10 +31,13 @@ use crate::sync::{AtomicU64, Ordering};
 
 pub(crate) mod create;
 pub(crate) mod geometry;
+pub(crate) mod health;
 mod identity;
 pub(crate) mod limits;
 pub(crate) mod locks;
 mod mapping;
+mod nameless;
+pub(crate) mod orphans;
 mod permission;
 pub(crate) mod prefault;
 
@@ -45,8 +50,8 @@ pub fn default_dir() -> PathBuf {
 }
 
 /// The path of the segment with this key.
-fn path(dir: &Path, key: &Key) -> PathBuf {
-    dir.join(format!("framebuffer-{}", key.as_str()))
+pub(crate) fn path(dir: &Path, key: &Key) -> PathBuf {
+    dir.join(format!("{}{}", create::PREFIX, key.as_str()))
 }
 
 /// An open, checked and mapped segment.
@@ -118,7 +123,7 @@ impl Segment {
     pub(crate) fn is_orphaned(&self) -> bool {
         let Some(file) = self.file.get() else { return false };
         let nameless = file.metadata().is_ok_and(|metadata| metadata.nlink() == 0);
-        nameless && locks::is_owned(file).is_ok_and(|owned| !owned)
+        nameless && locks::has_owner(file).is_ok_and(|owned| !owned)
     }
 
     /// Gives the memory and the file up, when no frame is in use by this process, nor will be: nobody can take a pin.
@@ -180,7 +185,7 @@ impl RingMemory for Segment {
     }
 }
 
-fn open_file(dir: &Path, key: &Key, writable: bool) -> Result<File, SegmentError> {
+pub(crate) fn open_file(dir: &Path, key: &Key, writable: bool) -> Result<File, SegmentError> {
     let path = path(dir, key);
     OpenOptions::new().read(true).write(writable).open(&path).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => SegmentError::NotFound { dir: dir.display().to_string() },

@@ -1,7 +1,5 @@
 //! `POST /allocate`: room for one frame or several.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -13,6 +11,7 @@ use utoipa::ToSchema;
 
 use super::limits::{MAX_BODY, MAX_COUNT};
 use super::problem::Problem;
+use crate::ring::CurrentRing;
 
 /// Request for one frame or several.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -57,21 +56,23 @@ pub enum AllocateResponse {
             body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "The body is not declared as application/json.",
             body = Problem, content_type = "application/problem+json"),
-        (status = 500, description = "The ring is damaged.",
+        (status = 500, description = "The ring is out of order.",
             body = Problem, content_type = "application/problem+json"),
         (status = 503,
-            description = "The whole ring is held by readers and writers. Retry-After says when to try again.",
+            description = "Readers and writers hold the whole ring, or it is being replaced. Retry-After says when to \
+                try again.",
             body = Problem, content_type = "application/problem+json",
             headers(("Retry-After" = u64, description = "In seconds."))),
     )
 )]
 pub(super) async fn allocate(
-    State(ring): State<Arc<FrameBufferServer>>,
+    State(ring): State<CurrentRing>,
     request: Request,
 ) -> Result<Json<AllocateResponse>, Problem> {
     check_content_type(request.headers())?;
     let body = read(request.into_body()).await?;
     let AllocateRequest { size, count } = serde_json::from_slice(&body).map_err(|e| Problem::malformed(&e))?;
+    let ring = ring.get().ok_or_else(Problem::no_ring)?;
     let response = match count {
         None => AllocateResponse::One { offset: ring.allocate(size)? },
         Some(count) => AllocateResponse::Several { offsets: allocate_several(&ring, size, count)? },

@@ -1,14 +1,12 @@
 //! `GET /get_key`: the ring's key and size.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::extract::State;
-use framebuffer::FrameBufferServer;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::problem::Problem;
+use crate::ring::CurrentRing;
 
 /// A client opens the ring with it.
 #[derive(Serialize, ToSchema)]
@@ -27,8 +25,12 @@ pub struct KeyResponse {
         (status = 200, description = "The key and size.", body = KeyResponse),
         (status = 403, description = "A host that is not loopback, or a web page asks.",
             body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The ring is being replaced. Retry-After says when to try again.",
+            body = Problem, content_type = "application/problem+json",
+            headers(("Retry-After" = u64, description = "In seconds."))),
     )
 )]
-pub(super) async fn get_key(State(ring): State<Arc<FrameBufferServer>>) -> Json<KeyResponse> {
-    Json(KeyResponse { key: ring.get_key().to_owned(), size: ring.size() })
+pub(super) async fn get_key(State(ring): State<CurrentRing>) -> Result<Json<KeyResponse>, Problem> {
+    let ring = ring.get().ok_or_else(Problem::no_ring)?;
+    Ok(Json(KeyResponse { key: ring.get_key().to_owned(), size: ring.size() }))
 }

@@ -4,14 +4,12 @@
 //! [`guard`] says whom a listener lets in; it looks at a request before the routes do.
 
 use std::future::ready;
-use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::http::{Method, Uri, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use framebuffer::FrameBufferServer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -22,6 +20,7 @@ pub mod key;
 pub mod limits;
 pub mod problem;
 
+use crate::ring::CurrentRing;
 use problem::Problem;
 
 #[derive(OpenApi)]
@@ -32,7 +31,7 @@ use problem::Problem;
 struct Document;
 
 /// All routes, serving `ring`.
-pub fn router(ring: Arc<FrameBufferServer>) -> Router {
+pub fn router(ring: impl Into<CurrentRing>) -> Router {
     let (router, document) = documented_routes().split_for_parts();
     // Serialising strings and numbers cannot fail.
     let document = Bytes::from(serde_json::to_vec(&document).unwrap_or_default());
@@ -40,11 +39,11 @@ pub fn router(ring: Arc<FrameBufferServer>) -> Router {
         .route("/openapi.json", get(move || ready(openapi_json(document.clone()))))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .with_state(ring)
+        .with_state(ring.into())
 }
 
 /// The routes whose entry in the OpenAPI document is made from the same function.
-fn documented_routes() -> OpenApiRouter<Arc<FrameBufferServer>> {
+fn documented_routes() -> OpenApiRouter<CurrentRing> {
     OpenApiRouter::with_openapi(Document::openapi()).routes(routes!(key::get_key)).routes(routes!(allocate::allocate))
 }
 

@@ -98,6 +98,12 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, "urn:framebuffer:problem:web-page", "Asked by a web page", detail)
     }
 
+    pub(super) fn no_ring() -> Self {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        let detail = "the ring is being set up: ask again";
+        Self::new(status, "urn:framebuffer:problem:no-ring", "There is no ring now", detail)
+    }
+
     pub(super) fn not_found(path: &str) -> Self {
         let detail = format!("`{}` does not exist; /openapi.json lists the paths", quote(path));
         Self::new(StatusCode::NOT_FOUND, "about:blank", "Not Found", detail)

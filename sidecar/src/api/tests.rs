@@ -1,8 +1,10 @@
 //! The routes, each answer asked for by `oneshot`.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::http::{Request, Response, header};
-use framebuffer::Key;
+use framebuffer::{FrameBufferServer, Key};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;

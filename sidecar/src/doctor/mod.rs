@@ -1,7 +1,7 @@
 //! `doctor`: checks a ring's requirements, one line each, with advice for each that is not met.
 //!
-//! `folder` looks at the shared folder and tries a ring there, `limits` at all limits of one, `system` at the kernel,
-//! `ring` at the ring itself and its sidecar.
+//! `folder` looks at the shared folder and tries a ring there, `orphans` at what killed servers have left there, `limits`
+//! at all limits of a ring, `system` at the kernel, `ring` at the ring itself and its sidecar.
 
 use std::fmt;
 use std::io::Write as _;
@@ -13,6 +13,7 @@ use crate::cli::DoctorArgs;
 
 mod folder;
 mod limits;
+mod orphans;
 mod ring;
 mod system;
 
@@ -30,10 +31,13 @@ pub fn main(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn examine(args: &DoctorArgs) -> Vec<Check> {
+    // First, so that the room that it frees counts.
+    let orphan_checks = orphans::examine(&args.ring.dir, args.clean);
     let (ring, ring_checks) = ring::examine(&args.ring);
     // A ring that is there needs no more room.
     let wanted = if ring.is_some() { None } else { args.size };
     let mut checks = folder::examine(&args.ring.dir, ring.is_some());
+    checks.extend(orphan_checks);
     if args.ring.dir.is_dir() {
         checks.extend(limits::examine(&args.ring.dir, wanted));
     }

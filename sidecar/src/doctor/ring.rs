@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use framebuffer::http::Endpoint;
-use framebuffer::{Key, SegmentError, Stats};
+use framebuffer::{Inspection, Key, SegmentError, Stats};
 use framebuffer_contract::Quantity;
 
 use super::Check;
@@ -22,7 +22,7 @@ pub(super) fn examine(args: &RingArgs) -> (Option<Stats>, Vec<Check>) {
         return (None, checks);
     }
     let (stats, check) = match stat::find_key(args) {
-        Ok(key) => segment(args, &key),
+        Ok(key) => segment(args, &key, reachable),
         Err(error) => (None, Check::fail(format!("{error:#}"), "give a key that a server has, or none")),
     };
     checks.push(check);
@@ -50,16 +50,26 @@ fn api(args: &RingArgs) -> (bool, Check) {
     }
 }
 
-fn segment(args: &RingArgs, key: &Key) -> (Option<Stats>, Check) {
+/// The same checks as the owner's own, of which `/readyz` tells the result.
+fn segment(args: &RingArgs, key: &Key, reachable: bool) -> (Option<Stats>, Check) {
     let dir = args.dir.display();
-    match framebuffer::stat(&args.dir, key) {
-        Ok(stats) => {
+    match framebuffer::inspect(&args.dir, key) {
+        Ok(Inspection { stats, has_owner: true, .. }) => {
             let size = Quantity::from(stats.size);
             let found = format!(
                 "the ring in {dir} keeps {size}, has {} of {} participants",
                 stats.participants, stats.max_participants
             );
             (Some(stats), Check::ok(found))
+        }
+        Ok(_) if reachable && stat::ask_key(args.url()).is_ok_and(|of_sidecar| of_sidecar == *key) => {
+            let advice = "the file was replaced, by a copy maybe: restart the sidecar, then its clients";
+            let found = format!("the file of the sidecar's ring in {dir} is not the one that the sidecar owns");
+            (None, Check::fail(found, advice))
+        }
+        Ok(Inspection { stats, .. }) => {
+            let advice = "its clients can go on; a server with its key adopts it with --keep, and replaces it without";
+            (Some(stats), Check::warn(format!("the ring in {dir} has no server"), advice))
         }
         Err(error) => {
             let advice = advice(&error);
@@ -74,8 +84,12 @@ fn advice(error: &SegmentError) -> &'static str {
             "start its server; if it runs, give both containers the same volume and the same folder (FRAMEBUFFER_DIR)"
         }
         SegmentError::Version { .. } => "sidecar and clients come from releases that differ: update the older",
-        SegmentError::TooShort { .. } | SegmentError::Magic { .. } | SegmentError::Damaged { .. } => {
-            "something else has this name, or has written to it: remove the file when nobody uses it"
+        SegmentError::TooShort { .. }
+        | SegmentError::Magic { .. }
+        | SegmentError::Damaged { .. }
+        | SegmentError::Head { .. } => {
+            "something else has this name, or has written to it: stop its server and clients, remove the file, and \
+             start them again"
         }
         _ => "see the message",
     }

@@ -2,7 +2,12 @@
 //!
 //! Signals are caught before the ring exists, and whatever ends the serving, the ring is stopped on the way out: so
 //! nothing is left behind without `--keep`. A process that is killed cannot do that; then the next owner of the same
-//! key takes the ring over.
+//! key takes the ring over, and rings with random keys are removed by the next owner in the same folder.
+//!
+//! A ring whose file was deleted cannot be found by new clients, and no file system of Linux gives it a name again. It
+//! is retired, which its clients notice, and replaced by a new one with the same key. Other faults are said, in the log
+//! and by `/readyz`, and left as they are: what wrote over the ring may do so again, and whoever looks for it needs the
+//! traces.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -19,26 +24,27 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use crate::admin::{self, Health};
 use crate::api::{self, guard};
 use crate::cli::ServeArgs;
+use crate::ring::CurrentRing;
 
 mod bounds;
 mod connection;
 mod crowd;
 mod listen;
 mod log;
-mod reaper;
 mod unix_socket;
+mod watcher;
 
 use bounds::Places;
 use connection::Door;
 use crowd::Crowd;
 use listen::{Sockets, Tcp, Unix, UnixSocket};
-use reaper::Reaper;
+use watcher::{Verdict, Watcher};
 
 /// How long requests under way may take to end after the first signal.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// How often to look for dead participants.
-const REAP_INTERVAL: Duration = Duration::from_secs(1);
+/// How often to look at the ring and for dead participants.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How serving ended.
 enum End {
@@ -59,13 +65,16 @@ pub fn main(args: ServeArgs) -> ExitCode {
 
 fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let options = ring_options(&args)?;
+    let ring = CurrentRing::default();
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("failed to start the runtime")?;
-    let served = runtime.block_on(serve(args, options));
+    let served = runtime.block_on(serve(args, options, ring.clone()));
     // Ends the connections that are still there. After that nobody else holds the ring.
     drop(runtime);
-    let (ring, end) = served?;
-    stop(ring)?;
+    let stopped = stop(&ring);
+    let end = served?;
+    stopped?;
+    tracing::info!("stopped");
     Ok(match end {
         End::Stopped => ExitCode::SUCCESS,
         End::Interrupted(signal) => signal.exit_code().into(),
@@ -85,22 +94,21 @@ fn ring_options(args: &ServeArgs) -> anyhow::Result<ServerOptions> {
         .prefault(args.prefault.into()))
 }
 
-async fn serve(args: ServeArgs, options: ServerOptions) -> anyhow::Result<(Arc<FrameBufferServer>, End)> {
+async fn serve(args: ServeArgs, options: ServerOptions, ring: CurrentRing) -> anyhow::Result<End> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), size = %args.size, dir = %args.dir.display(), "starting");
     let mut signals = Signals::catch(&Signal::ALL).context("failed to catch signals")?;
     let places = Places::reserve()?;
     let Sockets { api, unix, admin } = Sockets::bind(&args)?;
 
-    let health = Arc::new(Health::default());
+    let health = Arc::new(Health::new(ring.clone()));
     tracing::info!(addr = %admin.local_addr()?, "admin listening");
     // Never told to stop: it answers until the runtime ends.
     let (_never, end) = watch::channel(());
     tokio::spawn(listen::serve(admin_listener(admin, places), admin_door(&health), end));
 
-    let ring = create(options, args.keep).await?;
-    health.started(Arc::clone(&ring));
+    ring.set(create(options.clone(), args.keep).await?);
     let (stop_sender, stop) = watch::channel(());
-    let router = api::router(Arc::clone(&ring));
+    let router = api::router(ring.clone());
     let mut api_servers = JoinSet::new();
     tracing::info!(addr = %api.local_addr()?, "api listening");
     let door = Door { router: router.clone(), admit: guard::admit_tcp, bounds: &bounds::API };
@@ -113,12 +121,12 @@ async fn serve(args: ServeArgs, options: ServerOptions) -> anyhow::Result<(Arc<F
         socket_file = Some(file);
     }
 
-    let signal = until_signal(&mut signals, &ring).await;
+    let signal = until_signal(&mut signals, &ring, &options, args.keep).await?;
     tracing::info!(%signal, "stopping");
     health.stopping();
     drop(socket_file);
     drop(stop_sender);
-    Ok((ring, drain(&mut signals, api_servers).await))
+    Ok(drain(&mut signals, api_servers).await)
 }
 
 fn admin_listener(listener: TcpListener, places: Places) -> Tcp {
@@ -135,7 +143,7 @@ fn api_listener(listener: TcpListener, places: Places) -> Tcp {
 }
 
 /// Creates or adopts the ring, on a thread of its own: the admin port answers meanwhile.
-async fn create(options: ServerOptions, keep: bool) -> anyhow::Result<Arc<FrameBufferServer>> {
+async fn create(options: ServerOptions, keep: bool) -> anyhow::Result<FrameBufferServer> {
     let started = Instant::now();
     let (sender, created) = oneshot::channel();
     // Sending fails only if nobody waits any more.
@@ -147,17 +155,34 @@ async fn create(options: ServerOptions, keep: bool) -> anyhow::Result<Arc<FrameB
     let message = if ring.adopted() { "ring adopted" } else { "ring created" };
     let elapsed = started.elapsed();
     tracing::info!(size = stats.size, capacity = stats.capacity, head = stats.head, keep, ?elapsed, "{message}");
-    Ok(Arc::new(ring))
+    Ok(ring)
 }
 
-async fn until_signal(signals: &mut Signals, ring: &FrameBufferServer) -> Signal {
-    let mut reaper = Reaper::default();
-    let mut tick = interval(REAP_INTERVAL);
+/// Watches over the ring until there is a signal.
+///
+/// # Errors
+///
+/// If the ring had to be replaced and that failed: then whoever started the sidecar has to do so again.
+async fn until_signal(
+    signals: &mut Signals,
+    ring: &CurrentRing,
+    options: &ServerOptions,
+    keep: bool,
+) -> anyhow::Result<Signal> {
+    let mut watcher = Watcher::default();
+    let mut tick = interval(WATCH_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            signal = signals.next() => return signal,
-            _ = tick.tick() => reaper.reap(ring),
+            signal = signals.next() => return Ok(signal),
+            _ = tick.tick() => {}
+        }
+        let verdict = ring.get().map_or(Verdict::Replace, |ring| watcher.look(&ring));
+        if verdict == Verdict::Replace {
+            // The old one first: it is retired, so that its clients leave, and both may not fit.
+            stop(ring).context("failed to replace the ring")?;
+            ring.set(create(options.clone(), keep).await.context("failed to replace the ring")?);
+            watcher = Watcher::default();
         }
     }
 }
@@ -178,11 +203,11 @@ async fn drain(signals: &mut Signals, mut servers: JoinSet<()>) -> End {
     }
 }
 
-fn stop(ring: Arc<FrameBufferServer>) -> anyhow::Result<()> {
+/// Stops the ring, if there is one.
+fn stop(ring: &CurrentRing) -> anyhow::Result<()> {
     // Dropping the last reference stops the ring as well, but could not report errors.
-    if let Some(mut ring) = Arc::into_inner(ring) {
-        ring.stop().context("failed to stop the ring")?;
+    match ring.take().and_then(Arc::into_inner) {
+        Some(mut ring) => ring.stop().context("failed to stop the ring"),
+        None => Ok(()),
     }
-    tracing::info!("stopped");
-    Ok(())
 }

@@ -49,7 +49,7 @@ impl Limit {
 
     fn into_error(self, size: u64) -> SegmentError {
         let Self { name, needed, left, remedy, is_soft: _ } = self;
-        SegmentError::NoMemory { size, needed, available: left, limited_by: name.into(), remedy }
+        SegmentError::NoMemory { size, needed, available: left, limited_by: name.into(), remedy, held: 0 }
     }
 }
 
