@@ -53,7 +53,7 @@ struct ClaimedSlots {
     probe: Probe,
     /// The slots before these, or null. Other threads and open views may still use them: they live as long as the
     /// membership.
-    replaced: *mut ClaimedSlots,
+    replaced: AtomicPtr<ClaimedSlots>,
 }
 
 /// A pin for one operation.
@@ -146,7 +146,7 @@ impl Membership {
         let slots = self.slots.load(Ordering::Acquire);
         // SAFETY: as in `slots`.
         let slots = unsafe { &*slots };
-        if slots.generation == fork::generation() && slots.replaced.is_null() {
+        if slots.generation == fork::generation() && slots.replaced.load(Ordering::Relaxed).is_null() {
             self.prefaulting.finish();
             slots.leaving.store(true, Ordering::Relaxed);
             slots.some_idle.store(true, Ordering::Relaxed);
@@ -161,7 +161,7 @@ impl Membership {
             // SAFETY: made by `join` or `replace_slots` from a Box, each once in this list, and nobody else has `self`
             // any more.
             let slots = unsafe { Box::from_raw(next) };
-            next = slots.replaced;
+            next = slots.replaced.load(Ordering::Relaxed);
             // A forked child only forgets its parent's slots: the parent withdraws from them.
             if slots.generation == fork::generation() {
                 slots.withdraw(&self.ring);
@@ -183,7 +183,7 @@ impl Membership {
     #[cold]
     fn replace_slots(&self, old: *mut ClaimedSlots) -> Result<&ClaimedSlots, SegmentError> {
         let mut new = Box::new(ClaimedSlots::claim_first(&self.ring, self.is_owner)?);
-        new.replaced = old;
+        new.replaced = AtomicPtr::new(old);
         let new = Box::into_raw(new);
         match self.slots.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire) {
             // SAFETY: as in `slots`.
@@ -219,7 +219,7 @@ impl ClaimedSlots {
         };
         let further = Mutex::default();
         let (some_idle, leaving) = (AtomicBool::new(false), AtomicBool::new(false));
-        let replaced = std::ptr::null_mut();
+        let replaced = AtomicPtr::default();
         Ok(Self { generation: fork::generation(), first, further, some_idle, leaving, locks, probe, replaced })
     }
 

@@ -86,3 +86,10 @@ impl fmt::Debug for View<'_> {
         f.debug_struct("View").field("frame", &self.frame).finish_non_exhaustive()
     }
 }
+
+const _: () = {
+    // Views and loans go to other threads, and views are shared by them: also in C and Python.
+    const fn may_be_used_from_any_thread<T: Send + Sync>() {}
+    may_be_used_from_any_thread::<View<'_>>();
+    may_be_used_from_any_thread::<crate::loan::Loan<'_>>();
+};
