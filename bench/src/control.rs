@@ -123,10 +123,9 @@ impl Control {
     pub(crate) fn posted(&self, number: u64) -> Option<Frame> {
         let mailbox = mailbox(number);
         // Pairs with the store in `post`. The writer does not use the mailbox again before the frame is taken.
-        (self.word(mailbox).load(Ordering::Acquire) == number).then(|| Frame {
-            offset: self.word(mailbox + 1).load(Ordering::Relaxed),
-            size: self.word(mailbox + 2).load(Ordering::Relaxed),
-            checksum: Checksum::from_u64(self.word(mailbox + 3).load(Ordering::Relaxed)),
+        (self.word(mailbox).load(Ordering::Acquire) == number).then(|| {
+            let [offset, size, checksum] = [1, 2, 3].map(|word| self.word(mailbox + word).load(Ordering::Relaxed));
+            Frame::new(offset, size, Checksum::from_u64(checksum))
         })
     }
 
@@ -174,7 +173,7 @@ mod tests {
     #[test]
     fn a_posted_frame_is_seen_under_its_number_only() {
         let (_dir, control) = page(Waiting::Spin);
-        let frame = Frame { offset: 64, size: 5, checksum: Checksum::of(b"hello") };
+        let frame = Frame::new(64, 5, Checksum::of(b"hello"));
         assert_eq!(control.posted(1), None);
         control.post(1, &frame);
         assert_eq!(control.posted(1), Some(frame));

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::checksum::Checksum;
 use crate::error::Error;
 use crate::error::segment::SegmentError;
-use crate::frame::Frame;
+use crate::frame::{Frame, RingId};
 use crate::key::Key;
 use crate::loan::Loan;
 use crate::membership::Membership;
@@ -211,16 +211,17 @@ impl FrameBufferClient {
     /// # Errors
     ///
     /// [`Error::Timeout`] if the promised bytes are not there: overwritten meanwhile, not written yet, or of another
-    /// size or checksum. [`Error::LargerThanRing`] and [`Error::NeverAllocated`] if there never was such a frame.
+    /// size or checksum. [`Error::LargerThanRing`] and [`Error::NeverAllocated`] if this ring never had such a frame.
+    /// [`Error::Retired`] if the ring was given up.
     pub fn read(&self, offset: u64, size: u64, checksum: Checksum) -> Result<Vec<u8>, Error> {
-        self.read_frame(&Frame { offset, size, checksum })
+        self.read_frame(&Frame::new(offset, size, checksum))
     }
 
     /// Reads a frame into a new buffer. Reusing one, with [`read_into`](Self::read_into), is faster.
     ///
     /// # Errors
     ///
-    /// As [`read`](Self::read).
+    /// As [`read`](Self::read), and [`Error::OtherRing`] if the description names another ring.
     pub fn read_frame(&self, frame: &Frame) -> Result<Vec<u8>, Error> {
         let membership = self.membership()?;
         membership.with_pin(|ring, guard, _| {
@@ -238,7 +239,7 @@ impl FrameBufferClient {
     ///
     /// # Errors
     ///
-    /// As [`read`](Self::read), and [`Error::BufferLength`].
+    /// As [`read_frame`](Self::read_frame), and [`Error::BufferLength`].
     pub fn read_into(&self, frame: &Frame, buffer: &mut [u8]) -> Result<(), Error> {
         let membership = self.membership()?;
         if buffer.len() as u64 != frame.size {
@@ -255,7 +256,7 @@ impl FrameBufferClient {
     ///
     /// # Errors
     ///
-    /// As [`read`](Self::read).
+    /// As [`read_frame`](Self::read_frame).
     pub fn view(&self, frame: &Frame) -> Result<View<'_>, Error> {
         let membership = self.membership()?;
         membership.with_pin(|ring, guard, _| {
@@ -263,6 +264,17 @@ impl FrameBufferClient {
             ring.count(guard.slot(), Counter::Views, 1);
             Ok(View::new(membership, guard, *frame, checksummed))
         })
+    }
+
+    /// The identity of the ring that this client is in now, which descriptions of its frames carry: for a [`Frame`] made
+    /// by hand of what [`allocate`](Self::allocate) and [`write`](Self::write) return. Ask before these: a client from
+    /// [`connect`](crate::connect()) may go over to another ring in between.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stopped`].
+    pub fn ring_id(&self) -> Result<RingId, Error> {
+        Ok(self.membership()?.segment().id())
     }
 
     /// The ring's key, which another process needs to open it. Treat it as a secret.

@@ -3,7 +3,7 @@
 //!
 //! One process owns a ring in shared memory: a [`FrameBufferServer`], in your program or in the `framebuffer-sidecar`.
 //! Others open the ring with a [`FrameBufferClient`]. A writer puts a frame into the ring and sends its description, a
-//! [`Frame`] of three numbers, to the reader over any messaging system. The reader fetches the bytes; if the ring has
+//! [`Frame`] of four numbers, to the reader over any messaging system. The reader fetches the bytes; if the ring has
 //! moved on meanwhile, it gets a [`FrameBufferTimeout`], never wrong bytes.
 //!
 //! ```
@@ -16,7 +16,7 @@
 //! // The writer, usually another process. Next to a sidecar: framebuffer::connect_env()?
 //! let writer = FrameBufferClient::open(server.get_key())?;
 //! let frame = writer.publish(&vec![42; 1920 * 1080 * 3])?;
-//! let message = serde_json::to_string(&frame)?; // {"offset":64,"size":6220800,"checksum":"..."}
+//! let message = serde_json::to_string(&frame)?; // {"offset":64,"size":6220800,"checksum":"...","ring":"..."}
 //!
 //! // The reader.
 //! let reader = FrameBufferClient::open(server.get_key())?;
@@ -120,7 +120,7 @@ pub use client::{ClientOptions, FrameBufferClient};
 pub use connect::{Connect, ConnectError, connect, connect_env};
 pub use error::segment::SegmentError;
 pub use error::{Error, FrameBufferTimeout, TimeoutReason};
-pub use frame::Frame;
+pub use frame::{Frame, InvalidRingId, RingId};
 pub use key::{InvalidKey, Key};
 #[cfg(not(loom))]
 pub use loan::Loan;

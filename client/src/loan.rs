@@ -90,7 +90,8 @@ impl<'c> Loan<'c> {
         if self.guard.is_of_parent() {
             return Err(Error::Forked);
         }
-        let frame = Frame { offset: self.offset, size: self.size, checksum };
+        let ring = Some(self.membership.segment().id());
+        let frame = Frame { offset: self.offset, size: self.size, checksum, ring };
         let now = nanoseconds_since_1970();
         self.membership.check_name(now)?;
         self.membership.ring().commit(&frame, checksummed, now, self.guard.pin())?;

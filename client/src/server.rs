@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::error::Error;
 use crate::error::segment::SegmentError;
+use crate::frame::RingId;
 use crate::key::Key;
 use crate::membership::Membership;
 use crate::ownership::Ownership;
@@ -212,6 +213,15 @@ impl FrameBufferServer {
     /// a frame is larger than the ring.
     pub fn frames_kept(&self, size: u64) -> u64 {
         geometry(self.options.size).map_or(0, |geometry| geometry.frames_kept(size))
+    }
+
+    /// The ring's identity, which descriptions of its frames carry.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stopped`].
+    pub fn ring_id(&self) -> Result<RingId, Error> {
+        Ok(self.membership()?.segment().id())
     }
 
     /// Whether the ring already existed, left by another server that kept it.

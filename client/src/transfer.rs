@@ -85,7 +85,7 @@ unsafe fn write_frame(
     // one writer (the ring's invariant). `data` is private memory, or a view or loan, which is another range of the
     // ring.
     let checksum = unsafe { copy_in(data, payload, len, membership.segment().streaming()) };
-    let frame = Frame { offset, size: len as u64, checksum };
+    let frame = Frame { offset, size: len as u64, checksum, ring: Some(membership.segment().id()) };
     let now = nanoseconds_since_1970();
     membership.check_name(now)?;
     membership.ring().commit(&frame, Checksummed::Bytes, now, guard.pin())?;

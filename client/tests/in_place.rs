@@ -38,7 +38,7 @@ fn a_dropped_loan_is_never_readable() {
     let offset = ring.head() + HEADER_SIZE;
     let mut loan = client.loan(100).expect("there is room");
     loan.copy_from_slice(&payload(1, 100));
-    let frame = Frame { offset, size: 100, checksum: Checksum::of(&loan) };
+    let frame = Frame::new(offset, 100, Checksum::of(&loan));
     assert_eq!(timeout(client.read_frame(&frame), &frame), TimeoutReason::NotWritten, "while it is lent");
     drop(loan);
     assert_eq!(timeout(client.read_frame(&frame), &frame), TimeoutReason::NotWritten, "after it was given back");

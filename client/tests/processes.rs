@@ -111,7 +111,7 @@ fn write_for_ever(client: &FrameBufferClient, dir: &Path, seed: u64) {
             }),
             _ => client.allocate(size).and_then(|offset| {
                 let checksum = client.write(offset, &data)?;
-                Ok(Frame { offset, size, checksum })
+                Ok(Frame::new(offset, size, checksum))
             }),
         };
         match written {
@@ -349,8 +349,7 @@ fn what_a_killed_writer_had_committed_stays_and_what_it_had_not_is_never_readabl
         let committed: Frame =
             serde_json::from_value(order(json!({"do": "publish", "number": number}))).expect("a frame");
         order(json!({"do": "loan", "number": number}));
-        let lent =
-            Frame { offset: committed.offset + 1088, size: 1000, checksum: Checksum::of(&payload(number, 1000)) };
+        let lent = Frame::new(committed.offset + 1088, 1000, Checksum::of(&payload(number, 1000)));
         other.kill();
 
         assert!(is_payload(number, &client.read_frame(&committed).expect("it is there")));

@@ -223,7 +223,7 @@ impl Run<'_> {
             (Some(start), Ok((offset, with))) => {
                 assert_eq!(offset, start + HEADER_SIZE, "the first place with room");
                 self.model.head = start + length(size);
-                let frame = Frame { offset, size, checksum: framebuffer::Checksum::from_u64(self.seed) };
+                let frame = Frame::new(offset, size, framebuffer::Checksum::from_u64(self.seed));
                 self.model.frames.push(Known { frame, allocated: size, seed: self.seed, state });
                 Some((self.model.frames.len() - 1, with))
             }

@@ -116,7 +116,7 @@ fn a_frame_is_written_once() {
     let ring = TestRing::new(64 << 10);
     let client = ring.client();
     let offset = ring.server.allocate(100).expect("there is room");
-    let unwritten = Frame { offset, size: 100, checksum: Checksum::of(&[0; 100]) };
+    let unwritten = Frame::new(offset, 100, Checksum::of(&[0; 100]));
     assert_eq!(timeout(client.read_frame(&unwritten), &unwritten), TimeoutReason::NotWritten);
 
     let data = payload(1, 60);
@@ -199,7 +199,7 @@ fn more_than_the_ring_holds_is_refused() {
     let ring = TestRing::new(10_000);
     let client = ring.client();
     let head = ring.head();
-    let frame = |size| Frame { offset: HEADER_SIZE, size, checksum: Checksum::of(&[]) };
+    let frame = |size| Frame::new(HEADER_SIZE, size, Checksum::of(&[]));
     for size in [10_001, 70_000, 1 << 40, u64::MAX - HEADER_SIZE, u64::MAX] {
         let mut errors = vec![
             client.allocate(size).map(|_| ()),
@@ -247,7 +247,7 @@ fn counters_add_up_over_participants_that_come_and_go() {
         let client = ring.client();
         let frame = client.publish(&[1; 100]).expect("there is room");
         let offset = ring.server.allocate(50).expect("there is room");
-        let unwritten = Frame { offset, size: 50, checksum: frame.checksum };
+        let unwritten = Frame::new(offset, 50, frame.checksum);
         timeout(client.view(&unwritten), &unwritten);
         client.write(offset, &[1; 30]).expect("it is ours");
         drop(client.loan(7).expect("there is room"));

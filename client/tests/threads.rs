@@ -121,7 +121,7 @@ fn write(client: &FrameBufferClient, board: &Board, sizes: Sizes, random: &mut R
             }),
             _ => client.allocate(size as u64).and_then(|offset| {
                 let checksum = client.write(offset, &payload(seed, size))?;
-                Ok(Frame { offset, size: size as u64, checksum })
+                Ok(Frame::new(offset, size as u64, checksum))
             }),
         };
         match written {

@@ -107,7 +107,7 @@ impl Scene {
     }
 
     fn frame(&self, number: u8) -> Frame {
-        let none = Frame { offset: HEADER_SIZE, size: 0, checksum: Checksum::from_u64(0) };
+        let none = Frame::new(HEADER_SIZE, 0, Checksum::from_u64(0));
         self.frames.get(usize::from(number) % self.frames.len().max(1)).copied().unwrap_or(none)
     }
 
@@ -162,12 +162,12 @@ fn run(operations: &[Operation], dir: &std::path::Path) {
             Operation::Scribble(place, value) => scene.scribble(place, *value),
             Operation::Allocate(c, size) => {
                 if let Ok(offset) = client(*c).allocate((*size).into()) {
-                    scene.frames.push(Frame { offset, size: (*size).into(), checksum: Checksum::from_u64(0) });
+                    scene.frames.push(Frame::new(offset, (*size).into(), Checksum::from_u64(0)));
                 }
             }
             Operation::ServerAllocate(size) => {
                 if let Some(Ok(offset)) = server.as_ref().map(|server| server.allocate((*size).into())) {
-                    scene.frames.push(Frame { offset, size: (*size).into(), checksum: Checksum::from_u64(0) });
+                    scene.frames.push(Frame::new(offset, (*size).into(), Checksum::from_u64(0)));
                 }
             }
             Operation::Write(c, frame, length) => {

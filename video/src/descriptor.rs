@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! writer -> reader   {"framebuffer_video":1,"container":"y4m","header":"YUV4MPEG2 W1280 ..."}      once, first
-//!                    {"offset":64,"size":1382400,"checksum":"2d06800538d394c2","sequence":0,"sent_ns":91}   per frame
+//!                    {"offset":64,"size":1382400,"checksum":"2d06800538d394c2","ring":"91b5c3f0a6e24d18",
+//!                     "sequence":0,"sent_ns":91}                                                 per frame
 //!                    {"end":300}                                                                    once, last
 //! reader -> writer   {"sequence":0}                    per frame, only if the header has a "window"
 //!                    {"sequence":1,"timeout":"overwritten"}
@@ -10,7 +11,7 @@
 //!
 //! A connection that ends without the last line is a writer that died.
 
-use framebuffer::{Checksum, Frame};
+use framebuffer::{Checksum, Frame, RingId};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -59,6 +60,9 @@ pub struct Descriptor {
     pub size: u64,
     /// Their checksum.
     pub checksum: Checksum,
+    /// The ring that they are in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ring: Option<RingId>,
     /// The frame's number in the stream, from 0.
     pub sequence: u64,
     /// When the line was sent, in nanoseconds of [`clock`](crate::clock).
@@ -204,7 +208,7 @@ impl Format {
 impl Descriptor {
     /// The frame for the ring.
     pub const fn frame(&self) -> Frame {
-        Frame { offset: self.offset, size: self.size, checksum: self.checksum }
+        Frame { offset: self.offset, size: self.size, checksum: self.checksum, ring: self.ring }
     }
 }
 
@@ -268,7 +272,8 @@ mod tests {
 
     fn descriptor() -> Descriptor {
         let checksum = Checksum::of(b"frame");
-        Descriptor { offset: 64, size: 6, checksum, sequence: 3, sent_ns: 9, parameters: String::new() }
+        let ring = RingId::from_u64(5);
+        Descriptor { offset: 64, size: 6, checksum, ring, sequence: 3, sent_ns: 9, parameters: String::new() }
     }
 
     #[test]

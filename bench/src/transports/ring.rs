@@ -183,9 +183,5 @@ fn encode(frame: &Frame) -> [u8; 24] {
 
 fn decode(message: &[u8; 24]) -> Frame {
     let word = |at: usize| std::array::from_fn(|index| message[at + index]);
-    Frame {
-        offset: u64::from_le_bytes(word(0)),
-        size: u64::from_le_bytes(word(8)),
-        checksum: Checksum::from_bytes(word(16)),
-    }
+    Frame::new(u64::from_le_bytes(word(0)), u64::from_le_bytes(word(8)), Checksum::from_bytes(word(16)))
 }

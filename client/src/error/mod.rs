@@ -5,6 +5,7 @@
 use thiserror::Error;
 
 use crate::checksum::Checksum;
+use crate::frame::RingId;
 
 pub(crate) mod segment;
 
@@ -38,8 +39,11 @@ pub enum Error {
         /// Bytes of the largest frame that would have fitted between the pins.
         largest_free: u64,
     },
-    /// `allocate` never returned this offset.
-    #[error("offset {offset} was never allocated (the ring's head is at {head})")]
+    /// `allocate` never returned this offset, in this ring: it may be an offset of a ring that this one has replaced.
+    #[error(
+        "offset {offset} was never allocated in this ring, whose head is at {head}: it is wrong, or of a ring that this \
+         one has replaced"
+    )]
     NeverAllocated {
         /// The requested offset.
         offset: u64,
@@ -99,6 +103,18 @@ pub enum Error {
     /// The server's check of its ring has failed: see [`FrameBufferServer::check`](crate::FrameBufferServer::check).
     #[error("the ring is out of order")]
     OutOfOrder(#[source] SegmentError),
+    /// The frame is of another ring than the one that is open, in which the same offset means something else. One has
+    /// replaced the other: either the frame is gone with its ring, or it is new, and the ring is to be opened anew.
+    #[error(
+        "the frame is of ring {frame}, not of ring {ring}, which is open: if that has replaced the frame's ring, the \
+         frame is gone; if the frame is newer, open the ring anew"
+    )]
+    OtherRing {
+        /// The ring that the frame is in.
+        frame: RingId,
+        /// The ring that is open.
+        ring: RingId,
+    },
     /// The process could not join the ring: after a fork, or for another slot when all pins of one were in use.
     #[error("failed to join the ring")]
     Join(#[from] SegmentError),

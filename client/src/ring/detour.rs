@@ -126,6 +126,7 @@ mod tests {
 
     use super::*;
     use crate::error::Error;
+    use crate::frame::RingId;
     use crate::layout::{ENROLLED_WORDS, FREE, FrameHeader, HEADER_SIZE, PINS, Slot};
     use crate::ring::allocate::InitialState;
     use crate::ring::participants::{Liveness, SlotClaim};
@@ -142,6 +143,9 @@ mod tests {
     }
 
     impl RingMemory for Heap {
+        fn id(&self) -> RingId {
+            RingId::of_segment([1, 0])
+        }
         fn size(&self) -> u64 {
             CAPACITY / 2
         }

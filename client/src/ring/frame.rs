@@ -73,7 +73,11 @@ impl<M: RingMemory> Ring<M> {
 
     #[inline]
     fn check_promise(&self, promised: &Frame, pin: &Pin<'_, M>) -> Result<Checksummed, Error> {
-        let Frame { offset, size, checksum } = *promised;
+        let Frame { offset, size, checksum, ring } = *promised;
+        // Before all else: what the description says is about another ring's frames.
+        if let Some(frame) = ring.filter(|frame| *frame != self.memory.id()) {
+            return Err(Error::OtherRing { frame, ring: self.memory.id() });
+        }
         let limit = self.memory.size();
         if size > limit {
             return Err(Error::LargerThanRing { size, limit });

@@ -132,11 +132,14 @@ mod models;
 pub(crate) mod participants;
 pub(crate) mod pin;
 
+use crate::frame::RingId;
 use crate::layout::{FrameHeader, Slot};
 use crate::sync::AtomicU64;
 
 /// The memory that the protocol needs: a mapped segment, or the heap that the loom models run on.
 pub(crate) trait RingMemory {
+    /// The ring's identity.
+    fn id(&self) -> RingId;
     /// Size of the largest frame in bytes.
     fn size(&self) -> u64;
     /// Bytes of the data ring, a multiple of 64.

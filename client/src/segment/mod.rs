@@ -23,6 +23,7 @@ use framebuffer_contract::{Geometry, defaults, variables};
 
 use crate::checksum::{Checksum, Streaming, hash};
 use crate::error::segment::SegmentError;
+use crate::frame::RingId;
 use crate::key::Key;
 use crate::layout::{Control, FRAME_ALIGN, FrameHeader, PARTICIPANTS, Slot, slot_offset};
 use crate::os::own_file::{Inheritance, OwnFile};
@@ -58,6 +59,7 @@ pub(crate) fn path(dir: &Path, key: &Key) -> PathBuf {
 pub(crate) struct Segment {
     file: OwnFile,
     mapping: Arc<Mapping>,
+    id: RingId,
     geometry: Geometry,
     streaming: Streaming,
 }
@@ -74,9 +76,10 @@ impl Segment {
         let geometry = identity::check(&file)?;
         let mapping = Mapping::new(&file, geometry.ring_offset, geometry.capacity, writable);
         let mapping = Arc::new(mapping.map_err(limits::process::of_mapping(geometry))?);
+        let id = RingId::of_segment(mapping.control_block().id.each_ref().map(|word| word.load(Ordering::Relaxed)));
         let streaming = Streaming::for_ring(geometry.capacity);
         let file = OwnFile::open(|| Ok(file), Inheritance::Inherited);
-        Ok(Self { file: file.map_err(SegmentError::io("look at the segment"))?, mapping, geometry, streaming })
+        Ok(Self { file: file.map_err(SegmentError::io("look at the segment"))?, mapping, id, geometry, streaming })
     }
 
     /// The file, to reopen it.
@@ -92,6 +95,12 @@ impl Segment {
     #[inline]
     pub(crate) fn geometry(&self) -> Geometry {
         self.geometry
+    }
+
+    /// The ring's identity, as it was when the segment was opened.
+    #[inline]
+    pub(crate) fn id(&self) -> RingId {
+        self.id
     }
 
     /// A checksum of a frame's identity, unique among all frames of all rings.
@@ -142,6 +151,11 @@ impl Segment {
 }
 
 impl RingMemory for Segment {
+    #[inline]
+    fn id(&self) -> RingId {
+        self.id
+    }
+
     #[inline]
     fn size(&self) -> u64 {
         self.geometry.size

@@ -242,11 +242,12 @@ impl Reader {
                 return Ok(None);
             }
             Err(Undelivered::Ring(Error::Timeout(FrameBufferTimeout { reason, .. }))) => reason.label(),
-            Err(Undelivered::Ring(error @ Error::NeverAllocated { .. })) => {
-                if self.timeouts.count("never_allocated") == 0 {
+            Err(Undelivered::Ring(error @ (Error::NeverAllocated { .. } | Error::OtherRing { .. }))) => {
+                let reason = if matches!(error, Error::OtherRing { .. }) { "other_ring" } else { "never_allocated" };
+                if self.timeouts.count(reason) == 0 {
                     say!("frame-reader: {error}: do writer and reader use the same sidecar?");
                 }
-                "never_allocated"
+                reason
             }
             Err(Undelivered::Ring(error)) => return Err(error).context("failed to read a frame"),
             Err(Undelivered::Sink(error)) => return Err(error.into()),

@@ -180,8 +180,8 @@ impl Writer {
             let Some(parameters) = self.source.advance()? else { break };
             let sequence = self.throughput.frames;
             let Some(frame) = self.publish(sequence)? else { break };
-            let Frame { offset, size, checksum } = frame;
-            let descriptor = Descriptor { offset, size, checksum, sequence, sent_ns: 0, parameters };
+            let Frame { offset, size, checksum, ring } = frame;
+            let descriptor = Descriptor { offset, size, checksum, ring, sequence, sent_ns: 0, parameters };
             if !self.link.send(descriptor)? {
                 break;
             }

@@ -5,7 +5,7 @@ use loom::sync::atomic::{AtomicBool, Ordering};
 
 use crate::checksum::Checksum;
 use crate::error::Error;
-use crate::frame::Frame;
+use crate::frame::{Frame, RingId};
 use crate::layout::{ENROLLED_WORDS, FRAME_ALIGN, FrameHeader, HEADER_SIZE, PARTICIPANTS, Slot};
 use crate::ring::allocate::InitialState;
 use crate::ring::frame::Checksummed;
@@ -61,6 +61,9 @@ impl SlotLocks for Locks {
 }
 
 impl RingMemory for Heap {
+    fn id(&self) -> RingId {
+        RingId::of_segment([1, 0])
+    }
     fn size(&self) -> u64 {
         self.capacity - HEADER_SIZE
     }
@@ -132,7 +135,10 @@ impl Model {
     pub(super) fn fill_and_commit(&self, offset: u64, pin: &Pin<'_, Heap>) -> Result<Frame, Error> {
         // SAFETY: loom checks that nobody else touches the cell.
         self.cell(offset).with_mut(|cell| unsafe { *cell = offset });
-        let frame = Frame { offset, size: FRAME_ALIGN, checksum: Checksum::from_u64(offset) };
+        let frame = Frame {
+            ring: Some(self.ring.memory().id()),
+            ..Frame::new(offset, FRAME_ALIGN, Checksum::from_u64(offset))
+        };
         self.ring.commit(&frame, Checksummed::Bytes, 0, pin)?;
         Ok(frame)
     }

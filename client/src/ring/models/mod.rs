@@ -130,7 +130,7 @@ fn a_committed_frame_is_seen_whole_or_not_at_all() {
         let pin = model.take_pin(claims[0]);
         let offset = model.ring.allocate(FRAME_ALIGN, InitialState::Reserved, &pin, &model.locks).expect("room");
         drop(pin);
-        let promised = Frame { offset, size: FRAME_ALIGN, checksum: Checksum::from_u64(offset) };
+        let promised = Frame::new(offset, FRAME_ALIGN, Checksum::from_u64(offset));
         let reader = thread::spawn({
             let model = Arc::clone(&model);
             move || match model.read(&promised, claims[1]) {
