@@ -4,7 +4,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
-use framebuffer::FrameBufferServer;
+use framebuffer::{FrameBufferServer, RingId};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -33,11 +33,18 @@ pub enum AllocateResponse {
     One {
         /// The frame's stream offset.
         offset: u64,
+        /// The ring that it is in, 16 hexadecimal digits: for the description of the frame. An offset means nothing in
+        /// another ring.
+        #[schema(value_type = String, pattern = "^[0-9a-f]{16}$")]
+        ring: RingId,
     },
     /// To a request with `count`.
     Several {
         /// The frames' stream offsets, in the order of their allocation.
         offsets: Vec<u64>,
+        /// The ring that they are in, as above.
+        #[schema(value_type = String, pattern = "^[0-9a-f]{16}$")]
+        ring: RingId,
     },
 }
 
@@ -73,9 +80,10 @@ pub(super) async fn allocate(
     let body = read(request.into_body()).await?;
     let AllocateRequest { size, count } = serde_json::from_slice(&body).map_err(|e| Problem::malformed(&e))?;
     let ring = ring.get().ok_or_else(Problem::no_ring)?;
+    let id = ring.ring_id()?;
     let response = match count {
-        None => AllocateResponse::One { offset: ring.allocate(size)? },
-        Some(count) => AllocateResponse::Several { offsets: allocate_several(&ring, size, count)? },
+        None => AllocateResponse::One { offset: ring.allocate(size)?, ring: id },
+        Some(count) => AllocateResponse::Several { offsets: allocate_several(&ring, size, count)?, ring: id },
     };
     Ok(Json(response))
 }

@@ -28,6 +28,9 @@ pub struct Problem {
     /// The largest value possible.
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<u64>,
+    /// Bytes of the largest frame that would have fitted between those that are held, if the ring is exhausted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    largest_free: Option<u64>,
 }
 
 /// Seconds after which an exhausted ring is worth another try. The header has no smaller unit.
@@ -38,7 +41,8 @@ const MAX_QUOTE: usize = 100;
 
 impl Problem {
     fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
-        Self { kind, title, status: status.as_u16(), detail: detail.into(), value: None, limit: None }
+        let (status, detail) = (status.as_u16(), detail.into());
+        Self { kind, title, status, detail, value: None, limit: None, largest_free: None }
     }
 
     fn limited(self, value: u64, limit: u64) -> Self {
@@ -131,9 +135,10 @@ impl From<Error> for Problem {
         let detail = error.to_string();
         match error {
             Error::LargerThanRing { size, limit } => larger_than_ring(detail).limited(size, limit),
-            Error::Exhausted { .. } => {
+            Error::Exhausted { largest_free, .. } => {
                 let status = StatusCode::SERVICE_UNAVAILABLE;
-                Self::new(status, "urn:framebuffer:problem:exhausted", "The whole ring is held", detail)
+                let held = Self::new(status, "urn:framebuffer:problem:exhausted", "The whole ring is held", detail);
+                Self { largest_free: Some(largest_free), ..held }
             }
             // No other error of `allocate` is the caller's fault.
             error => {

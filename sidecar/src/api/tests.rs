@@ -100,6 +100,12 @@ async fn an_allocated_frame_can_be_written_and_read() {
     let client = framebuffer::FrameBufferClient::options(Key::new(KEY).unwrap()).dir(api.dir.path()).open().unwrap();
     let checksum = client.write(offset, b"hello").unwrap();
     assert_eq!(client.read(offset, 5, checksum).unwrap(), b"hello");
+    // The answer, the size and the checksum are a whole description.
+    let (mut description, written) = (answer.json(), json!({ "size": 5, "checksum": checksum.to_string() }));
+    description.as_object_mut().unwrap().extend(written.as_object().unwrap().clone());
+    let frame: framebuffer::Frame = serde_json::from_value(description).unwrap();
+    assert_eq!(frame.ring, Some(client.ring_id().unwrap()));
+    assert_eq!(client.read_frame(&frame).unwrap(), b"hello");
 }
 
 #[tokio::test]
@@ -111,6 +117,7 @@ async fn with_a_count_there_are_as_many_offsets_each_for_its_own_frame() {
         let offsets: Vec<u64> = serde_json::from_value(answer.json()["offsets"].clone()).unwrap();
         assert_eq!(offsets.len(), count);
         assert!(offsets.windows(2).all(|pair| pair[1] >= pair[0] + 100), "{offsets:?}");
+        assert_eq!(answer.json()["ring"].as_str().map(str::len), Some(16));
     }
 }
 
@@ -217,6 +224,7 @@ async fn an_exhausted_ring_says_when_to_try_again() {
         let answer = api.allocate(body.to_string()).await;
         assert_problem(&answer, 503, &["no room"]);
         assert_eq!(answer.headers[header::RETRY_AFTER], "1");
+        assert!(answer.json()["largest_free"].as_u64().unwrap() < SIZE, "{}", answer.text);
     }
     assert!(api.head() >= head);
     drop(loan);
