@@ -39,7 +39,7 @@
 
 namespace framebuffer {
 
-/** The description of a frame, for the reader: `offset`, `size`, `checksum`. */
+/** The description of a frame, for the reader: `offset`, `size`, `checksum`, `ring`. */
 using Frame = framebuffer_frame;
 /** A ring's statistics. */
 using Stats = framebuffer_stats;
@@ -104,7 +104,7 @@ inline std::string to_json(const Frame& frame) {
     return text;
 }
 
-/** The frame that a JSON text describes. Ignores members other than offset, size and checksum. */
+/** The frame that a JSON text describes. Ignores members other than offset, size, checksum and ring. */
 inline Frame from_json(std::string_view json) {
     Frame frame;
     detail::check(framebuffer_frame_from_json(json.data(), json.size(), &frame));
@@ -212,6 +212,8 @@ public:
         return Client(client);
     }
 
+    /** The ring's identity, which its frames carry. Ask before allocate() and write(). */
+    std::uint64_t ring_id() const noexcept { return framebuffer_client_ring_id(client_.get()); }
     /** Size of the ring, and of its largest frame, in bytes. */
     std::uint64_t size() const noexcept { return framebuffer_client_size(client_.get()); }
 
@@ -315,6 +317,8 @@ public:
         const char* key = framebuffer_server_key(server_.get());
         return key == nullptr ? std::string() : key;
     }
+    /** The ring's identity, which its frames carry. */
+    std::uint64_t ring_id() const noexcept { return framebuffer_server_ring_id(server_.get()); }
     /** Size of the ring, and of its largest frame, in bytes. */
     std::uint64_t size() const noexcept { return framebuffer_server_size(server_.get()); }
     /** Allocates a frame, for Client::write(), and returns its offset. */

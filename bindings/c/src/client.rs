@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 use std::time::Duration;
 
-use framebuffer::{Checksum, Connect, FrameBufferClient, Key};
+use framebuffer::{Connect, Error, FrameBufferClient, Key, RingId};
 
 use crate::call::{Out, buffer, bytes, guard, out, path, present, text};
 use crate::error::{Failure, Status};
@@ -106,7 +106,15 @@ pub extern "C" fn framebuffer_client_close(client: Option<Box<Client>>) {
     drop(client);
 }
 
-/// Size of the ring, and of its largest frame, in bytes; 0 for NULL.
+/// The identity of the ring that the client is in now, which its frames carry: for a framebuffer_frame made by hand of
+/// what framebuffer_client_allocate() and framebuffer_client_write() return. Ask before these: a client from
+/// framebuffer_client_connect() may go over to another ring in between. 0 for NULL, and for a ring that was given up.
+#[unsafe(no_mangle)]
+pub extern "C" fn framebuffer_client_ring_id(client: Option<&Client>) -> u64 {
+    client.and_then(|client| client.0.ring_id().ok()).map_or(0, RingId::to_u64)
+}
+
+/// Size of the ring, and of its largest frame, in bytes; 0 for NULL, and for a ring that was given up.
 #[unsafe(no_mangle)]
 pub extern "C" fn framebuffer_client_size(client: Option<&Client>) -> u64 {
     client.and_then(|client| client.0.size().ok()).unwrap_or(0)
@@ -115,7 +123,8 @@ pub extern "C" fn framebuffer_client_size(client: Option<&Client>) -> u64 {
 /// Allocates a frame of `size` bytes and stores its stream offset in `offset`, for framebuffer_client_write(), here or
 /// in another process. It overwrites the oldest frames, except those in use.
 ///
-/// Fails with FRAMEBUFFER_STATUS_LARGER_THAN_RING or FRAMEBUFFER_STATUS_EXHAUSTED.
+/// Fails with FRAMEBUFFER_STATUS_LARGER_THAN_RING, FRAMEBUFFER_STATUS_EXHAUSTED, FRAMEBUFFER_STATUS_PINS_FULL or
+/// FRAMEBUFFER_STATUS_RETIRED.
 ///
 /// # Safety
 ///
@@ -135,8 +144,8 @@ pub unsafe extern "C" fn framebuffer_client_allocate(client: Option<&Client>, si
 /// `checksum`. If the data is shorter than the allocation, so is the frame.
 ///
 /// Fails with FRAMEBUFFER_STATUS_TIMEOUT (the ring has already moved past the frame), FRAMEBUFFER_STATUS_TOO_LARGE,
-/// FRAMEBUFFER_STATUS_ALREADY_WRITTEN (also if another writer is still writing, or died while it was) or
-/// FRAMEBUFFER_STATUS_NEVER_ALLOCATED.
+/// FRAMEBUFFER_STATUS_ALREADY_WRITTEN (also if another writer is still writing, or died while it was),
+/// FRAMEBUFFER_STATUS_NEVER_ALLOCATED or FRAMEBUFFER_STATUS_RETIRED.
 ///
 /// # Safety
 ///
@@ -211,8 +220,8 @@ pub unsafe extern "C" fn framebuffer_client_loan(client: Option<&Client>, size: 
 /// Copies the `size` bytes of the frame at `offset` to `buffer` and compares them with `checksum`.
 ///
 /// Fails with FRAMEBUFFER_STATUS_TIMEOUT if the frame has been overwritten, is not written yet, or has another size or
-/// checksum; with FRAMEBUFFER_STATUS_LARGER_THAN_RING or FRAMEBUFFER_STATUS_NEVER_ALLOCATED if there can be no such
-/// frame. Then the buffer's contents are arbitrary.
+/// checksum; with FRAMEBUFFER_STATUS_LARGER_THAN_RING or FRAMEBUFFER_STATUS_NEVER_ALLOCATED if this ring never had such
+/// a frame; with FRAMEBUFFER_STATUS_RETIRED or FRAMEBUFFER_STATUS_PINS_FULL. Then the buffer's contents are arbitrary.
 ///
 /// # Safety
 ///
@@ -225,7 +234,7 @@ pub unsafe extern "C" fn framebuffer_client_read(
     checksum: u64,
     buffer: *mut c_void,
 ) -> Status {
-    let frame = Frame { offset, size: size as u64, checksum };
+    let frame = Frame { offset, size: size as u64, checksum, ring: 0 };
     // SAFETY: the caller guarantees it.
     unsafe { framebuffer_client_read_frame(client, Some(&frame), buffer, size) }
 }
@@ -233,8 +242,8 @@ pub unsafe extern "C" fn framebuffer_client_read(
 /// Copies the frame with this description to `buffer`, which has `buffer_size` bytes: it writes the first `frame->size`
 /// of them.
 ///
-/// Fails with FRAMEBUFFER_STATUS_BUFFER_TOO_SMALL if the frame is larger than the buffer, otherwise as
-/// framebuffer_client_read().
+/// Fails with FRAMEBUFFER_STATUS_OTHER_RING if the description names another ring, before all else; with
+/// FRAMEBUFFER_STATUS_BUFFER_TOO_SMALL if the frame is larger than the buffer; otherwise as framebuffer_client_read().
 ///
 /// # Safety
 ///
@@ -248,17 +257,19 @@ pub unsafe extern "C" fn framebuffer_client_read_frame(
 ) -> Status {
     guard(|| {
         let client = &present("client", client)?.0;
-        let Frame { offset, size, checksum } = *present("frame", frame)?;
-        let limit = client.size()?;
+        let frame = framebuffer::Frame::from(*present("frame", frame)?);
+        let (ring, size, limit) = (client.ring_id()?, frame.size, client.size()?);
+        if let Some(frame) = frame.ring.filter(|of_frame| *of_frame != ring) {
+            return Err(Error::OtherRing { frame, ring }.into());
+        }
         if size > limit {
-            return Err(framebuffer::Error::LargerThanRing { size, limit }.into());
+            return Err(Error::LargerThanRing { size, limit }.into());
         }
         if size > buffer_size as u64 {
             return Err(Failure::BufferTooSmall { len: buffer_size as u64, needed: size });
         }
         // SAFETY: the caller guarantees it, and `size` is not more than `buffer_size`.
         let buffer = unsafe { self::buffer(buffer, size as usize) }?;
-        let frame = framebuffer::Frame { offset, size, checksum: Checksum::from_u64(checksum) };
         Ok(client.read_into(&frame, buffer)?)
     })
 }
@@ -267,7 +278,8 @@ pub unsafe extern "C" fn framebuffer_client_read_frame(
 /// the given checksum with the one that the writer stored; framebuffer_view_verify() hashes the bytes. Release the view
 /// with framebuffer_view_release().
 ///
-/// Fails as framebuffer_client_read(). Then `view` becomes NULL.
+/// Fails with FRAMEBUFFER_STATUS_OTHER_RING if the description names another ring, otherwise as
+/// framebuffer_client_read(). Then `view` becomes NULL.
 ///
 /// # Safety
 ///

@@ -18,15 +18,17 @@ pub enum Status {
     /// Done.
     Ok = 0,
     /// The frame has been overwritten, is not written yet, or has another size or checksum. Expected in normal
-    /// operation when a reader is slow: drop the frame and go on.
+    /// operation when a reader is slow: drop the frame and go on. From framebuffer_view_verify() also: the view is no
+    /// longer protected.
     Timeout = 1,
     /// NULL, or an invalid text, key, URL or size.
     InvalidArgument = 2,
-    /// A frame larger than the ring.
+    /// A frame larger than the ring. If it was to be read, it may be of a larger ring that this one has replaced.
     LargerThanRing = 3,
-    /// Views, loans and operations in progress pin so much of the ring that the frame fits nowhere.
+    /// Views, loans and operations in progress pin so much of the ring that the frame fits nowhere. The message says
+    /// what would have fitted.
     Exhausted = 4,
-    /// An offset that was never allocated.
+    /// An offset that was never allocated in this ring: it may be of a ring that this one has replaced.
     NeverAllocated = 5,
     /// More data than was allocated for the frame.
     TooLarge = 6,
@@ -58,6 +60,15 @@ pub enum Status {
     ParticipantLost = 19,
     /// A bug in this library. The handle that the call was to release is released; you can go on using the others.
     Internal = 20,
+    /// The ring was given up: its owner has stopped, or another ring has taken its place. Open it anew; a client from
+    /// framebuffer_client_connect() finds the next ring by itself, and fails with this only while there is none.
+    Retired = 21,
+    /// The frame is of another ring than the one that is open: one has replaced the other. If the open one is newer,
+    /// the frame is gone: drop it as after a timeout. Otherwise open the ring anew.
+    OtherRing = 22,
+    /// This client has so many views, loans and operations in progress that another would take a participant slot that
+    /// is left for others: release some.
+    PinsFull = 23,
 }
 
 /// Why a call failed.
@@ -122,6 +133,8 @@ fn of_frame(error: &Error) -> Status {
         Error::TooLarge { .. } => Status::TooLarge,
         Error::AlreadyWritten { .. } => Status::AlreadyWritten,
         Error::BufferLength { .. } => Status::BufferTooSmall,
+        Error::Retired => Status::Retired,
+        Error::OtherRing { .. } => Status::OtherRing,
         Error::Forked => Status::Forked,
         Error::Corrupt { .. } => Status::Corrupt,
         Error::ParticipantLost => Status::ParticipantLost,
@@ -147,6 +160,7 @@ fn of_segment(error: &SegmentError) -> Status {
         | SegmentError::Damaged { .. } => Status::NotASegment,
         SegmentError::SizeDiffers { .. } => Status::SizeDiffers,
         SegmentError::ParticipantsFull { .. } => Status::ParticipantsFull,
+        SegmentError::PinsFull { .. } => Status::PinsFull,
         SegmentError::Io { .. } | SegmentError::NotPermitted { .. } => Status::System,
         _ => Status::Internal,
     }
@@ -205,6 +219,9 @@ pub extern "C" fn framebuffer_status_name(status: i32) -> *const c_char {
         c"corrupt",
         c"participant_lost",
         c"internal",
+        c"retired",
+        c"other_ring",
+        c"pins_full",
     ];
     let name = usize::try_from(status).ok().and_then(|status| names.get(status));
     name.map_or(c"unknown", |name| *name).as_ptr()
@@ -233,6 +250,21 @@ mod tests {
     }
 
     #[test]
+    fn what_a_program_reacts_to_has_a_status_of_its_own() {
+        let [frame, ring] = [5, 6].map(|id| framebuffer::RingId::from_u64(id).expect("not 0"));
+        let pins = SegmentError::PinsFull { pins: 64, participants: 256, left: 4 };
+        for (error, status, says) in [
+            (Error::Retired, Status::Retired, "open it anew"),
+            (Error::OtherRing { frame, ring }, Status::OtherRing, "of ring 0000000000000005, not of ring"),
+            (Error::Join(pins), Status::PinsFull, "release views and loans"),
+            (Error::Exhausted { size: 9, pins: 2, largest_free: 3 }, Status::Exhausted, "has 3 bytes"),
+        ] {
+            assert_eq!(remember(&Failure::from(error)), status);
+            assert!(message(framebuffer_error_message()).contains(says), "{status:?}");
+        }
+    }
+
+    #[test]
     fn every_thread_has_its_own_message() {
         remember(&Failure::Null { name: "frame" });
         let other = std::thread::spawn(|| message(framebuffer_error_message())).join().unwrap();
@@ -244,7 +276,8 @@ mod tests {
     fn the_last_status_has_a_name_and_those_beyond_have_none() {
         assert_eq!(message(framebuffer_status_name(Status::Internal as i32)), "internal");
         assert_eq!(message(framebuffer_status_name(Status::NoSidecar as i32)), "no_sidecar");
-        for none in [-1, Status::Internal as i32 + 1, i32::MIN, i32::MAX] {
+        assert_eq!(message(framebuffer_status_name(Status::PinsFull as i32)), "pins_full");
+        for none in [-1, Status::PinsFull as i32 + 1, i32::MIN, i32::MAX] {
             assert_eq!(message(framebuffer_status_name(none)), "unknown");
         }
     }

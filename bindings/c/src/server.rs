@@ -2,7 +2,7 @@
 
 use std::ffi::{CString, c_char};
 
-use framebuffer::{FrameBufferServer, Key};
+use framebuffer::{FrameBufferServer, Key, RingId};
 
 use crate::call::{guard, out, path, present, text};
 use crate::error::Status;
@@ -85,6 +85,12 @@ pub unsafe extern "C" fn framebuffer_server_start_with(
 #[unsafe(no_mangle)]
 pub extern "C" fn framebuffer_server_key(server: Option<&Server>) -> *const c_char {
     server.map_or(std::ptr::null(), |server| server.key.as_ptr())
+}
+
+/// The ring's identity, which its frames carry, as framebuffer_client_ring_id(); 0 for NULL.
+#[unsafe(no_mangle)]
+pub extern "C" fn framebuffer_server_ring_id(server: Option<&Server>) -> u64 {
+    server.and_then(|server| server.server.ring_id().ok()).map_or(0, RingId::to_u64)
 }
 
 /// Size of the ring, and of its largest frame, in bytes; 0 for NULL.

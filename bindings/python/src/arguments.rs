@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use framebuffer::Checksum;
+use framebuffer::{Checksum, RingId};
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
@@ -63,6 +63,17 @@ pub(crate) fn checksum(value: &Bound<'_, PyAny>) -> PyResult<Checksum> {
     source.copy_to_array().map(Checksum::from_bytes).ok_or_else(|| {
         PyValueError::new_err(format!("a checksum is 8 bytes or 16 hexadecimal digits, not {} bytes", source.len()))
     })
+}
+
+/// The identity of a frame's ring: 16 hexadecimal digits, `None` if it is not known.
+pub(crate) fn ring(value: Option<&Bound<'_, PyAny>>) -> PyResult<Option<RingId>> {
+    let Some(value) = value.filter(|value| !value.is_none()) else { return Ok(None) };
+    let Ok(text) = value.cast::<PyString>() else {
+        let name = type_name(value);
+        return Err(PyTypeError::new_err(format!("a ring's identity is a str of 16 hexadecimal digits, not {name}")));
+    };
+    let text = text.to_cow().unwrap_or(Cow::Borrowed("?"));
+    text.parse().map(Some).map_err(|error: framebuffer::InvalidRingId| PyValueError::new_err(error.to_string()))
 }
 
 /// At most 40 characters: a wrong argument may be of any length.

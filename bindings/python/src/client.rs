@@ -128,6 +128,13 @@ impl Client {
         self.state().open.is_some()
     }
 
+    /// The ring's identity, 16 hexadecimal digits, which its frames carry: the `ring` of a `Frame` made by hand of what
+    /// `allocate` and `write` return.
+    #[getter]
+    fn ring_id(&self) -> PyResult<String> {
+        self.open()?.ring_id().map(|ring| ring.to_string()).map_err(errors::of_frame)
+    }
+
     /// Size of the ring, and of its largest frame, in bytes.
     #[getter]
     fn size(&self) -> PyResult<u64> {
@@ -145,6 +152,7 @@ impl Client {
     /// Raises:
     ///     ValueError: If the frame is larger than the ring.
     ///     FrameBufferExhausted: If views and loans leave no room.
+    ///     FrameBufferRetired: If the ring was given up.
     fn allocate(&self, size: &Bound<'_, PyAny>) -> PyResult<u64> {
         self.open()?.allocate(number(size, "size")?).map_err(errors::of_frame)
     }
@@ -156,8 +164,9 @@ impl Client {
     ///
     /// Raises:
     ///     FrameBufferTimeout: If the ring has moved past the frame.
-    ///     FrameBufferError: If the frame is already written.
-    ///     ValueError: If `data` is longer than the frame, or the offset was never allocated.
+    ///     FrameBufferError: If the frame is already written, or was never allocated in this ring.
+    ///     FrameBufferRetired: If the ring was given up.
+    ///     ValueError: If `data` is longer than the frame.
     fn write<'py>(
         &self,
         py: Python<'py>,
@@ -189,33 +198,38 @@ impl Client {
         Loan::open(self.open()?, number(size, "size")?).map_err(errors::of_frame)
     }
 
-    /// Reads a frame: `read(frame)`, or `read(offset, size, checksum)`.
+    /// Reads a frame: `read(frame)`, or `read(offset, size, checksum)`, perhaps with `ring`.
     ///
     /// A frame is a `Frame` or a mapping with its fields. A number may be its decimal text; a checksum is 8 bytes or 16
     /// hexadecimal digits.
     ///
     /// Raises:
     ///     FrameBufferTimeout: If the frame has been overwritten, is not written yet, or has another size or checksum.
-    ///     ValueError: If there can be no such frame: larger than the ring, or at an offset that was never allocated.
-    #[pyo3(signature = (offset = None, size = None, checksum = None, *, frame = None))]
+    ///     FrameBufferOtherRing: If the frame is of another ring, whatever lies at its offset in this one.
+    ///     FrameBufferRetired: If the ring was given up.
+    ///     FrameBufferError: If there never was such a frame in this ring: larger than the ring, or at an offset that
+    ///         was never allocated. So it is with frames of a ring before, if they do not name it.
+    #[pyo3(signature = (offset = None, size = None, checksum = None, ring = None, *, frame = None))]
+    #[expect(clippy::too_many_arguments, reason = "Python's signature")]
     fn read<'py>(
         &self,
         py: Python<'py>,
         offset: Option<&Bound<'py, PyAny>>,
         size: Option<&Bound<'py, PyAny>>,
         checksum: Option<&Bound<'py, PyAny>>,
+        ring: Option<&Bound<'py, PyAny>>,
         frame: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        let frame = frame::promised(offset, size, checksum, frame)?;
+        let frame = frame::promised(offset, size, checksum, ring, frame)?;
         let client = self.open()?;
         if frame.size > client.size().map_err(errors::of_frame)? {
             // Not a frame of this ring. Allocate no bytes for it: the error names the limit.
-            client.view(&frame).map_err(errors::of_frame)?;
+            client.view(&frame).map_err(errors::of_promise)?;
         }
         let len = frame.size as usize;
         new_bytes(py, len, |to| {
             // SAFETY: the new object has as many bytes as the frame.
-            moving(py, len, || unsafe { client.read_raw(&frame, to.into_inner()) }).map_err(errors::of_frame)
+            moving(py, len, || unsafe { client.read_raw(&frame, to.into_inner()) }).map_err(errors::of_promise)
         })
     }
 
@@ -230,14 +244,14 @@ impl Client {
             return Err(errors::of_frame(Error::BufferLength { len: len as u64, size: frame.size }));
         }
         // SAFETY: the target is as long as the frame, and keeps its bytes in place until the end of the function.
-        moving(py, len, || unsafe { client.read_raw(&frame, to.into_inner()) }).map_err(errors::of_frame)
+        moving(py, len, || unsafe { client.read_raw(&frame, to.into_inner()) }).map_err(errors::of_promise)
     }
 
     /// Returns a view of a frame in the ring itself, without a copy. Raises as `read`.
     ///
     /// Compares the given checksum with the one that the writer stored; `View.verify` hashes the bytes.
     fn view(&self, frame: &Bound<'_, PyAny>) -> PyResult<View> {
-        View::open(self.open()?, &frame::given(frame)?).map_err(errors::of_frame)
+        View::open(self.open()?, &frame::given(frame)?).map_err(errors::of_promise)
     }
 
     fn __enter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {

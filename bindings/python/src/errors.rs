@@ -1,5 +1,6 @@
 //! The crate's errors as the exceptions of `framebuffer.errors`: a wrong argument is a `ValueError`, everything else
-//! derives from `FrameBufferError`. And the words that several messages share.
+//! derives from `FrameBufferError`, also what is wrong with the description of a frame: it may be of a ring that is no
+//! more. And the words that several messages share.
 
 use std::error::Error as StdError;
 
@@ -14,7 +15,24 @@ mod python {
     import_exception!(framebuffer.errors, FrameBufferConnectError);
     import_exception!(framebuffer.errors, FrameBufferExhausted);
     import_exception!(framebuffer.errors, FrameBufferNotFound);
+    import_exception!(framebuffer.errors, FrameBufferOtherRing);
+    import_exception!(framebuffer.errors, FrameBufferRetired);
     import_exception!(framebuffer.errors, FrameBufferTimeout);
+}
+
+/// Imports the exceptions. An import runs code of Python's, which may raise one of them; PyO3 has a cell locked
+/// meanwhile, and would wait for itself.
+pub(crate) fn prepare(py: Python<'_>) -> PyResult<()> {
+    // Fails here if it fails, where it does not panic.
+    py.import("framebuffer.errors")?;
+    python::FrameBufferError::type_object(py);
+    python::FrameBufferConnectError::type_object(py);
+    python::FrameBufferExhausted::type_object(py);
+    python::FrameBufferNotFound::type_object(py);
+    python::FrameBufferOtherRing::type_object(py);
+    python::FrameBufferRetired::type_object(py);
+    python::FrameBufferTimeout::type_object(py);
+    Ok(())
 }
 
 /// The exception for an error about frames.
@@ -23,13 +41,28 @@ pub(crate) fn of_frame(error: Error) -> PyErr {
         Error::Timeout(timeout) => {
             python::FrameBufferTimeout::new_err((timeout.to_string(), timeout.offset, timeout.reason.label()))
         }
-        Error::LargerThanRing { .. }
-        | Error::NeverAllocated { .. }
-        | Error::TooLarge { .. }
-        | Error::BufferLength { .. } => PyValueError::new_err(chain(&error)),
-        Error::Exhausted { .. } => python::FrameBufferExhausted::new_err(chain(&error)),
+        Error::LargerThanRing { .. } | Error::TooLarge { .. } | Error::BufferLength { .. } => {
+            PyValueError::new_err(chain(&error))
+        }
+        Error::Exhausted { size, largest_free, .. } => {
+            python::FrameBufferExhausted::new_err((chain(&error), size, largest_free))
+        }
+        Error::Retired => python::FrameBufferRetired::new_err(chain(&error)),
+        Error::OtherRing { .. } => python::FrameBufferOtherRing::new_err(chain(&error)),
         Error::Join(error) => of_segment(error),
         other => python::FrameBufferError::new_err(chain(&other)),
+    }
+}
+
+/// The exception for an error of reading a promised frame: what is wrong with it may come from its ring's having been
+/// replaced, and is no wrong argument.
+pub(crate) fn of_promise(error: Error) -> PyErr {
+    match error {
+        Error::LargerThanRing { .. } => {
+            let hint = "if its description is right, this ring has replaced the one that it was in";
+            python::FrameBufferError::new_err(format!("{}; {hint}", chain(&error)))
+        }
+        other => of_frame(other),
     }
 }
 
@@ -39,6 +72,7 @@ pub(crate) fn of_segment(error: SegmentError) -> PyErr {
         SegmentError::Key(_) | SegmentError::ZeroSize | SegmentError::SizeLimit { .. } => {
             PyValueError::new_err(chain(&error))
         }
+        SegmentError::PinsFull { .. } => python::FrameBufferExhausted::new_err(chain(&error)),
         SegmentError::NotFound { .. } => python::FrameBufferNotFound::new_err(chain(&error)),
         other => python::FrameBufferError::new_err(chain(&other)),
     }

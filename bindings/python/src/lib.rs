@@ -15,6 +15,10 @@
 //!
 //! Objects keep their mutable state in a `Mutex`. It is locked for a few instructions, never across a call into Python,
 //! and only while attached to the interpreter: so no thread has it locked while another forks the process.
+//!
+//! Nearly every call into Python may run a signal handler or, by a garbage collection, a `__del__`, and both may use
+//! the same objects: whoever has something locked then waits for itself. Making a Python object is such a call, setting
+//! an exception too; `PyErr::new_err` is not, since PyO3 makes the exception later.
 #![allow(clippy::doc_markdown, reason = "the documentation of these items is shown by Python's `help`")]
 
 use pyo3::exceptions::PyImportError;
@@ -54,6 +58,8 @@ mod _native {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         super::ensure_main_interpreter(module.py())?;
+        super::errors::prepare(module.py())?;
+        super::frame::prepare(module.py());
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -89,6 +89,20 @@ impl State {
         }
     }
 
+    /// Counts one more buffer, which exposes the bytes: their address and number.
+    fn begin_export(&mut self) -> PyResult<(*mut u8, usize)> {
+        self.lent().map_err(|_| PyBufferError::new_err("the loan has ended"))?;
+        self.exports += 1;
+        Ok((self.address.load(Ordering::Relaxed), self.len))
+    }
+
+    fn end_export(&mut self) {
+        self.exports -= 1;
+        if self.exports == 0 && self.ending {
+            self.lent = None;
+        }
+    }
+
     /// Fails while buffers expose the bytes.
     fn idle(&mut self) -> PyResult<()> {
         self.lent()?;
@@ -187,21 +201,13 @@ impl Loan {
     // # Safety: called by the interpreter, with a `view` to fill.
     unsafe fn __getbuffer__(slf: &Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
         let this = slf.get();
-        let mut state = this.state();
-        state.lent().map_err(|_| PyBufferError::new_err("the loan has ended"))?;
-        let bytes = (state.address.load(Ordering::Relaxed), state.len);
+        let bytes = this.state().begin_export()?;
         // SAFETY: the request is the interpreter's. The bytes are ours to write while `lent` is `Some`: by the
         // invariant, until the buffer is released.
-        unsafe { export(slf.as_any(), view, flags, bytes, false) }?;
-        state.exports += 1;
-        Ok(())
+        unsafe { export(slf.as_any(), view, flags, bytes, false) }.inspect_err(|_| this.state().end_export())
     }
 
     unsafe fn __releasebuffer__(&self, _view: *mut ffi::Py_buffer) {
-        let mut state = self.state();
-        state.exports -= 1;
-        if state.exports == 0 && state.ending {
-            state.lent = None;
-        }
+        self.state().end_export();
     }
 }

@@ -99,6 +99,15 @@ impl Server {
         self.key.as_str()
     }
 
+    /// The ring's identity, 16 hexadecimal digits, which its frames carry.
+    ///
+    /// Raises:
+    ///     FrameBufferError: If the server is not started.
+    #[getter]
+    fn ring_id(&self) -> PyResult<String> {
+        self.running()?.ring_id().map(|ring| ring.to_string()).map_err(errors::of_frame)
+    }
+
     /// Size of the ring, and of its largest frame, in bytes.
     #[getter]
     fn size(&self) -> u64 {

@@ -67,6 +67,22 @@ impl State {
             _ => Err(PyValueError::new_err("the view is released")),
         }
     }
+
+    /// Counts one more buffer, which exposes the bytes: their address and number.
+    fn begin_export(&mut self) -> PyResult<(*mut u8, usize)> {
+        let pinned = self.pinned().map_err(|_| PyBufferError::new_err("the view is released"))?;
+        let bytes = pinned.borrow_dependent();
+        let bytes = (bytes.as_ptr().cast_mut(), bytes.len());
+        self.exports += 1;
+        Ok(bytes)
+    }
+
+    fn end_export(&mut self) {
+        self.exports -= 1;
+        if self.exports == 0 && self.ending {
+            self.pinned = None;
+        }
+    }
 }
 
 #[pymethods]
@@ -151,21 +167,13 @@ impl View {
     // # Safety: called by the interpreter, with a `view` to fill.
     unsafe fn __getbuffer__(slf: &Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
         let this = slf.get();
-        let mut state = this.state();
-        let bytes = state.pinned().map_err(|_| PyBufferError::new_err("the view is released"))?.borrow_dependent();
-        let bytes = (bytes.as_ptr().cast_mut(), bytes.len());
+        let bytes = this.state().begin_export()?;
         // SAFETY: the request is the interpreter's. The bytes stay valid while `pinned` is `Some`: by the invariant,
         // until the buffer is released. The buffer is read-only.
-        unsafe { export(slf.as_any(), view, flags, bytes, true) }?;
-        state.exports += 1;
-        Ok(())
+        unsafe { export(slf.as_any(), view, flags, bytes, true) }.inspect_err(|_| this.state().end_export())
     }
 
     unsafe fn __releasebuffer__(&self, _view: *mut ffi::Py_buffer) {
-        let mut state = self.state();
-        state.exports -= 1;
-        if state.exports == 0 && state.ending {
-            state.pinned = None;
-        }
+        self.state().end_export();
     }
 }

@@ -129,9 +129,6 @@ def test_what_does_not_fit_is_a_value_error_with_the_limit(server, client):
         lambda: client.loan(too_large),
         lambda: client.loan((1 << 64) - 1),
         lambda: client.publish(bytes(too_large)),
-        lambda: client.read(64, too_large, CHECKSUM),
-        lambda: client.read(64, (1 << 64) - 1, CHECKSUM),
-        lambda: client.view(Frame(64, too_large, CHECKSUM)),
     ]:
         with pytest.raises(
             ValueError, match=f"larger than the ring, which holds frames of at most {client.size} bytes"
@@ -142,7 +139,7 @@ def test_what_does_not_fit_is_a_value_error_with_the_limit(server, client):
 
 
 @pytest.mark.parametrize("offset", [0, 1, 63, 65, 1 << 40, (1 << 64) - 1])
-def test_an_offset_that_was_never_allocated_is_a_value_error(client, offset):
+def test_an_offset_that_was_never_allocated_is_no_wrong_argument(client, offset):
     client.publish(b"x")
     for call in [
         lambda: client.read(offset, 1, CHECKSUM),
@@ -150,8 +147,9 @@ def test_an_offset_that_was_never_allocated_is_a_value_error(client, offset):
         lambda: client.view(Frame(offset, 1, CHECKSUM)),
         lambda: client.read_into(Frame(offset, 1, CHECKSUM), bytearray(1)),
     ]:
-        with pytest.raises((ValueError, FrameBufferTimeout)):
+        with pytest.raises(FrameBufferError) as raised:
             call()
+        assert not isinstance(raised.value, ValueError)
 
 
 def test_a_frame_is_written_once(client):

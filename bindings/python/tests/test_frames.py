@@ -43,10 +43,11 @@ def test_what_is_published_is_read_in_all_ways(client):
 
 def test_a_frame_has_the_json_of_the_crate(client):
     frame = client.publish(b"abc")
-    assert json.dumps(frame.to_dict()) == '{"offset": 64, "size": 3, "checksum": "78af5f94892f3950"}'
+    fields = f'{{"offset": 64, "size": 3, "checksum": "78af5f94892f3950", "ring": "{client.ring_id}"}}'
+    assert json.dumps(frame.to_dict()) == fields
     assert Frame.from_dict(json.loads(json.dumps(frame.to_dict()))) == frame
     assert Frame.from_dict({**frame.to_dict(), "topic": "ignored"}) == frame
-    assert Frame.from_dict({"offset": "64", "size": "3", "checksum": frame.checksum}) == frame
+    assert Frame.from_dict({"offset": "64", "size": "3", "checksum": frame.checksum, "ring": frame.ring}) == frame
 
 
 def test_frames_are_values():
@@ -126,7 +127,7 @@ def test_read_frame_keeps_one_client_for_a_key_and_none_of_rings_that_are_gone()
 
 def test_read_frame_passes_on_what_is_wrong_with_a_message(server, client):
     message = {"key": server.get_key(), **client.publish(b"x").to_dict()}
-    for changed in [{"offset": -1}, {"checksum": ""}, {"size": 1 << 40}, {"key": "a/b"}, {"key": "a\0b"}]:
+    for changed in [{"offset": -1}, {"checksum": ""}, {"ring": "x"}, {"key": "a/b"}, {"key": "a\0b"}]:
         with pytest.raises(ValueError):
             read_frame({**message, **changed})
     with pytest.raises(TimeoutError):

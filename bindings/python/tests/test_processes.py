@@ -142,10 +142,23 @@ def test_read_frame_works_in_a_child_whose_parent_has_used_it(server, client):
     assert run(SPAWN, read_frame, message) == b"x"
 
 
-def test_read_frame_works_in_a_child_although_a_lock_was_held_at_the_fork(server, client):
+def test_read_frame_works_in_a_child_that_is_forked_while_another_thread_opens_a_client(server, client):
     message = {"key": server.get_key(), **client.publish(b"x").to_dict()}
-    with framebuffer.client._lock:
-        assert run(FORK, read_frame, message) == b"x"
+    stop = threading.Event()
+
+    def open_and_read():
+        while not stop.is_set():
+            framebuffer.client._clients.clear()
+            read_frame(message)
+
+    thread = threading.Thread(target=open_and_read)
+    thread.start()
+    try:
+        for _ in range(20):
+            assert run(FORK, read_frame, message) == b"x"
+    finally:
+        stop.set()
+        thread.join()
 
 
 def hold(client, frame, ready):

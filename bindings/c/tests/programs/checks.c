@@ -95,28 +95,58 @@ static void a_loan_is_committed_shortened_or_abandoned(void) {
 }
 
 static void a_frame_as_json_is_the_same_frame(void) {
-    const framebuffer_frame frame = {64, 6220800, 0x2d06800538d394c2};
-    const char *json = "{\"offset\":64,\"size\":6220800,\"checksum\":\"2d06800538d394c2\"}";
+    const framebuffer_frame frame = {64, 6220800, 0x2d06800538d394c2, 0x91b5c3f0a6e24d18};
+    const char *json =
+        "{\"offset\":64,\"size\":6220800,\"checksum\":\"2d06800538d394c2\",\"ring\":\"91b5c3f0a6e24d18\"}";
     char text[FRAMEBUFFER_FRAME_JSON_SIZE];
     EXPECT(OK, framebuffer_frame_to_json(&frame, text, sizeof text));
     CHECK(strcmp(text, json) == 0);
     memset(text, 'x', sizeof text);
-    EXPECT_MESSAGE(BUFFER_TOO_SMALL, framebuffer_frame_to_json(&frame, text, strlen(json)), "58 bytes", "59 are needed");
+    EXPECT_MESSAGE(BUFFER_TOO_SMALL, framebuffer_frame_to_json(&frame, text, strlen(json)), "84 bytes", "85 are needed");
     CHECK(text[0] == 'x');
     EXPECT(OK, framebuffer_frame_to_json(&frame, text, strlen(json) + 1));
 
-    framebuffer_frame read = {0, 0, 0};
+    framebuffer_frame read = {0, 0, 0, 0};
     EXPECT(OK, framebuffer_frame_from_json(json, strlen(json), &read));
     CHECK(memcmp(&read, &frame, sizeof frame) == 0);
     const char *larger = "{\"camera\": 3, \"size\": 6220800, \"checksum\": \"2D06800538D394C2\", \"offset\": 64}";
-    read.offset = 0;
     EXPECT(OK, framebuffer_frame_from_json(larger, strlen(larger), &read));
-    CHECK(memcmp(&read, &frame, sizeof frame) == 0);
+    CHECK(memcmp(&read, &frame, offsetof(framebuffer_frame, ring)) == 0);
+    CHECK(read.ring == 0); /* descriptions of before name no ring */
+    EXPECT(OK, framebuffer_frame_to_json(&read, text, sizeof text));
+    CHECK(strstr(text, "ring") == NULL);
     const char *bad[] = {"", "{", "null", "{\"offset\":-1,\"size\":1,\"checksum\":\"2d06800538d394c2\"}",
-                         "{\"offset\":1,\"size\":1,\"checksum\":\"short\"}", "{\"offset\":1,\"size\":1}", "\xff\xfe"};
+                         "{\"offset\":1,\"size\":1,\"checksum\":\"short\"}", "{\"offset\":1,\"size\":1}", "\xff\xfe",
+                         "{\"offset\":1,\"size\":1,\"checksum\":\"2d06800538d394c2\",\"ring\":\"0000000000000000\"}"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         EXPECT(INVALID_ARGUMENT, framebuffer_frame_from_json(bad[i], strlen(bad[i]), &read));
     }
+}
+
+static void a_frame_of_the_ring_before_is_refused_whatever_lies_at_its_offset(void) {
+    ring it = start();
+    char key[256], copy[SIZE];
+    snprintf(key, sizeof key, "%s", framebuffer_server_key(it.server));
+    const framebuffer_frame old = publish(it.client, 7);
+    CHECK(old.ring != 0 && old.ring == framebuffer_client_ring_id(it.client));
+    CHECK(framebuffer_server_ring_id(it.server) == old.ring && framebuffer_client_ring_id(NULL) == 0);
+    stop(it);
+    EXPECT(OK, framebuffer_server_start(key, RING, &it.server));
+    EXPECT(OK, framebuffer_client_open(key, NULL, &it.client));
+    const framebuffer_frame same = publish(it.client, 7);
+    CHECK(same.offset == old.offset && same.checksum == old.checksum && same.ring != old.ring);
+    EXPECT_MESSAGE(OTHER_RING, framebuffer_client_read_frame(it.client, &old, copy, sizeof copy), "of ring", "replaced");
+    EXPECT(OTHER_RING, framebuffer_client_read_frame(it.client, &old, copy, 1));
+    framebuffer_view *view = NULL;
+    EXPECT(OTHER_RING, framebuffer_client_view(it.client, &old, &view));
+    framebuffer_frame huge = old;
+    huge.size = UINT64_MAX;
+    EXPECT(OTHER_RING, framebuffer_client_read_frame(it.client, &huge, copy, sizeof copy));
+    framebuffer_frame unknown = old;
+    unknown.ring = 0;
+    EXPECT(OK, framebuffer_client_read_frame(it.client, &unknown, copy, sizeof copy));
+    EXPECT(OK, framebuffer_client_read_frame(it.client, &same, copy, sizeof copy));
+    stop(it);
 }
 
 static void views_and_loans_outlive_their_client(void) {
@@ -175,7 +205,7 @@ static void *work(void *argument) {
         CHECK(status == FRAMEBUFFER_STATUS_OK || status == FRAMEBUFFER_STATUS_TIMEOUT);
         CHECK(status != FRAMEBUFFER_STATUS_OK || consists_of(framebuffer_view_data(view), SIZE, me->number));
         /* Another thread's error is not ours. */
-        framebuffer_frame none = {64, RING + 1 + me->number, 0};
+        framebuffer_frame none = {64, RING + 1 + me->number, 0, 0};
         EXPECT(LARGER_THAN_RING, framebuffer_client_read_frame(me->client, &none, text, sizeof text));
         snprintf(text, sizeof text, " %u bytes", RING + 1 + me->number);
         CHECK(strstr(framebuffer_error_message(), text) != NULL);
@@ -284,6 +314,7 @@ int main(int argc, char **argv) {
         CHECK_NAMED(what_one_allocates_another_writes),
         CHECK_NAMED(a_loan_is_committed_shortened_or_abandoned),
         CHECK_NAMED(a_frame_as_json_is_the_same_frame),
+        CHECK_NAMED(a_frame_of_the_ring_before_is_refused_whatever_lies_at_its_offset),
         CHECK_NAMED(views_and_loans_outlive_their_client),
         CHECK_NAMED(a_ring_that_is_kept_is_adopted_by_the_next_server),
         CHECK_NAMED(many_threads_use_one_client_and_have_their_own_messages),

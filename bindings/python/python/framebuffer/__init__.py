@@ -2,7 +2,7 @@
 
 One process owns the ring: `framebuffer-sidecar`, or a program with a `FrameBufferServer`. Others open it with a
 `FrameBufferClient`, or with `connect()` next to a sidecar. A writer publishes a frame and sends its description, a
-`Frame` of three numbers, to the reader over any messaging. The reader copies the bytes or views them in place. If the
+`Frame` of four numbers, to the reader over any messaging. The reader copies the bytes or views them in place. If the
 ring has moved on meanwhile, it gets a `FrameBufferTimeout`, never wrong bytes.
 """
 
@@ -13,6 +13,8 @@ from framebuffer.errors import (
     FrameBufferError,
     FrameBufferExhausted,
     FrameBufferNotFound,
+    FrameBufferOtherRing,
+    FrameBufferRetired,
     FrameBufferTimeout,
 )
 from framebuffer.server import FrameBufferServer
@@ -24,6 +26,8 @@ __all__ = [
     "FrameBufferError",
     "FrameBufferExhausted",
     "FrameBufferNotFound",
+    "FrameBufferOtherRing",
+    "FrameBufferRetired",
     "FrameBufferServer",
     "FrameBufferTimeout",
     "Loan",

@@ -1,7 +1,6 @@
 """`FrameBufferClient`, a program's access to a ring, and `read_frame`, for messages that carry the key."""
 
 import os
-import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,21 +13,22 @@ __all__ = ["FrameBufferClient", "FrameBufferTimeout", "read_frame"]
 def read_frame(message: Mapping[str, Any]) -> bytes:
     """Reads the frame that a message describes. Keeps one client for each key.
 
-    Any number of threads may call it at once, forked children too. If another ring has replaced the key's ring, it
-    opens the new one.
+    Any number of threads may call it at once, forked children, signal handlers and `__del__` too. If another ring has
+    replaced the key's ring, it opens the new one.
 
     Args:
-        message: A mapping with `key`, `offset`, `size` and `checksum`; other fields are ignored.
+        message: A mapping with `key`, `offset`, `size`, `checksum` and perhaps `ring`; other fields are ignored.
 
     Raises:
         FrameBufferTimeout: If the frame is not there, or no longer.
+        FrameBufferOtherRing: If the frame is of another ring than the one that has the key now.
         FrameBufferNotFound: If no ring has this key.
     """
     key = message["key"]
     cached = _cached(key)
     try:
         return cached.client.read(message)
-    except (FrameBufferError, ValueError):
+    except FrameBufferError:
         # In this ring, a frame of the ring that replaced it was never allocated, or is another frame.
         if cached.is_current():
             raise
@@ -53,25 +53,28 @@ class _Cached:
         return self.file is not None and self.file == _identity(self.path)
 
 
+# Without a lock: a signal handler or a `__del__` that comes while its own thread has it would wait for itself. Each
+# step is one operation on the dictionary, which no other thread and no handler can divide.
 _clients: dict[str, _Cached] = {}
-_lock = threading.Lock()
 
 
 def _cached(key: str) -> _Cached:
-    with _lock:
-        cached = _clients.get(key)
-        if cached is None:
-            # A removed ring stays in memory while a client has it open.
-            for other in [other for other, client in _clients.items() if not client.is_current()]:
-                del _clients[other]
-            cached = _clients[key] = _Cached(key)
+    cached = _clients.get(key)
+    if cached is not None:
         return cached
+    # A removed ring stays in memory while a client has it open.
+    for other in list(_clients):
+        client = _clients.get(other)
+        if client is not None and not client.is_current():
+            _forget(other, client)
+    # Another thread or a handler may have been faster: its client stays, and this one is closed.
+    return _clients.setdefault(key, _Cached(key))
 
 
 def _forget(key: str, cached: _Cached) -> None:
-    with _lock:
-        if _clients.get(key) is cached:
-            del _clients[key]
+    # In between another may come to be the one that is forgotten: it is opened again when it is needed.
+    if _clients.get(key) is cached:
+        _clients.pop(key, None)
 
 
 def _identity(path: str) -> tuple[int, int] | None:
@@ -80,15 +83,6 @@ def _identity(path: str) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
-
-
-def _new_lock() -> None:
-    # A thread that does not exist in the child may have had it locked.
-    global _lock  # noqa: PLW0603
-    _lock = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_new_lock)
 
 
 def _restore(key: str | None, directory: str | None, started: bool) -> FrameBufferClient:

@@ -1,6 +1,7 @@
 """The exceptions.
 
-A wrong argument is a `ValueError` or `TypeError`, a wrong buffer a `BufferError`; everything else is here.
+A wrong argument is a `ValueError` or `TypeError`, a wrong buffer a `BufferError`; everything else is here, also a
+description that fits no frame of the ring: it may be of a ring that is no more.
 """
 
 
@@ -15,7 +16,8 @@ class FrameBufferTimeout(FrameBufferError, TimeoutError):  # noqa: N818 - the na
 
     Attributes:
         offset: The frame's stream offset.
-        reason: `"overwritten"`, `"not_written"` or `"mismatch"` (another size or checksum).
+        reason: `"overwritten"`, `"not_written"` or `"mismatch"` (another size or checksum, or a view that has lost its
+            protection).
     """
 
     def __init__(self, message: str = "", offset: int | None = None, reason: str | None = None) -> None:
@@ -25,7 +27,35 @@ class FrameBufferTimeout(FrameBufferError, TimeoutError):  # noqa: N818 - the na
 
 
 class FrameBufferExhausted(FrameBufferError):  # noqa: N818 - as FrameBufferTimeout
-    """Views, loans and operations in progress pin so much of the ring that the frame does not fit."""
+    """Views, loans and operations in progress hold too much of the ring: release some.
+
+    They pin so much of it that the frame does not fit; or this client has so many of them that there is no participant
+    slot for more.
+
+    Attributes:
+        size: The frame's size in bytes; `None` if slots are lacking.
+        largest_free: The size in bytes of the largest frame that would have fitted; `None` if slots are lacking.
+    """
+
+    def __init__(self, message: str = "", size: int | None = None, largest_free: int | None = None) -> None:
+        super().__init__(message)
+        self.size = size
+        self.largest_free = largest_free
+
+
+class FrameBufferRetired(FrameBufferError):  # noqa: N818 - as FrameBufferTimeout
+    """The ring was given up: its owner has stopped, or another ring has taken its place.
+
+    Open it anew: `stop()` and `start()`. A client from `connect()` finds the next ring by itself, and raises this only
+    while there is none.
+    """
+
+
+class FrameBufferOtherRing(FrameBufferError):  # noqa: N818 - as FrameBufferTimeout
+    """The frame is of another ring than the one that is open: one has replaced the other.
+
+    If the open one is the newer, the frame is gone, as after a `FrameBufferTimeout`; otherwise open the ring anew.
+    """
 
 
 class FrameBufferNotFound(FrameBufferError, FileNotFoundError):  # noqa: N818 - as FrameBufferTimeout

@@ -42,5 +42,10 @@ _started: "weakref.WeakSet[FrameBufferServer]" = weakref.WeakSet()
 
 @atexit.register
 def _stop_all() -> None:
-    for server in list(_started):
+    # Not a loop over the set: a signal handler or a `__del__` may start another server meanwhile.
+    while _started:
+        try:
+            server = _started.pop()
+        except KeyError:
+            return
         server.stop()
