@@ -221,7 +221,7 @@ impl FrameBufferServer {
     ///
     /// [`Error::Stopped`].
     pub fn ring_id(&self) -> Result<RingId, Error> {
-        Ok(self.membership()?.segment().id())
+        Ok(self.running()?.membership.segment().id())
     }
 
     /// Whether the ring already existed, left by another server that kept it.
