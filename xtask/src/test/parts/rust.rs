@@ -11,6 +11,8 @@ use crate::workspace::{THIS_MACHINE, Workspace};
 const BENCHMARK: &str = "framebuffer-bench";
 /// The crates whose tests have parts of their own: they need a cluster, Helm, peers, or an installed library.
 const ELSEWHERE: [&str; 4] = ["framebuffer-e2e", "framebuffer-chart-tests", BENCHMARK, "framebuffer-c"];
+/// The crates whose tests start no program. Part `unit` runs them: it has built the large crates for Kubernetes anyway.
+const IN_PROCESS: [&str; 1] = ["framebuffer-operator"];
 /// Holds a lock as another process, in tests.
 const PYTHON3: Need = Need::Package { name: "python3", gives: "python3" };
 
@@ -41,7 +43,8 @@ pub(super) const BENCH: Part = Part {
 fn unit(workspace: &Workspace, _: &mut Setup) -> Result<Counts> {
     let mut command = workspace.cargo(["test", "--workspace", "--no-fail-fast", "--lib"]);
     // The peers of the benchmark are large: only its own part builds them.
-    run(command.args(workspace.select("bin", |package| package != BENCHMARK)))
+    command.args(workspace.select("bin", |package| package != BENCHMARK));
+    run(command.args(workspace.select("test", |package| IN_PROCESS.contains(&package))))
 }
 
 fn loom(workspace: &Workspace, _: &mut Setup) -> Result<Counts> {
@@ -51,10 +54,15 @@ fn loom(workspace: &Workspace, _: &mut Setup) -> Result<Counts> {
 
 fn processes(workspace: &Workspace, setup: &mut Setup) -> Result<Counts> {
     let mut command = workspace.cargo(["test", "--profile=fast", "--workspace", "--no-fail-fast"]);
-    command.args(workspace.select("test", |package| !ELSEWHERE.contains(&package)));
+    command.args(workspace.select("test", starts_programs));
     command.env("FRAMEBUFFER_SIDECAR", workspace.fast_binary("framebuffer-sidecar"));
     command.env("FRAMEBUFFER_CLIP", setup.clip());
     run(&mut command)
+}
+
+/// Whether a crate's tests are those of part `processes`.
+fn starts_programs(package: &str) -> bool {
+    !ELSEWHERE.contains(&package) && !IN_PROCESS.contains(&package)
 }
 
 /// Builds the sidecar, the writer and the reader as `processes` does, with their tests.
@@ -78,11 +86,11 @@ mod tests {
     fn tests_of_different_parts_have_different_names() {
         // A test is selected by its name alone.
         let workspace = Workspace::find().unwrap();
-        let mut names = workspace.select("test", |package| !ELSEWHERE.contains(&package));
-        for part in ELSEWHERE {
-            let own = workspace.select("test", |package| package == part);
-            assert!(!own.is_empty(), "{part} has no tests");
-            assert!(names.is_disjoint(&own), "{part} has a test with the name of another");
+        let mut names = workspace.select("test", starts_programs);
+        for crate_elsewhere in ELSEWHERE.into_iter().chain(IN_PROCESS) {
+            let own = workspace.select("test", |package| package == crate_elsewhere);
+            assert!(!own.is_empty(), "{crate_elsewhere} has no tests");
+            assert!(names.is_disjoint(&own), "{crate_elsewhere} has a test with the name of another");
             names.extend(own);
         }
     }
