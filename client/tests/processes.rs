@@ -1,4 +1,4 @@
-//! Real processes on one small ring, that are killed, stopped and restarted at random.
+//! Real processes on one small ring, that are killed, stopped and restarted, and fork, at random.
 //!
 //! Writers send the descriptions of their frames to readers over Unix datagram sockets. The contents of each frame
 //! follow from a number that is sent along, so a reader knows every byte that it must find, whatever the checksum says.
@@ -21,7 +21,8 @@ use common::{
 use framebuffer::layout::{Control, ENROLLED_WORDS, PARTICIPANTS, Slot, slot_offset};
 use framebuffer::{Checksum, Error, Frame, FrameBufferClient, FrameBufferServer, Prefault, TimeoutReason, View};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid, fork};
 use serde_json::{Value, json};
 
 /// 320 KiB of ring: two pins of 8 KiB for each of twelve processes, and gaps as large between them, leave room for
@@ -124,6 +125,27 @@ fn write_for_ever(client: &FrameBufferClient, dir: &Path, seed: u64) {
             Err(Error::Timeout(_)) => {}
             Err(error) => panic!("a writer: {}", chain(&error)),
         }
+        if random.below(20_000) == 0 {
+            fork_for_a_while(client, number, Duration::from_micros(random.below(50_000)));
+        }
+    }
+}
+
+/// Forks a child that takes part for a while, whether its parent lives or not.
+fn fork_for_a_while(client: &FrameBufferClient, number: u64, time: Duration) {
+    // SAFETY: the other thread of this process waits for its standard input, and holds no lock meanwhile.
+    if let ForkResult::Child = unsafe { fork() }.expect("a child") {
+        let frame = client.publish(&payload(number, 1000)).expect("there is room");
+        let view = client.view(&frame);
+        std::thread::sleep(time);
+        let intact = view.as_ref().map_or(true, |view| is_payload(number, view));
+        drop(view);
+        // SAFETY: ends the process.
+        unsafe { nix::libc::_exit(i32::from(!intact)) }
+    }
+    // Whichever has ended.
+    while let Ok(WaitStatus::Exited(child, code)) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+        assert_eq!(code, 0, "the view of child {child} has changed");
     }
 }
 
@@ -192,7 +214,10 @@ fn processes_that_are_killed_and_stopped_at_random_harm_nobody() {
 
     let before = ring.server.stats().expect("stats");
     participants.into_iter().for_each(Participant::kill);
-    reaped += ring.server.reap().expect("it serves");
+    wait_until("the children of the dead have ended", || {
+        reaped += ring.server.reap().expect("it serves");
+        ring.server.stats().expect("stats").participants == 1
+    });
     let stats = ring.server.stats().expect("stats");
     println!("{KILLS} kills, {} laps, {reaped} reaped by the server: {:?}", stats.laps, stats.counters);
     assert!(before.participants <= 2 * (1 + WRITERS + READERS), "slots leak: {before:?}");
