@@ -247,3 +247,28 @@ fn whoever_clears_orphans_away_is_never_taken_for_their_owner() {
         rounds.map_err(|error: SegmentError| chain(&error)).expect("nobody else owns the ring");
     });
 }
+
+#[test]
+fn a_server_waits_for_whoever_holds_the_owners_lock_for_a_moment_without_taking_part() {
+    let dir = folder();
+    drop(options(&dir).keep(true).start().expect("a ring"));
+    let cleaner = open_file(&segment_path(&dir));
+    let lock = nix::libc::flock { l_type: nix::libc::F_WRLCK as i16, l_whence: 0, l_start: 0, l_len: 1, l_pid: 0 };
+    nix::fcntl::fcntl(&cleaner, nix::fcntl::FcntlArg::F_OFD_SETLK(&lock)).expect("nobody has it");
+    let begun = std::sync::Barrier::new(2);
+    std::thread::scope(|scope| {
+        let starting = scope.spawn(|| {
+            begun.wait();
+            options(&dir).keep(true).start()
+        });
+        begun.wait();
+        // Long enough to be met, mostly; the test cannot fail because it was not.
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        drop(cleaner);
+        assert!(starting.join().expect("no panic").expect("the lock is free again").adopted());
+    });
+    // Who does not let go is an owner.
+    let holder = open_file(&segment_path(&dir));
+    nix::fcntl::fcntl(&holder, nix::fcntl::FcntlArg::F_OFD_SETLK(&lock)).expect("nobody has it");
+    assert!(matches!(options(&dir).start(), Err(SegmentError::AlreadyOwned)));
+}
