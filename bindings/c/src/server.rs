@@ -143,9 +143,9 @@ pub unsafe extern "C" fn framebuffer_server_stats(
     })
 }
 
-/// Gives up the ring, and removes its segment unless the server was started with `keep`. Clients that have it open can
-/// go on using it. The server is released even if the segment cannot be removed, which is FRAMEBUFFER_STATUS_SYSTEM.
-/// NULL is allowed.
+/// Gives up the ring, and removes its segment unless the server was started with `keep`. Then its clients fail with
+/// FRAMEBUFFER_STATUS_RETIRED from their next operation on; views and loans that they have stay valid. The server is
+/// released even if the segment cannot be removed, which is FRAMEBUFFER_STATUS_SYSTEM. NULL is allowed.
 #[unsafe(no_mangle)]
 pub extern "C" fn framebuffer_server_stop(server: Option<Box<Server>>) -> Status {
     guard(|| match server {
