@@ -219,9 +219,9 @@ impl FrameBufferServer {
     ///
     /// # Errors
     ///
-    /// [`Error::Stopped`].
+    /// As [`stats`](Self::stats).
     pub fn ring_id(&self) -> Result<RingId, Error> {
-        Ok(self.membership()?.segment().id())
+        Ok(self.confirmed()?.segment().id())
     }
 
     /// Whether the ring already existed, left by another server that kept it.

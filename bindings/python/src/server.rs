@@ -79,7 +79,8 @@ impl Server {
         Ok(())
     }
 
-    /// Gives up the ring, and removes it unless `keep` is set. Clients that have it open can go on using it.
+    /// Gives up the ring, and removes it unless `keep` is set. Then its clients raise `FrameBufferRetired` from their
+    /// next operation on; views and loans that they have stay valid.
     fn stop(&self, py: Python<'_>) -> PyResult<()> {
         // A thread in the middle of an allocation has the other reference: it stops the server when it is done.
         let Some(server) = self.state().take().and_then(Arc::into_inner) else { return Ok(()) };
