@@ -12,7 +12,7 @@ use common::{
     this_test_binary,
 };
 use framebuffer::layout::HEADER_SIZE;
-use framebuffer::{FrameBufferServer, SegmentError};
+use framebuffer::{Error, FrameBufferServer, SegmentError};
 use tempfile::TempDir;
 
 #[test]
@@ -81,6 +81,7 @@ fn the_segment_of_a_killed_server_is_replaced_without_keep() {
     let other = OtherServer::start(&dir, false);
     let old = client_in(&dir);
     let frame = old.publish(&payload(1, 1000)).expect("there is room");
+    let view = old.view(&frame).expect("it is there");
     let inode = fs::metadata(segment_path(&dir)).expect("the segment").ino();
     other.kill();
     assert!(segment_path(&dir).exists(), "a killed server leaves its segment behind");
@@ -88,8 +89,9 @@ fn the_segment_of_a_killed_server_is_replaced_without_keep() {
     let server = options(&dir).start().expect("its owner is dead");
     assert!(!server.adopted());
     assert_ne!(fs::metadata(segment_path(&dir)).expect("the segment").ino(), inode);
-    assert!(is_payload(1, &old.read_frame(&frame).expect("who had the old ring still has it")));
-    assert!(client_in(&dir).read_frame(&frame).is_err(), "the new ring is another");
+    assert!(is_payload(1, &view) && view.verify().is_ok(), "who holds a view of the old ring still has it");
+    assert!(matches!(old.read_frame(&frame), Err(Error::Retired)), "who has the old ring open is told");
+    assert!(matches!(client_in(&dir).read_frame(&frame), Err(Error::OtherRing { .. })), "the new ring is another");
     drop(server);
     assert!(is_empty(&dir));
 }

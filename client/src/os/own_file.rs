@@ -59,6 +59,13 @@ impl OwnFile {
         (unclaimed && identity(self.file.as_raw_fd()) == Some(self.identity)).then_some(&*self.file)
     }
 
+    /// Whether the file has no name any more. `None` if the program has closed it. One system call.
+    pub(crate) fn is_nameless(&self) -> Option<bool> {
+        let stat = stat(self.file.as_raw_fd())?;
+        let is_ours = self.entry.tag.load(Ordering::Acquire) == self.tag && self.identity == (stat.st_dev, stat.st_ino);
+        is_ours.then_some(stat.st_nlink == 0)
+    }
+
     /// Reopens the file: a new file description of the same file, even if it no longer has a name.
     pub(crate) fn reopen(&self) -> io::Result<File> {
         let closed = || io::Error::other("the program has closed a file descriptor of this library");
@@ -210,11 +217,15 @@ fn descriptor(tag: u64) -> RawFd {
 }
 
 fn identity(fd: RawFd) -> Option<Identity> {
+    stat(fd).map(|stat| (stat.st_dev, stat.st_ino))
+}
+
+fn stat(fd: RawFd) -> Option<libc::stat> {
     let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
     // SAFETY: fstat writes to `stat` only, and takes any number for a descriptor.
     let found = unsafe { libc::fstat(fd, stat.as_mut_ptr()) } == 0;
     // SAFETY: fstat has filled it.
-    found.then(|| unsafe { stat.assume_init() }).map(|stat| (stat.st_dev, stat.st_ino))
+    found.then(|| unsafe { stat.assume_init() })
 }
 
 #[cfg(all(test, not(loom)))]

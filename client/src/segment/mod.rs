@@ -15,7 +15,6 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -130,9 +129,8 @@ impl Segment {
 
     /// Whether the segment has no name any more, and nobody who could give it one: no owner. Unknown counts as no.
     pub(crate) fn is_orphaned(&self) -> bool {
-        let Some(file) = self.file.get() else { return false };
-        let nameless = file.metadata().is_ok_and(|metadata| metadata.nlink() == 0);
-        nameless && locks::has_owner(file).is_ok_and(|owned| !owned)
+        let has_owner = || self.file.get().map(locks::has_owner);
+        self.file.is_nameless() == Some(true) && has_owner().is_some_and(|owned| owned.is_ok_and(|owned| !owned))
     }
 
     /// Gives the memory and the file up, when no frame is in use by this process, nor will be: nobody can take a pin.
