@@ -147,7 +147,7 @@ impl FrameBufferClient {
     ///
     /// [`Error::Stopped`].
     pub fn size(&self) -> Result<u64, Error> {
-        Ok(self.membership()?.segment().geometry().size)
+        Ok(self.joined()?.segment().geometry().size)
     }
 
     /// Statistics of the ring.
@@ -156,7 +156,7 @@ impl FrameBufferClient {
     ///
     /// [`Error::Stopped`].
     pub fn stats(&self) -> Result<Stats, Error> {
-        Ok(snapshot::stats(self.membership()?.ring()))
+        Ok(snapshot::stats(self.joined()?.ring()))
     }
 
     /// Allocates a frame of `size` bytes and returns its stream offset, for [`write`](Self::write).
@@ -274,7 +274,7 @@ impl FrameBufferClient {
     ///
     /// [`Error::Stopped`].
     pub fn ring_id(&self) -> Result<RingId, Error> {
-        Ok(self.membership()?.segment().id())
+        Ok(self.joined()?.segment().id())
     }
 
     /// The ring's key, which another process needs to open it. Treat it as a secret.
@@ -288,6 +288,11 @@ impl FrameBufferClient {
         let rings = self.rings.as_ref().ok_or(Error::Stopped)?;
         let current = rings.current();
         if current.segment().is_retired() { self.renew(rings) } else { Ok(current) }
+    }
+
+    /// The part in the ring that this client is in, whether that was given up or not: to look at it.
+    fn joined(&self) -> Result<&Membership, Error> {
+        self.rings.as_ref().map(Rings::current).ok_or(Error::Stopped)
     }
 
     #[cold]

@@ -4,7 +4,7 @@ mod common;
 
 use std::sync::mpsc;
 
-use common::{TestRing, chain, client_in, is_payload, key, length, move_on, payload, timeout};
+use common::{TestRing, chain, client_in, is_payload, key, length, payload, timeout};
 use framebuffer::layout::{FRAME_ALIGN, HEADER_SIZE};
 use framebuffer::{Checksum, Error, Frame, FrameBufferServer, Prefault, TimeoutReason};
 
@@ -313,24 +313,29 @@ fn a_stopped_client_says_so_and_can_start_again() {
 }
 
 #[test]
-fn clients_go_on_with_the_ring_of_a_server_that_stopped() {
+fn clients_of_a_server_that_stopped_keep_their_views_and_are_told() {
     let mut ring = TestRing::new(64 << 10);
     let old = ring.client();
     let frame = old.publish(&[1; 100]).expect("there is room");
+    let view = old.view(&frame).expect("it is there");
     ring.server.stop().expect("it can be removed");
     ring.server.stop().expect("stopping twice is fine");
     assert!(matches!(ring.server.allocate(1), Err(Error::Stopped)));
     assert!(matches!(ring.server.stats(), Err(Error::Stopped)));
     assert!(matches!(ring.server.reap(), Err(Error::Stopped)));
     assert!(!common::segment_path(&ring.dir).exists());
-    move_on(&old, 1000, 100);
-    assert_eq!(old.read_frame(&frame).expect("the ring lives as long as somebody has it"), [1; 100]);
+    assert!(matches!(old.publish(&[1; 100]), Err(Error::Retired)));
+    assert!(matches!(old.read_frame(&frame), Err(Error::Retired)));
+    assert_eq!(old.stats().expect("it can still be looked at").pins, 1);
+    assert_eq!(*view, [1; 100], "the ring lives as long as somebody has it");
 
     ring.server.start().expect("the key is free");
     assert!(!ring.server.adopted());
     let new = ring.client();
     assert_eq!(ring.head(), 0, "it is another ring");
-    assert!(matches!(new.read_frame(&frame), Err(Error::NeverAllocated { .. })));
+    assert!(matches!(new.read_frame(&frame), Err(Error::OtherRing { .. })));
+    let unnamed = Frame { ring: None, ..frame };
+    assert!(matches!(new.read_frame(&unnamed), Err(Error::NeverAllocated { .. })));
 }
 
 #[test]
