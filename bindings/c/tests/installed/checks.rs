@@ -60,6 +60,7 @@ checks_of!(checks, "tests/programs/checks.c",
     a_frame_as_json_is_the_same_frame
     a_frame_of_the_ring_before_is_refused_whatever_lies_at_its_offset
     views_and_loans_outlive_their_client
+    a_ring_whose_server_has_stopped_is_retired_and_its_views_stay
     a_ring_that_is_kept_is_adopted_by_the_next_server
     many_threads_use_one_client_and_have_their_own_messages
     a_view_may_be_released_by_another_thread

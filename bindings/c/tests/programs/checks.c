@@ -158,7 +158,7 @@ static void views_and_loans_outlive_their_client(void) {
     EXPECT(OK, framebuffer_client_loan(it.client, SIZE, &loan));
     framebuffer_client *other = NULL;
     EXPECT(OK, framebuffer_client_open(framebuffer_server_key(it.server), NULL, &other));
-    stop(it);
+    framebuffer_client_close(it.client);
 
     lap(other);
     CHECK(consists_of(framebuffer_view_data(view), SIZE, 7));
@@ -168,6 +168,27 @@ static void views_and_loans_outlive_their_client(void) {
     EXPECT(OK, framebuffer_loan_commit(loan, &written));
     framebuffer_view_release(view);
     framebuffer_client_close(other);
+    EXPECT(OK, framebuffer_server_stop(it.server));
+}
+
+static void a_ring_whose_server_has_stopped_is_retired_and_its_views_stay(void) {
+    ring it = start();
+    const framebuffer_frame frame = publish(it.client, 7);
+    char copy[SIZE];
+    uint64_t offset = 0;
+    framebuffer_frame other;
+    framebuffer_view *view = NULL, *none = NULL;
+    EXPECT(OK, framebuffer_client_view(it.client, &frame, &view));
+    EXPECT(OK, framebuffer_server_stop(it.server));
+    EXPECT_MESSAGE(RETIRED, framebuffer_client_publish(it.client, copy, 0, &other), "given up", "open it anew");
+    EXPECT(RETIRED, framebuffer_client_allocate(it.client, 1, &offset));
+    EXPECT(RETIRED, framebuffer_client_read_frame(it.client, &frame, copy, sizeof copy));
+    EXPECT(RETIRED, framebuffer_client_view(it.client, &frame, &none));
+    CHECK(framebuffer_client_size(it.client) == 0 && framebuffer_client_ring_id(it.client) == 0);
+    framebuffer_client_close(it.client);
+    CHECK(consists_of(framebuffer_view_data(view), SIZE, 7));
+    EXPECT(OK, framebuffer_view_verify(view));
+    framebuffer_view_release(view);
 }
 
 static void a_ring_that_is_kept_is_adopted_by_the_next_server(void) {
@@ -179,10 +200,14 @@ static void a_ring_that_is_kept_is_adopted_by_the_next_server(void) {
     EXPECT(OK, framebuffer_server_stop(server));
     EXPECT_MESSAGE(SIZE_DIFFERS, framebuffer_server_start_with("kept", RING + 1, NULL, 0600, true, &server), "1048576",
                    "1048577");
-    EXPECT(OK, framebuffer_server_start_with("kept", RING, NULL, 0600, false, &server));
+    EXPECT(OK, framebuffer_server_start_with("kept", RING, NULL, 0600, true, &server));
     char copy[SIZE];
     EXPECT(OK, framebuffer_client_read_frame(client, &frame, copy, sizeof copy));
+    CHECK(framebuffer_server_ring_id(server) == frame.ring);
     EXPECT(OK, framebuffer_server_reap(server));
+    EXPECT(OK, framebuffer_server_stop(server));
+    EXPECT(OK, framebuffer_server_start_with("kept", RING, NULL, 0600, false, &server));
+    EXPECT(RETIRED, framebuffer_client_read_frame(client, &frame, copy, sizeof copy));
     framebuffer_client_close(client);
     EXPECT(OK, framebuffer_server_stop(server));
 }
@@ -316,6 +341,7 @@ int main(int argc, char **argv) {
         CHECK_NAMED(a_frame_as_json_is_the_same_frame),
         CHECK_NAMED(a_frame_of_the_ring_before_is_refused_whatever_lies_at_its_offset),
         CHECK_NAMED(views_and_loans_outlive_their_client),
+        CHECK_NAMED(a_ring_whose_server_has_stopped_is_retired_and_its_views_stay),
         CHECK_NAMED(a_ring_that_is_kept_is_adopted_by_the_next_server),
         CHECK_NAMED(many_threads_use_one_client_and_have_their_own_messages),
         CHECK_NAMED(a_view_may_be_released_by_another_thread),

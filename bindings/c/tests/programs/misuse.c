@@ -156,7 +156,7 @@ static void rings_that_cannot_be_are_refused_with_the_reason(void) {
     framebuffer_client *client = NULL;
     CHECK(framebuffer_server_size(it.server) == RING && framebuffer_client_size(it.client) == RING);
     EXPECT(ALREADY_OWNED, framebuffer_server_start(key, RING, &server));
-    EXPECT_MESSAGE(NO_MEMORY, framebuffer_server_start(NULL, 1ULL << 44, &server), "17592186044416", "left");
+    EXPECT_MESSAGE(NO_MEMORY, framebuffer_server_start(NULL, 1ULL << 44, &server), "17592186044416", "leaves");
     EXPECT_MESSAGE(INVALID_ARGUMENT, framebuffer_server_start(NULL, UINT64_MAX, &server), "18446744073709551615", "limit");
     EXPECT_MESSAGE(INVALID_ARGUMENT, framebuffer_server_start("a/b", RING, &server), "invalid key", "'/'");
     EXPECT(INVALID_ARGUMENT, framebuffer_server_start("", RING, &server));

@@ -71,7 +71,7 @@ void what_one_allocates_another_writes() {
     for (const std::uint64_t offset : {server.allocate(10), ring.allocate(10)}) {
         const std::uint64_t sum = ring.write(offset, "hello", 5);
         std::array<char, 5> bytes{};
-        ring.read({offset, 5, sum}, bytes.data(), bytes.size());
+        ring.read({offset, 5, sum, ring.ring_id()}, bytes.data(), bytes.size());
         CHECK(std::string(bytes.data(), bytes.size()) == "hello");
     }
     server.reap();
@@ -119,6 +119,11 @@ void a_lost_frame_is_a_timeout_and_nothing_else_is() {
         }
     });
     CHECK(status == FRAMEBUFFER_STATUS_LARGER_THAN_RING);
+    Frame foreign = frame;
+    foreign.ring ^= 1;
+    CHECK(foreign.ring != server.ring_id() && frame.ring == server.ring_id());
+    CHECK(thrown<framebuffer::error>([&] { ring.read(foreign); }) == FRAMEBUFFER_STATUS_OTHER_RING);
+    CHECK(thrown<framebuffer::error>([&] { ring.view(foreign); }) == FRAMEBUFFER_STATUS_OTHER_RING);
 }
 
 void errors_have_a_code_and_a_message() {
