@@ -5,6 +5,7 @@
 use std::error::Error as StdError;
 
 use framebuffer::{ConnectError, Error, SegmentError};
+use pyo3::PyTypeInfo;
 use pyo3::exceptions::{PyBufferError, PyValueError};
 use pyo3::prelude::*;
 

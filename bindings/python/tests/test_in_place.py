@@ -6,7 +6,7 @@ import weakref
 import numpy
 import pytest
 
-from framebuffer import FrameBufferClient, FrameBufferError, FrameBufferServer, FrameBufferTimeout
+from framebuffer import FrameBufferClient, FrameBufferExhausted, FrameBufferServer, FrameBufferTimeout
 
 
 def pins(client):
@@ -254,10 +254,10 @@ def test_more_views_than_one_slot_has_pins(client):
     assert pins(client) == 0
 
 
-def test_all_participant_slots_taken_is_an_error(server, client):
+def test_a_client_with_views_in_all_slots_but_those_left_for_others_is_exhausted(server, client):
     frame = client.publish(b"x")
     views = []
-    with pytest.raises(FrameBufferError, match="all 256 participant slots"):
+    with pytest.raises(FrameBufferExhausted, match="the last 4 are left for others: release views"):
         while True:
             views.append(client.view(frame))
     views.clear()
