@@ -236,7 +236,7 @@ mod tests {
 
     fn descriptor(sequence: u64) -> Descriptor {
         let checksum = Checksum::of(b"x");
-        Descriptor { offset: 64, size: 1, checksum, sequence, sent_ns: 0, parameters: String::new() }
+        Descriptor { offset: 64, size: 1, checksum, ring: None, sequence, sent_ns: 0, parameters: String::new() }
     }
 
     fn settings(listener: &Listener) -> Settings {
