@@ -25,7 +25,8 @@ fn main() {
 
 fn table() {
     println!(
-        "| ring | pages | client's first | prefault | open, ms | first lap, ms | second lap, ms | CPU to the end of the \
+        "| ring | pages | client's first | prefault | open, ms | first lap, ms | second lap, ms | CPU to the end of \
+         the \
               first lap, ms | RSS open, MiB | RSS at the end, MiB |"
     );
     println!("|---|---|---|---|---:|---:|---:|---:|---:|---:|");

@@ -27,14 +27,13 @@ use crate::view::View;
 ///
 /// When the ring's owner gives it up (it stops, or another ring takes its place), the next operation is an
 /// [`Error::Retired`]: what is written there would reach nobody. A client from `connect` asks its sidecar for the next
-/// ring then, for at most a quarter of a second, and goes over to it; until there is one, its operations are that error,
-/// too. Views and loans of the old ring stay valid.
+/// ring then, for at most a quarter of a second, and goes over to it; until there is one, its operations are that
+/// error, too. Views and loans of the old ring stay valid.
 ///
 /// All methods that take `&self` may be called from many threads at once. Threads that share a client share a few cache
-/// lines for it: for tens of thousands of small frames a second in each thread, give each a client of its own. One client
-/// may have thousands of views and loans at once: it takes another of the ring's 256 participant slots for every 64, and
-/// leaves the last four to others. After a `fork`, both parent and child may
-/// continue to use the client.
+/// lines for it: for tens of thousands of small frames a second in each thread, give each a client of its own. One
+/// client may have thousands of views and loans at once: it takes another of the ring's 256 participant slots for every
+/// 64, and leaves the last four to others. After a `fork`, both parent and child may continue to use the client.
 ///
 /// ```
 /// use framebuffer::{Error, FrameBufferClient, FrameBufferServer};
@@ -266,9 +265,9 @@ impl FrameBufferClient {
         })
     }
 
-    /// The identity of the ring that this client is in now, which descriptions of its frames carry: for a [`Frame`] made
-    /// by hand of what [`allocate`](Self::allocate) and [`write`](Self::write) return. Ask before these: a client from
-    /// [`connect`](crate::connect()) may go over to another ring in between.
+    /// The identity of the ring that this client is in now, which descriptions of its frames carry: for a [`Frame`]
+    /// made by hand of what [`allocate`](Self::allocate) and [`write`](Self::write) return. Ask before these: a client
+    /// from [`connect`](crate::connect()) may go over to another ring in between.
     ///
     /// # Errors
     ///

@@ -38,8 +38,8 @@
 //!  +----------------+----------------+---------------------------------+
 //! ```
 //!
-//! Bytes of the file also name locks (`F_OFD_SETLK`): byte 0 the owner's; the first byte of each slot that of the slot's
-//! participant, held for as long as it lives; the second that of whoever clears the slot, held meanwhile.
+//! Bytes of the file also name locks (`F_OFD_SETLK`): byte 0 the owner's; the first byte of each slot that of the
+//! slot's participant, held for as long as it lives; the second that of whoever clears the slot, held meanwhile.
 //!
 //! A slot is an odd number of cache lines long, so that the first lines of all slots, which every allocation reads,
 //! spread over all sets of the cache. The first line carries the first three pins: more are rarely in use.

@@ -46,8 +46,8 @@
 //! progress) stay where they are, and others go around them: small ones that are held for long, spread over the ring,
 //! leave no room for a large frame ([`Error::Exhausted`] says how much there is). Copy what you keep for long.
 //!
-//! The control block takes 340 KiB to 2 MiB more ([`segment_length`] is the sum). All of it is allocated when the server
-//! starts: later there is no error for lack of memory. Frames are aligned to 64 bytes.
+//! The control block takes 340 KiB to 2 MiB more ([`segment_length`] is the sum). All of it is allocated when the
+//! server starts: later there is no error for lack of memory. Frames are aligned to 64 bytes.
 //!
 //! Linux on 64-bit little-endian machines only. `/proc` must be mounted.
 //!
@@ -59,8 +59,8 @@
 //!
 //! From the bottom up: `layout` (where everything lies), `checksum` (all copying and hashing), `os` (forks and closed
 //! descriptors), `threads`, `ring` (the protocol), `segment` (the file), `membership` (a process's part in the ring),
-//! `ownership` (its owner's lock), `transfer` (moving bytes), `rings` (the rings that a client is in, one after the other),
-//! then the public types.
+//! `ownership` (its owner's lock), `transfer` (moving bytes), `rings` (the rings that a client is in, one after the
+//! other), then the public types.
 #![cfg_attr(loom, allow(dead_code, unused_imports))]
 
 mod checksum;

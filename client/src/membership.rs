@@ -119,8 +119,8 @@ impl Membership {
         self.with_pin(|ring, guard, probe| Ok(ring.reap_all(guard.slot(), probe)))
     }
 
-    /// Before a frame is committed at this time: whether anybody will find it. Not if the ring has no owner any more and
-    /// somebody has removed its name. Looks every [`LOOK_EVERY`] at most, so this takes a nanosecond.
+    /// Before a frame is committed at this time: whether anybody will find it. Not if the ring has no owner any more
+    /// and somebody has removed its name. Looks every [`LOOK_EVERY`] at most, so this takes a nanosecond.
     #[inline]
     pub(crate) fn check_name(&self, nanoseconds_since_1970: u64) -> Result<(), Error> {
         let last = self.last_look.load(Ordering::Relaxed);

@@ -1,8 +1,8 @@
 //! [`Rings`]: the ring that a client is in, and those that it was in before.
 //!
 //! When a ring is given up for good, its clients find its `retired` word set at their next operation. One that knows
-//! how to find the next ring, as one from [`connect`](crate::connect()) does, goes over to it. Views and loans of the old
-//! ring go on; when the last of them is gone, so is the old ring's memory.
+//! how to find the next ring, as one from [`connect`](crate::connect()) does, goes over to it. Views and loans of the
+//! old ring go on; when the last of them is gone, so is the old ring's memory.
 
 use std::fmt;
 use std::ptr;
@@ -76,8 +76,8 @@ impl Rings {
         unsafe { &*self.current.load(Ordering::Acquire) }
     }
 
-    /// Goes over to the ring that has taken the place of the current one, which is retired: asks `find` for its key, and
-    /// `join` joins it.
+    /// Goes over to the ring that has taken the place of the current one, which is retired: asks `find` for its key,
+    /// and `join` joins it.
     ///
     /// # Errors
     ///

@@ -192,8 +192,8 @@ impl FrameBufferServer {
     ///
     /// [`Error::OwnershipLost`]; [`Error::OutOfOrder`] with [`SegmentError::NameGone`] if the file was deleted, which
     /// cannot be undone: its clients can go on, but nobody else finds the ring, so stop the server and start it again;
-    /// with [`SegmentError::NameTaken`] if another file has replaced it; with [`SegmentError::Head`] and other errors of
-    /// opening a ring if some program has written over it or cut it short.
+    /// with [`SegmentError::NameTaken`] if another file has replaced it; with [`SegmentError::Head`] and other errors
+    /// of opening a ring if some program has written over it or cut it short.
     pub fn check(&self) -> Result<(), Error> {
         let running = self.running()?;
         running.ownership.check(running.membership.segment()).map_err(out_of_order)
@@ -209,8 +209,8 @@ impl FrameBufferServer {
         self.options.size
     }
 
-    /// The number of frames of `size` bytes that the ring keeps, if none is larger and nothing in use is in the way. 0 if
-    /// a frame is larger than the ring.
+    /// The number of frames of `size` bytes that the ring keeps, if none is larger and nothing in use is in the way. 0
+    /// if a frame is larger than the ring.
     pub fn frames_kept(&self, size: u64) -> u64 {
         geometry(self.options.size).map_or(0, |geometry| geometry.frames_kept(size))
     }

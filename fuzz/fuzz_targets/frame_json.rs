@@ -1,5 +1,5 @@
-//! Descriptions of frames as strangers send them: JSON that is none, almost one, or one of a frame that never was. Reading
-//! one gives an error, or the very bytes that were written.
+//! Descriptions of frames as strangers send them: JSON that is none, almost one, or one of a frame that never was.
+//! Reading one gives an error, or the very bytes that were written.
 //!
 //! `TMPDIR=/dev/shm cargo +nightly fuzz run frame_json -- -max_total_time=300`
 #![no_main]

@@ -1,5 +1,5 @@
-//! What a client that asks a sidecar for its key may get instead: anything, in pieces, or nothing. It returns in time, with
-//! an error or an answer, and does not panic.
+//! What a client that asks a sidecar for its key may get instead: anything, in pieces, or nothing. It returns in time,
+//! with an error or an answer, and does not panic.
 //!
 //! `TMPDIR=/dev/shm cargo +nightly fuzz run http_client -- -max_total_time=300 -timeout=10`
 #![no_main]
@@ -12,8 +12,8 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use framebuffer::http::Endpoint;
 use framebuffer::Connect;
+use framebuffer::http::Endpoint;
 use libfuzzer_sys::fuzz_target;
 
 /// The longest that an answer may take.

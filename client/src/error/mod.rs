@@ -41,7 +41,8 @@ pub enum Error {
     },
     /// `allocate` never returned this offset, in this ring: it may be an offset of a ring that this one has replaced.
     #[error(
-        "offset {offset} was never allocated in this ring, whose head is at {head}: it is wrong, or of a ring that this \
+        "offset {offset} was never allocated in this ring, whose head is at {head}: it is wrong, or of a ring that \
+         this \
          one has replaced"
     )]
     NeverAllocated {

@@ -134,7 +134,8 @@ pub enum SegmentError {
     },
     /// All participant slots are taken.
     #[error(
-        "all {limit} participant slots of the ring are taken (one is the owner's own): close clients that are no longer needed"
+        "all {limit} participant slots of the ring are taken (one is the owner's own): close clients that are no \
+         longer needed"
     )]
     ParticipantsFull {
         /// The number of slots.

@@ -1,9 +1,9 @@
 //! `fork` returns in the parent when the child has closed the parent's lock files.
 //!
 //! Until then the child keeps its parent's locks. That is an instant, but on a busy machine it can take until the child
-//! gets a processor, and a parent that is killed meanwhile would be taken for alive. So the parent waits for the child to
-//! close its end of a pipe: for [`LONGEST`] at most, since a debugger may stop the child there. A process without locks
-//! does not wait.
+//! gets a processor, and a parent that is killed meanwhile would be taken for alive. So the parent waits for the child
+//! to close its end of a pipe: for [`LONGEST`] at most, since a debugger may stop the child there. A process without
+//! locks does not wait.
 
 use std::sync::atomic::{AtomicI32, Ordering};
 

@@ -69,14 +69,15 @@
 //! later belongs to an allocation that has yet to move the head, and will fail since A did; or it is a torn one. A
 //! ignores it.
 //!
-//! *Who is declared dead is dead.* A participant of incarnation `i` takes its life's lock before the incarnation becomes
-//! `i`. So whoever sees `i`, and after that the lock free, knows that it has died or withdrawn; if the slot has a next
-//! participant by then, the incarnation is another, and the compare-and-swap fails. And nobody is taken for alive because
-//! somebody looks: looking takes no lock.
+//! *Who is declared dead is dead.* A participant of incarnation `i` takes its life's lock before the incarnation
+//! becomes `i`. So whoever sees `i`, and after that the lock free, knows that it has died or withdrawn; if the slot has
+//! a next participant by then, the incarnation is another, and the compare-and-swap fails. And nobody is taken for
+//! alive because somebody looks: looking takes no lock.
 //!
-//! *A newcomer's pins count.* It makes the incarnation odd and sets its bit before it pins anything, so before its fence,
-//! and an allocation that must see the pin sees both. Nobody clears the bit then: whoever tidies holds the second lock,
-//! and under it sees either an even incarnation, and the newcomer, who needs that lock, has yet to begin; or an odd one.
+//! *A newcomer's pins count.* It makes the incarnation odd and sets its bit before it pins anything, so before its
+//! fence, and an allocation that must see the pin sees both. Nobody clears the bit then: whoever tidies holds the
+//! second lock, and under it sees either an even incarnation, and the newcomer, who needs that lock, has yet to begin;
+//! or an odd one.
 //!
 //! *Give and take of bytes.* Everything P did with the bytes happens before the pin's release (Release); A finds it
 //! released (Acquire) before it writes. A new user of the same pin takes it by Acquire, so whoever sees the new user's
@@ -113,10 +114,10 @@
 //!
 //! **What remains when a program closes file descriptors that it does not own** (a daemon's `closefrom`): the locks of
 //! its participants are free, and they may be declared dead while they live. From then on others may write where it has
-//! pins. It notices: a commit is refused, a view says that it is unprotected, and the next operation joins again or says
-//! why not (`ParticipantLost`). What it writes into a loan between the loss and the commit hits frames of others, whose
-//! readers notice by the checksum; and in the instant between looking at the incarnation and acting on it, a commit or
-//! the release of a pin can hit the slot's or the bytes' next user.
+//! pins. It notices: a commit is refused, a view says that it is unprotected, and the next operation joins again or
+//! says why not (`ParticipantLost`). What it writes into a loan between the loss and the commit hits frames of others,
+//! whose readers notice by the checksum; and in the instant between looking at the incarnation and acting on it, a
+//! commit or the release of a pin can hit the slot's or the bytes' next user.
 //!
 //! # Evidence
 //!

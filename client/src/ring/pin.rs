@@ -50,8 +50,8 @@ impl<M: RingMemory> Ring<M> {
         self.any_pin(head, own, |_, pinned| obstructs(pinned, candidate, capacity))
     }
 
-    /// Whether `test` holds for a pin's slot and range, of all pins but `own` that count for an allocation that moves the
-    /// head on from `head`.
+    /// Whether `test` holds for a pin's slot and range, of all pins but `own` that count for an allocation that moves
+    /// the head on from `head`.
     ///
     /// A range that somebody may touch was allocated before, so it ends at `head` at the latest. Pins that end later
     /// are those of allocations that have yet to move the head and will fail to, or of readers that will find that they

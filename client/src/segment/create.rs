@@ -5,9 +5,9 @@
 //! which fails if the name is taken. So a segment that can be found is complete, and has an owner or has lost it:
 //! whoever gets the owner's lock of a file that still has the name is its next owner, and may adopt it or give it up.
 //!
-//! An owner gives a segment up in two steps, in [`give_up`] and nowhere else: its name goes, then it is retired, which its
-//! participants notice. If the owner is killed between the two, writers notice that there is neither a name nor an owner,
-//! and retire it. A retired segment that has a name all the same is adopted by nobody.
+//! An owner gives a segment up in two steps, in [`give_up`] and nowhere else: its name goes, then it is retired, which
+//! its participants notice. If the owner is killed between the two, writers notice that there is neither a name nor an
+//! owner, and retire it. A retired segment that has a name all the same is adopted by nobody.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -234,8 +234,8 @@ fn back_with_memory(file: &File, folder: &File, geometry: Geometry) -> Result<()
 }
 
 /// Gives a segment up for good. `file` has its owner's lock. Removes its name, if that still leads to it; then retires
-/// it, so that its participants notice that nobody will find what they publish there. The memory is free when nobody has
-/// the segment open any more.
+/// it, so that its participants notice that nobody will find what they publish there. The memory is free when nobody
+/// has the segment open any more.
 ///
 /// A name that may not be removed leaves the segment as it was.
 pub(crate) fn give_up(path: &Path, file: &File) -> Result<(), SegmentError> {

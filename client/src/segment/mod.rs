@@ -6,8 +6,8 @@
 //! - [`Segment::open`] opens it, checking it first: everybody's side;
 //! - [`mapping`] maps it and [`prefault`] touches its pages ahead; [`locks`] say who owns it and who takes part;
 //!   [`limits`] tells whether there is room for it, [`permission`] whose it is if the file system refuses;
-//! - [`orphans`] are segments that a killed owner left behind, [`nameless`] counts the memory of those that clients still
-//!   have open, and [`health`] tells whether a segment is in order.
+//! - [`orphans`] are segments that a killed owner left behind, [`nameless`] counts the memory of those that clients
+//!   still have open, and [`health`] tells whether a segment is in order.
 //!
 //! Nothing read from a segment is used unchecked as an index, a length or an address. Sizes are read once, when the
 //! segment is opened, compared with the file's length, and kept in this process; positions are taken modulo the
@@ -187,12 +187,12 @@ impl RingMemory for Segment {
     fn header(&self, start: u64) -> &FrameHeader {
         let aligned = start & !(FRAME_ALIGN - 1);
         let header = self.mapping.ring(aligned).cast::<FrameHeader>();
-        // SAFETY: mapped with `capacity` bytes behind it, and aligned (ring, capacity and position are multiples of 64).
-        // All bit patterns are valid. Whoever looks for the header of a promised frame may find payload here instead,
-        // which its owner writes without atomics at the same time: that is a promise which no writer made, since the
-        // offsets of frames lead to headers. The load then gives some value and tears no invariant (it is compared with
-        // the offset and bounded by the ring's size), but it is a data race in the sense of the memory model, as all is
-        // that a program does with a segment on which another scribbles.
+        // SAFETY: mapped with `capacity` bytes behind it, and aligned (ring, capacity and position are multiples of
+        // 64). All bit patterns are valid. Whoever looks for the header of a promised frame may find payload here
+        // instead, which its owner writes without atomics at the same time: that is a promise which no writer made,
+        // since the offsets of frames lead to headers. The load then gives some value and tears no invariant (it is
+        // compared with the offset and bounded by the ring's size), but it is a data race in the sense of the memory
+        // model, as all is that a program does with a segment on which another scribbles.
         unsafe { header.as_ref() }
     }
 }

@@ -1,10 +1,10 @@
 //! Orphans: segments without an owner and without participants, left by owners that were killed.
 //!
 //! The next owner of the same key replaces or adopts such a segment. With a random key there is none, and the memory
-//! would stay taken until the machine restarts. So each owner, when it starts, removes from its folder what nobody
-//! will ask for: segments with random keys, unless they were to be kept; segments that are retired; and files that were
-//! still being made. It takes the owner's lock of each first, as every owner does, so a segment that has an owner, or is
-//! about to get one, is left alone, and of two who clear the same file one does it.
+//! would stay taken until the machine restarts. So each owner, when it starts, removes from its folder what nobody will
+//! ask for: segments with random keys, unless they were to be kept; segments that are retired; and files that were
+//! still being made. It takes the owner's lock of each first, as every owner does, so a segment that has an owner, or
+//! is about to get one, is left alone, and of two who clear the same file one does it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;

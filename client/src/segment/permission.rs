@@ -45,7 +45,8 @@ impl Act {
                  server any more, have that user or root remove it"
             }
             Self::Look | Self::Create | Self::Name => {
-                "run as the folder's user, give this user access to it (Kubernetes: securityContext.fsGroup), or choose \
+                "run as the folder's user, give this user access to it (Kubernetes: securityContext.fsGroup), or \
+                 choose \
                  another (--dir, FRAMEBUFFER_DIR)"
             }
             Self::Remove => {

@@ -1,7 +1,7 @@
 //! `doctor`: checks a ring's requirements, one line each, with advice for each that is not met.
 //!
-//! `folder` looks at the shared folder and tries a ring there, `orphans` at what killed servers have left there, `limits`
-//! at all limits of a ring, `system` at the kernel, `ring` at the ring itself and its sidecar.
+//! `folder` looks at the shared folder and tries a ring there, `orphans` at what killed servers have left there,
+//! `limits` at all limits of a ring, `system` at the kernel, `ring` at the ring itself and its sidecar.
 
 use std::fmt;
 use std::io::Write as _;

@@ -67,7 +67,8 @@ struct Hierarchy {
     at: PathBuf,
 }
 
-/// All that `/proc/self/mountinfo` lists. Its fields: <https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html>.
+/// All that `/proc/self/mountinfo` lists. Its fields:
+/// <https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html>.
 fn hierarchies(mounts: &str) -> Vec<Hierarchy> {
     let hierarchy = |line: &str| {
         let (left, right) = line.split_once(" - ")?;
