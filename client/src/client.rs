@@ -10,7 +10,7 @@ use crate::frame::{Frame, RingId};
 use crate::key::Key;
 use crate::loan::Loan;
 use crate::membership::Membership;
-use crate::ring::allocate::InitialState;
+use crate::ring::frame::InitialState;
 use crate::rings::{Finder, Rings};
 use crate::segment::prefault::Prefault;
 use crate::segment::{Segment, default_dir};

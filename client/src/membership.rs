@@ -11,7 +11,7 @@ use crate::error::segment::SegmentError;
 use crate::layout::{PARTICIPANTS, PINS};
 use crate::os::fork;
 use crate::ring::Ring;
-use crate::ring::allocate::InitialState;
+use crate::ring::frame::InitialState;
 use crate::ring::participants::SlotClaim;
 use crate::ring::pin::Pin;
 use crate::segment::Segment;

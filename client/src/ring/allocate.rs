@@ -1,11 +1,12 @@
 //! Allocation: moving the head on, past every range that is in use.
 
 use super::detour::Detour;
+use super::frame::InitialState;
 use super::participants::SlotLocks;
 use super::pin::{Pin, Range};
 use super::{Ring, RingMemory};
 use crate::error::Error;
-use crate::layout::{FRAME_ALIGN, HEADER_SIZE, state};
+use crate::layout::{FRAME_ALIGN, HEADER_SIZE};
 use crate::stats::Counter;
 use crate::sync::{Ordering, fence};
 
@@ -15,16 +16,6 @@ pub(crate) const MAX_POSITION: u64 = 1 << 63;
 /// How much of the ring an allocation may lose to pins that came between its search and its move, in laps. Each of them
 /// is another operation's success.
 const MOST_LAPS_LOST: u64 = 8;
-
-/// The state that an allocation begins in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u64)]
-pub(crate) enum InitialState {
-    /// To be written later, under another pin.
-    Reserved = state::RESERVED,
-    /// The caller goes on to write the frame under the pin of the allocation.
-    Writing = state::WRITING,
-}
 
 impl<M: RingMemory> Ring<M> {
     /// Allocates a frame of `size` bytes and returns its payload's stream offset. `pin` protects the frame afterwards.

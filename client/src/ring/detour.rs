@@ -128,7 +128,7 @@ mod tests {
     use crate::error::Error;
     use crate::frame::RingId;
     use crate::layout::{ENROLLED_WORDS, FREE, FrameHeader, HEADER_SIZE, PINS, Slot};
-    use crate::ring::allocate::InitialState;
+    use crate::ring::frame::InitialState;
     use crate::ring::participants::{Liveness, SlotClaim};
     use crate::sync::{AtomicU64, Ordering};
 

@@ -9,6 +9,16 @@ use crate::layout::{FRAME_ALIGN, FrameHeader, HEADER_SIZE, state};
 use crate::stats::Counter;
 use crate::sync::Ordering;
 
+/// The state that an allocation begins in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+pub(crate) enum InitialState {
+    /// To be written later, under another pin.
+    Reserved = state::RESERVED,
+    /// The caller goes on to write the frame under the pin of the allocation.
+    Writing = state::WRITING,
+}
+
 /// The input of a committed frame's checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]

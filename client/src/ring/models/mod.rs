@@ -8,7 +8,7 @@
 use loom::sync::Arc;
 use loom::thread;
 
-use super::allocate::InitialState;
+use super::frame::InitialState;
 use super::participants::SlotState;
 use crate::checksum::Checksum;
 use crate::error::{Error, TimeoutReason};
