@@ -83,7 +83,7 @@ fn two_threads_at_the_edge_of_a_slot_lose_no_pin() {
             scope.spawn(|| {
                 for _ in 0..300 {
                     let views: Vec<_> = (0..PINS).map(|_| client.view(&frame).expect("there are slots")).collect();
-                    views.iter().for_each(|view| assert!(view.is_protected() && common::is_payload(1, view)));
+                    assert!(views.iter().all(|view| view.is_protected() && common::is_payload(1, view)));
                 }
             });
         }

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use common::{SIZE, TestRing, alone, client_in, folder, options, payload, wait_until};
-use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, fork};
@@ -21,13 +20,13 @@ impl Children {
         // SAFETY: the child calls only functions that are safe after a fork of a process with threads.
         match unsafe { fork() }.expect("a child") {
             ForkResult::Parent { child } => self.0.push(child),
-            ForkResult::Child => loop {
-                // SAFETY: waits for a signal. The alarm ends a child whose test was killed.
-                unsafe {
-                    libc::alarm(120);
-                    libc::pause();
+            ForkResult::Child => {
+                // Ends a child whose test was killed.
+                nix::unistd::alarm::set(120);
+                loop {
+                    nix::unistd::pause();
                 }
-            },
+            }
         }
     }
 }
@@ -126,8 +125,7 @@ fn the_view_of_a_process_that_forked_at_the_wrong_time_dies_with_it() {
                     let pids: Vec<u8> = children.0.iter().flat_map(|pid| pid.as_raw().to_le_bytes()).collect();
                     nix::unistd::write(&ready, &pids).expect("the pipe is open");
                     loop {
-                        // SAFETY: waits for a signal.
-                        unsafe { libc::pause() };
+                        nix::unistd::pause();
                     }
                 }
             };

@@ -210,7 +210,6 @@ impl Client {
     ///     FrameBufferError: If there never was such a frame in this ring: larger than the ring, or at an offset that
     ///         was never allocated. So it is with frames of a ring before, if they do not name it.
     #[pyo3(signature = (offset = None, size = None, checksum = None, ring = None, *, frame = None))]
-    #[expect(clippy::too_many_arguments, reason = "Python's signature")]
     fn read<'py>(
         &self,
         py: Python<'py>,

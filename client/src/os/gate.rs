@@ -9,9 +9,10 @@
 //! for the thread that it interrupted.
 
 use std::cell::UnsafeCell;
-use std::mem::MaybeUninit;
 
 use nix::libc;
+
+use crate::threads::Blocked;
 
 /// A mutex that a forked child can unlock in its parent's place. That of `std` cannot be unlocked without its guard.
 struct Mutex(UnsafeCell<libc::pthread_mutex_t>);
@@ -23,22 +24,16 @@ static MUTEX: Mutex = Mutex(UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER));
 
 /// The calling thread is inside the gate for as long as this lives: no thread forks meanwhile.
 pub(super) struct Gate {
-    signals_before: libc::sigset_t,
+    /// Dropped after the gate is left. Blocking fails only for an unknown request.
+    _signals: Option<Blocked>,
 }
 
 impl Gate {
     /// Waits until no thread forks and no other is inside.
     pub(super) fn enter() -> Self {
-        let (mut all, mut before) = (MaybeUninit::uninit(), MaybeUninit::uninit());
-        // SAFETY: both sets are ours; sigfillset fills the first, and pthread_sigmask, which fails only for an unknown
-        // first argument, the second.
-        let signals_before = unsafe {
-            libc::sigfillset(all.as_mut_ptr());
-            libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
-            before.assume_init()
-        };
+        let signals = Blocked::new().ok();
         lock();
-        Self { signals_before }
+        Self { _signals: signals }
     }
 }
 
@@ -46,8 +41,6 @@ impl Drop for Gate {
     fn drop(&mut self) {
         // SAFETY: this thread has locked it in `enter`.
         unsafe { unlock() };
-        // SAFETY: the set was filled in `enter`.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.signals_before, std::ptr::null_mut()) };
     }
 }
 

@@ -48,25 +48,25 @@ impl Handover {
         if self.from_child == NONE {
             return;
         }
-        // SAFETY: the descriptor is ours, and used by nobody else.
-        unsafe { libc::close(self.to_parent) };
+        close(self.to_parent);
         let mut poll = libc::pollfd { fd: self.from_child, events: libc::POLLIN, revents: 0 };
         // Hang-up is always reported. A signal ends the wait early, which costs what is said above.
-        // SAFETY: one pollfd, and the descriptor is ours.
-        unsafe {
-            libc::poll(&raw mut poll, 1, LONGEST);
-            libc::close(self.from_child);
-        }
+        // SAFETY: one pollfd, which outlives the call.
+        unsafe { libc::poll(&raw mut poll, 1, LONGEST) };
+        close(self.from_child);
     }
 
     /// In the child: lets the parent go on. Async-signal-safe.
     pub(super) fn end(self) {
         if self.from_child != NONE {
-            // SAFETY: both descriptors are copies of the parent's, and used by nobody else here.
-            unsafe {
-                libc::close(self.from_child);
-                libc::close(self.to_parent);
-            }
+            close(self.from_child);
+            close(self.to_parent);
         }
     }
+}
+
+/// Closes an end of the pipe.
+fn close(end: libc::c_int) {
+    // SAFETY: each process has its own descriptors of the pipe, and nobody else uses them.
+    unsafe { libc::close(end) };
 }

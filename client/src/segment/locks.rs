@@ -167,13 +167,11 @@ impl SlotLocks for Probe {
     fn liveness(&self, slot: usize) -> Liveness {
         // Without an answer nobody is declared dead.
         let Some(file) = self.file.get() else { return Liveness::Alive };
-        match is_locked(file, life_byte(slot)..life_byte(slot) + 1) {
-            Ok(false) => Liveness::Dead,
-            Ok(true) | Err(_) => {
-                self.seen_alive[slot].store(self.milliseconds(), Ordering::Relaxed);
-                Liveness::Alive
-            }
+        if matches!(is_locked(file, life_byte(slot)..life_byte(slot) + 1), Ok(false)) {
+            return Liveness::Dead;
         }
+        self.seen_alive[slot].store(self.milliseconds(), Ordering::Relaxed);
+        Liveness::Alive
     }
 
     fn recent_liveness(&self, slot: usize) -> Liveness {
