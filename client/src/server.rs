@@ -9,8 +9,8 @@ use crate::key::Key;
 use crate::membership::Membership;
 use crate::ownership::Ownership;
 use crate::segment::create::{self, OwnedSegment};
-use crate::segment::default_dir;
 use crate::segment::prefault::Prefault;
+use crate::segment::{default_dir, orphans, path};
 use crate::snapshot;
 use crate::stats::Stats;
 
@@ -133,6 +133,8 @@ impl FrameBufferServer {
             return running.ownership.confirm();
         }
         let ServerOptions { size, key: _, dir, mode, keep, prefault } = &self.options;
+        // First, so that their memory is free.
+        orphans::clear(dir, &path(dir, &self.key));
         let OwnedSegment { segment, lock, adopted } = create::create(dir, &self.key, *size, *mode, *keep)?;
         let ownership = Ownership::new(dir.clone(), self.key.clone(), lock)?;
         match Membership::join(segment, *prefault, true) {

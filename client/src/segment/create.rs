@@ -23,7 +23,7 @@ use nix::unistd::linkat;
 
 use super::geometry::geometry;
 use super::locks::{FileLock, has_participants};
-use super::{Segment, identity, memory, nameless, open_file, orphans, path};
+use super::{Segment, identity, memory, nameless, open_file, path};
 use crate::error::segment::SegmentError;
 use crate::key::{Key, random_bytes};
 use crate::layout::OWNER_BYTE;
@@ -51,11 +51,10 @@ pub(crate) struct OwnedSegment {
 }
 
 /// Creates the segment with this key and becomes its owner. With `keep`, a segment left by a dead owner is adopted;
-/// otherwise it is replaced. Orphans in the folder go first, so that their memory is free.
+/// otherwise it is replaced.
 pub(crate) fn create(dir: &Path, key: &Key, size: u64, mode: u32, keep: bool) -> Result<OwnedSegment, SegmentError> {
     let geometry = geometry(size)?;
     let path = path(dir, key);
-    orphans::clear(dir, &path);
     for _ in 0..ATTEMPTS {
         let old = match take_over(dir, key)? {
             Some(lock) if keep && !is_retired(&lock)? => return adopt(lock, size),

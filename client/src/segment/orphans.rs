@@ -55,7 +55,7 @@ pub fn remove_orphans(dir: &Path) -> io::Result<Vec<Orphan>> {
 }
 
 /// As [`remove_orphans`], for an owner that is about to take the file `own` over, and has other worries than this.
-pub(super) fn clear(dir: &Path, own: &Path) {
+pub(crate) fn clear(dir: &Path, own: &Path) {
     let removed = candidates(dir, |path, name| if path == own { Ok(None) } else { remove(path, name) });
     match removed {
         Ok(removed) if removed.is_empty() => {}
