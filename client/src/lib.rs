@@ -127,6 +127,7 @@ pub use loan::Loan;
 #[cfg(not(loom))]
 #[doc(hidden)]
 pub use segment::limits::{Limit, limits};
+#[cfg(not(loom))]
 pub use segment::orphans::{Orphan, orphans, remove_orphans};
 #[cfg(not(loom))]
 pub use segment::{default_dir, geometry::segment_length, prefault::Prefault};
