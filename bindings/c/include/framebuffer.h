@@ -370,12 +370,12 @@ void framebuffer_client_close(struct framebuffer_client *client);
 /**
  * The identity of the ring that the client is in now, which its frames carry: for a framebuffer_frame made by hand of
  * what framebuffer_client_allocate() and framebuffer_client_write() return. Ask before these: a client from
- * framebuffer_client_connect() may go over to another ring in between. 0 for NULL, and for a ring that was given up.
+ * framebuffer_client_connect() may go over to another ring in between. 0 for NULL.
  */
 uint64_t framebuffer_client_ring_id(const struct framebuffer_client *client);
 
 /**
- * Size of the ring, and of its largest frame, in bytes; 0 for NULL, and for a ring that was given up.
+ * Size of the ring, and of its largest frame, in bytes; 0 for NULL.
  */
 uint64_t framebuffer_client_size(const struct framebuffer_client *client);
 
@@ -686,9 +686,9 @@ framebuffer_status framebuffer_server_stats(const struct framebuffer_server *ser
                                             size_t stats_size);
 
 /**
- * Gives up the ring, and removes its segment unless the server was started with `keep`. Clients that have it open can
- * go on using it. The server is released even if the segment cannot be removed, which is FRAMEBUFFER_STATUS_SYSTEM.
- * NULL is allowed.
+ * Gives up the ring, and removes its segment unless the server was started with `keep`. Then its clients fail with
+ * FRAMEBUFFER_STATUS_RETIRED from their next operation on; views and loans that they have stay valid. The server is
+ * released even if the segment cannot be removed, which is FRAMEBUFFER_STATUS_SYSTEM. NULL is allowed.
  */
 framebuffer_status framebuffer_server_stop(struct framebuffer_server *server);
 

@@ -108,13 +108,13 @@ pub extern "C" fn framebuffer_client_close(client: Option<Box<Client>>) {
 
 /// The identity of the ring that the client is in now, which its frames carry: for a framebuffer_frame made by hand of
 /// what framebuffer_client_allocate() and framebuffer_client_write() return. Ask before these: a client from
-/// framebuffer_client_connect() may go over to another ring in between. 0 for NULL, and for a ring that was given up.
+/// framebuffer_client_connect() may go over to another ring in between. 0 for NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn framebuffer_client_ring_id(client: Option<&Client>) -> u64 {
     client.and_then(|client| client.0.ring_id().ok()).map_or(0, RingId::to_u64)
 }
 
-/// Size of the ring, and of its largest frame, in bytes; 0 for NULL, and for a ring that was given up.
+/// Size of the ring, and of its largest frame, in bytes; 0 for NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn framebuffer_client_size(client: Option<&Client>) -> u64 {
     client.and_then(|client| client.0.size().ok()).unwrap_or(0)
