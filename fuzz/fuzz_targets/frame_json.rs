@@ -26,6 +26,8 @@ fn ring() -> &'static Ring {
         let key = Key::random().expect("random bytes");
         let server = FrameBufferServer::options(SIZE).key(key.clone()).dir(&dir).prefault(Prefault::Off).start();
         let client = FrameBufferClient::options(key).dir(&dir).open().expect("the ring");
+        // Both have it open: nothing is left when the process ends, which drops neither.
+        std::fs::remove_file(dir.join(format!("framebuffer-{}", client.get_key()))).expect("our file");
         let frames = (0..300).map(|_| client.publish(&PAYLOAD).expect("there is room")).collect();
         Ring { _server: server.expect("a ring"), client, frames }
     })

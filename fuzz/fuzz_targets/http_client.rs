@@ -5,8 +5,7 @@
 #![no_main]
 
 use std::io::{Read, Write};
-use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::net::TcpListener;
 use std::sync::OnceLock;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
@@ -23,16 +22,15 @@ const SLACK: Duration = Duration::from_secs(5);
 
 /// A server that answers each connection with the pieces it was given.
 struct Server {
-    socket: PathBuf,
+    url: String,
     pieces: Sender<Vec<Vec<u8>>>,
 }
 
 fn server() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();
     SERVER.get_or_init(|| {
-        let socket = std::env::temp_dir().join(format!("framebuffer-fuzz-{}.sock", std::process::id()));
-        let _ = std::fs::remove_file(&socket);
-        let listener = UnixListener::bind(&socket).expect("a socket");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("its address"));
         let (pieces, answers) = channel::<Vec<Vec<u8>>>();
         thread::spawn(move || {
             let mut answer = Vec::new();
@@ -51,7 +49,7 @@ fn server() -> &'static Server {
                 }
             }
         });
-        Server { socket, pieces }
+        Server { url, pieces }
     })
 }
 
@@ -63,13 +61,12 @@ fuzz_target!(|data: (Vec<Vec<u8>>, bool)| {
     }
     let server = server();
     server.pieces.send(pieces).expect("the server runs");
-    let url = format!("unix:{}", server.socket.display());
     let began = Instant::now();
     if with_head {
         // The body is what is strange: it is no key, or one of a ring that is not there.
-        assert!(Connect::new(&url).deadline(LIMIT).dir("/nonexistent").connect().is_err());
+        assert!(Connect::new(&server.url).deadline(LIMIT).dir("/nonexistent").connect().is_err());
     } else {
-        let endpoint: Endpoint = url.parse().expect("a URL");
+        let endpoint: Endpoint = server.url.parse().expect("a URL");
         if let Ok(answer) = endpoint.get("/get_key", LIMIT) {
             assert!(answer.body.len() <= 256 << 10, "a body beyond the limit");
         }
