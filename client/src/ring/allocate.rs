@@ -72,7 +72,7 @@ impl<M: RingMemory> Ring<M> {
             // them.
             abandoned += length;
             if abandoned / MOST_LAPS_LOST > self.memory.capacity() {
-                return Err(Error::Exhausted { size, pins: self.pins().saturating_sub(1), largest_free: 0 });
+                return Err(Detour::new(self, range.end, pin.place()).exhausted(size));
             }
             self.count(pin.place().0, Counter::Hops, 1);
         }
@@ -111,16 +111,13 @@ impl<M: RingMemory> Ring<M> {
         locks: &impl SlotLocks,
     ) -> Result<Range, Error> {
         let slot = pin.place().0;
-        let mut detour = Detour::collect(self, head, pin.place());
+        let mut detour = Detour::new(self, head, pin.place());
         let found = detour.find(length, self, locks);
         self.count(slot, Counter::Hops, detour.hops());
         self.count(slot, Counter::Reaped, detour.reaped());
         match found {
-            Ok(start) => Ok(Range { start, end: start + length }),
-            Err(largest) => {
-                let largest_free = largest.saturating_sub(HEADER_SIZE);
-                Err(Error::Exhausted { size, pins: detour.pins(), largest_free })
-            }
+            Some(start) => Ok(Range { start, end: start + length }),
+            None => Err(detour.exhausted(size)),
         }
     }
 

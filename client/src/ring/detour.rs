@@ -3,19 +3,22 @@
 //! All pins are collected in one scan and sorted by their distance from the head; one walk along them finds the first
 //! gap that is large enough. So an allocation past `n` pins takes `n log n` steps, and it asks about each slot at most
 //! twice whether its participant lives: once, from memory if possible, when a pin of it is the first thing in the
-//! way, and once more before it says that there is no room.
+//! way, and once more before it says that there is no room, for which it scans the pins a second time.
 //!
 //! Pins come and go meanwhile. The allocation looks at all of them once more after it has moved the head, as ever.
 
 use super::participants::{SlotLocks, SlotState};
 use super::pin::Range;
 use super::{Ring, RingMemory};
-use crate::layout::{FRAME_ALIGN, PARTICIPANTS};
+use crate::error::Error;
+use crate::layout::{FRAME_ALIGN, HEADER_SIZE, PARTICIPANTS};
 
 /// What is in the way, seen from the head.
 pub(super) struct Detour {
     head: u64,
     capacity: u64,
+    /// The pin of the one who asks: its slot, and its number there.
+    own: (usize, usize),
     /// Sorted by distance. Each pin is there twice, the second time a lap further away.
     obstacles: Vec<Obstacle>,
     /// What is known of each slot.
@@ -31,11 +34,23 @@ struct Obstacle {
     slot: usize,
 }
 
+/// Longer than any gap.
+const ENDLESS: u64 = 1 << 62;
+
 impl Detour {
-    /// Collects all pins but `own`.
-    pub(super) fn collect<M: RingMemory>(ring: &Ring<M>, head: u64, own: (usize, usize)) -> Self {
+    /// From `head` on, past all pins but `own`.
+    pub(super) fn new<M: RingMemory>(ring: &Ring<M>, head: u64, own: (usize, usize)) -> Self {
         let capacity = ring.memory().capacity();
-        let mut obstacles = Vec::new();
+        let known = [None; PARTICIPANTS];
+        let mut new = Self { head, capacity, own, obstacles: Vec::new(), known, hops: 0, reaped: 0 };
+        new.collect(ring);
+        new
+    }
+
+    /// Collects all pins as they are now.
+    fn collect<M: RingMemory>(&mut self, ring: &Ring<M>) {
+        let Self { head, capacity, own, ref mut obstacles, .. } = *self;
+        obstacles.clear();
         ring.any_pin(head, own, |slot, Range { start, end }| {
             // The pin lies behind the head, and so many bytes before it comes round again.
             let from = (capacity - (head - start) % capacity) % capacity;
@@ -49,24 +64,32 @@ impl Detour {
             false
         });
         obstacles.sort_unstable_by_key(|obstacle| obstacle.from);
-        Self { head, capacity, obstacles, known: [None; PARTICIPANTS], hops: 0, reaped: 0 }
     }
 
-    /// The position of the first gap of `length` bytes, less than a lap from the head; or the length of the largest
-    /// gap, when all that is in the way is known to be alive.
-    pub(super) fn find<M: RingMemory>(
-        &mut self,
-        length: u64,
-        ring: &Ring<M>,
-        locks: &impl SlotLocks,
-    ) -> Result<u64, u64> {
+    /// The position of the first gap of `length` bytes, less than a lap from the head. `None` only if all that is in
+    /// the way is known to be alive.
+    pub(super) fn find<M: RingMemory>(&mut self, length: u64, ring: &Ring<M>, locks: &impl SlotLocks) -> Option<u64> {
         let from_memory = |slot| ring.reap_if(slot, || locks.recent_liveness(slot), locks);
-        // Before it says that there is no room, it asks about those that it only remembers.
         self.walk(length, from_memory, |_| false)
-            .or_else(|_| self.walk(length, |slot| ring.reap(slot, locks), |known| known == SlotState::AliveRecently))
+            .or_else(|_| {
+                // Before it says that there is no room, it looks again: pins have come and gone, the slots of the dead
+                // may have new participants, and some it only remembers.
+                self.known.iter_mut().for_each(|known| *known = known.filter(|state| !is_empty(*state)));
+                self.collect(ring);
+                self.walk(length, |slot| ring.reap(slot, locks), |known| known == SlotState::AliveRecently)
+            })
+            .ok()
     }
 
-    /// Walks along the obstacles. Asks `state_of` each slot that is not known, or that is to be asked `again`.
+    /// The error for a frame of `size` bytes, for which there is no gap.
+    pub(super) fn exhausted(mut self, size: u64) -> Error {
+        let pins = self.pins();
+        let largest = self.walk(ENDLESS, |_| SlotState::Alive, |_| false).err().unwrap_or(self.capacity);
+        Error::Exhausted { size, pins, largest_free: largest.saturating_sub(HEADER_SIZE) }
+    }
+
+    /// Walks along the obstacles to the first gap of `length` bytes; or returns the length of the largest. Asks `state_of`
+    /// each slot that is not known, or that is to be asked `again`.
     fn walk(
         &mut self,
         length: u64,
@@ -89,7 +112,7 @@ impl Detour {
                     *self.known[*slot].insert(state)
                 }
             };
-            if matches!(state, SlotState::Dead | SlotState::Vacant) {
+            if is_empty(state) {
                 continue;
             }
             self.hops += 1;
@@ -103,10 +126,10 @@ impl Detour {
     }
 
     /// The number of pins that count.
-    pub(super) fn pins(&self) -> usize {
+    fn pins(&self) -> usize {
         // Each has one obstacle that begins in the second lap.
         let pins = self.obstacles.iter().filter(|obstacle| obstacle.from >= self.capacity);
-        pins.filter(|pin| !matches!(self.known[pin.slot], Some(SlotState::Dead | SlotState::Vacant))).count()
+        pins.filter(|pin| !self.known[pin.slot].is_some_and(is_empty)).count()
     }
 
     /// The number of pins that the way led past.
@@ -120,51 +143,23 @@ impl Detour {
     }
 }
 
+/// Whether the pins of a slot in this state do not count.
+fn is_empty(state: SlotState) -> bool {
+    matches!(state, SlotState::Dead | SlotState::Vacant)
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::error::Error;
-    use crate::frame::RingId;
-    use crate::layout::{ENROLLED_WORDS, FREE, FrameHeader, HEADER_SIZE, PINS, Slot};
+    use crate::layout::{FREE, PINS};
     use crate::ring::frame::InitialState;
+    use crate::ring::heap::Heap;
     use crate::ring::participants::{Liveness, SlotClaim};
-    use crate::sync::{AtomicU64, Ordering};
+    use crate::sync::Ordering;
 
-    const CAPACITY: u64 = 64 << 20;
-
-    /// A ring without payload.
-    struct Heap {
-        head: AtomicU64,
-        enrolled: [AtomicU64; ENROLLED_WORDS],
-        slots: Vec<Slot>,
-        header: FrameHeader,
-    }
-
-    impl RingMemory for Heap {
-        fn id(&self) -> RingId {
-            RingId::of_segment([1, 0])
-        }
-        fn size(&self) -> u64 {
-            CAPACITY / 2
-        }
-        fn capacity(&self) -> u64 {
-            CAPACITY
-        }
-        fn head(&self) -> &AtomicU64 {
-            &self.head
-        }
-        fn enrolled(&self, word: usize) -> &AtomicU64 {
-            &self.enrolled[word]
-        }
-        fn slot(&self, index: usize) -> &Slot {
-            &self.slots[index]
-        }
-        fn header(&self, _start: u64) -> &FrameHeader {
-            &self.header
-        }
-    }
+    const CAPACITY: u64 = 4 << 20;
 
     /// Counts how often each slot is asked about. The first `living` participants live.
     struct Census {
@@ -188,21 +183,16 @@ mod tests {
     /// A ring in which every slot has a participant, and all but the first have all their pins on `bytes` bytes each,
     /// from position 0 on.
     fn crowd(bytes: u64) -> (Ring<Heap>, SlotClaim) {
-        let heap = Heap {
-            head: AtomicU64::new(CAPACITY),
-            enrolled: Default::default(),
-            slots: (0..PARTICIPANTS).map(|_| Slot::vacant()).collect(),
-            header: FrameHeader::default(),
-        };
-        let ring = Ring::new(heap);
+        let ring = Ring::new(Heap::new(CAPACITY));
+        ring.memory().head().store(CAPACITY, Ordering::Relaxed);
         let claims: Vec<_> = (0..PARTICIPANTS).map(|slot| ring.enroll(slot)).collect();
-        let slots = ring.memory().slots.iter().skip(1);
+        let slots = (1..PARTICIPANTS).map(|slot| ring.memory().slot(slot));
         for (number, pin) in slots.flat_map(|slot| &slot.pins).enumerate() {
             assert_eq!(pin.start.load(Ordering::Relaxed), FREE);
             pin.start.store(number as u64 * bytes, Ordering::Relaxed);
             pin.end.store((number as u64 + 1) * bytes, Ordering::Relaxed);
         }
-        ring.memory().slots.iter().skip(1).for_each(|slot| slot.active.store(u64::MAX, Ordering::Relaxed));
+        (1..PARTICIPANTS).for_each(|slot| ring.memory().slot(slot).active.store(u64::MAX, Ordering::Relaxed));
         (ring, claims[0])
     }
 
@@ -220,7 +210,7 @@ mod tests {
         let offset = ring.allocate(4096, InitialState::Writing, &pin, &locks).expect("there is room behind the crowd");
         assert_eq!(offset, CAPACITY + CROWD * 64 + HEADER_SIZE);
         assert!(locks.asked.iter().skip(1).all(|asked| asked.get() == 1));
-        let counters = &ring.memory().slots[0].counters.words;
+        let counters = &ring.memory().slot(0).counters.words;
         assert_eq!(counters[crate::stats::Counter::Hops as usize].load(std::sync::atomic::Ordering::Relaxed), CROWD);
     }
 
@@ -230,11 +220,36 @@ mod tests {
         let free = CAPACITY - CAPACITY / CROWD / 64 * 64 * CROWD;
         let locks = census(PARTICIPANTS);
         let pin = ring.take_pin(claim).expect("a pin");
-        let error = ring.allocate(8 << 20, InitialState::Writing, &pin, &locks).expect_err("there is no room");
+        let error = ring.allocate(1 << 20, InitialState::Writing, &pin, &locks).expect_err("there is no room");
         let Error::Exhausted { size, pins, largest_free } = error else { panic!("{error}") };
-        assert_eq!((size, pins as u64, largest_free), (8 << 20, CROWD, free - HEADER_SIZE));
+        assert_eq!((size, pins as u64, largest_free), (1 << 20, CROWD, free - HEADER_SIZE));
         assert!(locks.asked.iter().all(|asked| asked.get() <= 1));
         ring.allocate(largest_free, InitialState::Writing, &pin, &locks).expect("that much fits");
+    }
+
+    /// Everybody is remembered as alive, and dead.
+    struct Memories(Cell<usize>);
+
+    impl SlotLocks for Memories {
+        fn liveness(&self, _slot: usize) -> Liveness {
+            self.0.set(self.0.get() + 1);
+            Liveness::Dead
+        }
+        fn recent_liveness(&self, _slot: usize) -> Liveness {
+            Liveness::AliveRecently
+        }
+        fn try_repair(&self, _slot: usize, action: impl FnOnce()) {
+            action();
+        }
+    }
+
+    #[test]
+    fn a_ring_is_not_exhausted_by_those_that_are_only_remembered_as_alive() {
+        let (ring, claim) = crowd(CAPACITY / CROWD / 64 * 64);
+        let locks = Memories(Cell::new(0));
+        let pin = ring.take_pin(claim).expect("a pin");
+        ring.allocate(1 << 20, InitialState::Writing, &pin, &locks).expect("they are dead");
+        assert!(locks.0.get() > 0 && locks.0.get() < PARTICIPANTS);
     }
 
     #[test]
@@ -242,7 +257,7 @@ mod tests {
         let (ring, claim) = crowd(64);
         let locks = census(1);
         let pin = ring.take_pin(claim).expect("a pin");
-        let offset = ring.allocate(16 << 20, InitialState::Writing, &pin, &locks).expect("nobody else lives");
+        let offset = ring.allocate(1 << 20, InitialState::Writing, &pin, &locks).expect("nobody else lives");
         assert_eq!(offset, CAPACITY + HEADER_SIZE);
         assert!(locks.asked.iter().all(|asked| asked.get() <= 1));
     }

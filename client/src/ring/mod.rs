@@ -128,6 +128,8 @@
 pub(crate) mod allocate;
 mod detour;
 pub(crate) mod frame;
+#[cfg(test)]
+mod heap;
 #[cfg(all(test, loom))]
 mod models;
 pub(crate) mod participants;

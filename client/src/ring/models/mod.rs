@@ -15,9 +15,9 @@ use crate::error::{Error, TimeoutReason};
 use crate::frame::Frame;
 use crate::layout::FRAME_ALIGN;
 
-mod heap;
+mod model;
 
-use heap::Model;
+use model::Model;
 
 /// The promise that a reader has: the right bytes, or a timeout.
 fn intact_or_timeout(frame: &Frame, read: Result<u64, Error>) {

@@ -1,29 +1,17 @@
-//! [`Model`]: a ring on the heap, and the operations of a participant.
+//! [`Model`]: a ring on the heap, with cells that loom watches, and the operations of a participant.
 
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicBool, Ordering};
 
 use crate::checksum::Checksum;
 use crate::error::Error;
-use crate::frame::{Frame, RingId};
-use crate::layout::{ENROLLED_WORDS, FRAME_ALIGN, FrameHeader, HEADER_SIZE, PARTICIPANTS, Slot};
-use crate::ring::frame::Checksummed;
-use crate::ring::frame::InitialState;
+use crate::frame::Frame;
+use crate::layout::{FRAME_ALIGN, PARTICIPANTS};
+use crate::ring::frame::{Checksummed, InitialState};
+use crate::ring::heap::Heap;
 use crate::ring::participants::{Liveness, SlotClaim, SlotLocks};
 use crate::ring::pin::Pin;
 use crate::ring::{Ring, RingMemory};
-use crate::sync::AtomicU64;
-
-/// A ring on the heap, with cells that loom watches in place of payloads.
-pub(super) struct Heap {
-    capacity: u64,
-    head: AtomicU64,
-    enrolled: [AtomicU64; ENROLLED_WORDS],
-    slots: [Slot; PARTICIPANTS],
-    headers: Vec<FrameHeader>,
-    /// For each 64 bytes of the ring: the offset of the frame whose payload is there.
-    cells: Vec<UnsafeCell<u64>>,
-}
 
 /// The locks of slots: whether each slot's participant lives, and whether somebody is setting or clearing its bit.
 #[derive(Default)]
@@ -60,49 +48,19 @@ impl SlotLocks for Locks {
     }
 }
 
-impl RingMemory for Heap {
-    fn id(&self) -> RingId {
-        RingId::of_segment([1, 0])
-    }
-    fn size(&self) -> u64 {
-        self.capacity - HEADER_SIZE
-    }
-    fn capacity(&self) -> u64 {
-        self.capacity
-    }
-    fn head(&self) -> &AtomicU64 {
-        &self.head
-    }
-    fn enrolled(&self, word: usize) -> &AtomicU64 {
-        &self.enrolled[word]
-    }
-    fn slot(&self, index: usize) -> &Slot {
-        &self.slots[index]
-    }
-    fn header(&self, start: u64) -> &FrameHeader {
-        &self.headers[(start % self.capacity / FRAME_ALIGN) as usize]
-    }
-}
-
 /// A ring, its locks, and the operations of a participant.
 pub(super) struct Model {
     pub(super) ring: Ring<Heap>,
     pub(super) locks: Locks,
+    /// In place of payload, watched by loom: for each 64 bytes of the ring, the offset of the frame that is there.
+    cells: Vec<UnsafeCell<u64>>,
 }
 
 impl Model {
     /// A ring of `units` times 64 bytes. A frame of one cell of payload takes two.
     pub(super) fn new(units: u64) -> Self {
-        let zero = || AtomicU64::new(0);
-        let heap = Heap {
-            capacity: units * FRAME_ALIGN,
-            head: zero(),
-            enrolled: std::array::from_fn(|_| zero()),
-            slots: std::array::from_fn(|_| Slot::vacant()),
-            headers: (0..units).map(|_| FrameHeader::default()).collect(),
-            cells: (0..units).map(|_| UnsafeCell::new(0)).collect(),
-        };
-        Self { ring: Ring::new(heap), locks: Locks::default() }
+        let cells = (0..units).map(|_| UnsafeCell::new(0)).collect();
+        Self { ring: Ring::new(Heap::new(units * FRAME_ALIGN)), locks: Locks::default(), cells }
     }
 
     /// Claims the first free slot that nobody is clearing.
@@ -129,7 +87,7 @@ impl Model {
     }
 
     pub(super) fn cell(&self, offset: u64) -> &UnsafeCell<u64> {
-        &self.ring.memory().cells[(offset % self.ring.memory().capacity / FRAME_ALIGN) as usize]
+        &self.cells[(offset % self.ring.memory().capacity() / FRAME_ALIGN) as usize]
     }
 
     pub(super) fn fill_and_commit(&self, offset: u64, pin: &Pin<'_, Heap>) -> Result<Frame, Error> {

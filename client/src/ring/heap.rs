@@ -1,0 +1,52 @@
+//! [`Heap`]: the memory of a ring on the heap, for tests and models. It has headers and no payload.
+
+use super::RingMemory;
+use crate::frame::RingId;
+use crate::layout::{ENROLLED_WORDS, FRAME_ALIGN, FrameHeader, HEADER_SIZE, PARTICIPANTS, Slot};
+use crate::sync::AtomicU64;
+
+pub(crate) struct Heap {
+    capacity: u64,
+    head: AtomicU64,
+    enrolled: [AtomicU64; ENROLLED_WORDS],
+    slots: Vec<Slot>,
+    headers: Vec<FrameHeader>,
+}
+
+impl Heap {
+    /// An empty ring of `capacity` bytes, a multiple of 64.
+    pub(crate) fn new(capacity: u64) -> Self {
+        let zero = || AtomicU64::new(0);
+        Self {
+            capacity,
+            head: zero(),
+            enrolled: std::array::from_fn(|_| zero()),
+            slots: (0..PARTICIPANTS).map(|_| Slot::vacant()).collect(),
+            headers: (0..capacity / FRAME_ALIGN).map(|_| FrameHeader::default()).collect(),
+        }
+    }
+}
+
+impl RingMemory for Heap {
+    fn id(&self) -> RingId {
+        RingId::of_segment([1, 0])
+    }
+    fn size(&self) -> u64 {
+        self.capacity - HEADER_SIZE
+    }
+    fn capacity(&self) -> u64 {
+        self.capacity
+    }
+    fn head(&self) -> &AtomicU64 {
+        &self.head
+    }
+    fn enrolled(&self, word: usize) -> &AtomicU64 {
+        &self.enrolled[word]
+    }
+    fn slot(&self, index: usize) -> &Slot {
+        &self.slots[index]
+    }
+    fn header(&self, start: u64) -> &FrameHeader {
+        &self.headers[(start % self.capacity / FRAME_ALIGN) as usize]
+    }
+}
