@@ -58,7 +58,7 @@
 //! # In this crate
 //!
 //! From the bottom up: `layout` (where everything lies), `checksum` (all copying and hashing), `os` (forks and closed
-//! descriptors), `threads`, `ring` (the protocol), `segment` (the file), `membership` (a process's part in the ring),
+//! descriptors), `threads`, `ring` (the protocol), `segment` (the file), `slots` and `membership` (a process's part in the ring),
 //! `ownership` (its owner's lock), `transfer` (moving bytes), `rings` (the rings that a client is in, one after the
 //! other), then the public types.
 #![cfg_attr(loom, allow(dead_code, unused_imports))]
@@ -96,6 +96,8 @@ mod rings;
 mod segment;
 #[cfg(not(loom))]
 mod server;
+#[cfg(not(loom))]
+mod slots;
 #[cfg(not(loom))]
 mod snapshot;
 mod stats;

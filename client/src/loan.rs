@@ -6,8 +6,9 @@ use std::ops::{Deref, DerefMut};
 use crate::checksum::{Checksum, hash};
 use crate::error::Error;
 use crate::frame::Frame;
-use crate::membership::{Membership, PinGuard};
+use crate::membership::Membership;
 use crate::ring::frame::Checksummed;
+use crate::slots::PinGuard;
 use crate::transfer::nanoseconds_since_1970;
 
 /// A frame of the ring on loan for writing: `&mut [u8]` directly into shared memory, aligned to 64 bytes. Nobody else

@@ -6,9 +6,10 @@ use std::time::SystemTime;
 use crate::checksum::{Checksum, copy_in, copy_out};
 use crate::error::{Error, FrameBufferTimeout, TimeoutReason};
 use crate::frame::Frame;
-use crate::membership::{Membership, PinGuard};
+use crate::membership::Membership;
 use crate::ring::frame::Checksummed;
 use crate::ring::frame::InitialState;
+use crate::slots::PinGuard;
 use crate::stats::Counter;
 
 /// Allocates a frame, copies the `len` bytes at `data` into it and commits it.

@@ -6,8 +6,9 @@ use std::ops::Deref;
 use crate::checksum::hash;
 use crate::error::{FrameBufferTimeout, TimeoutReason};
 use crate::frame::Frame;
-use crate::membership::{Membership, PinGuard};
+use crate::membership::Membership;
 use crate::ring::frame::Checksummed;
+use crate::slots::PinGuard;
 use crate::transfer::verify_checksum;
 
 /// A committed frame in the ring: `&[u8]` directly into shared memory, aligned to 64 bytes. The bytes do not change for

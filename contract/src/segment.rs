@@ -106,6 +106,14 @@ mod tests {
     const PAGE: u64 = 4096;
 
     #[test]
+    fn small_frames_take_more_than_their_bytes_as_the_readme_says() {
+        let size = 500 << 20;
+        let geometry = Geometry::new(size, PAGE).unwrap();
+        let percent = |frame| geometry.frames_kept(frame) * frame * 100 / size;
+        assert_eq!([4096, 1000, 64].map(percent), [98, 92, 50]);
+    }
+
+    #[test]
     fn a_ring_keeps_its_size_in_frames_of_32_kib_and_more() {
         for size in [32 << 10, (1 << 20) + 1, 16 << 20, 100_000_000, 512 << 20, 3 << 40] {
             let geometry = Geometry::new(size, 4096).unwrap();
