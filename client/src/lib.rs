@@ -58,9 +58,9 @@
 //! # In this crate
 //!
 //! From the bottom up: `layout` (where everything lies), `checksum` (all copying and hashing), `os` (forks and closed
-//! descriptors), `threads`, `ring` (the protocol), `segment` (the file), `slots` and `membership` (a process's part in the ring),
-//! `ownership` (its owner's lock), `transfer` (moving bytes), `rings` (the rings that a client is in, one after the
-//! other), then the public types.
+//! descriptors), `threads`, `ring` (the protocol), `segment` (the file), `slots` and `membership` (a process's part in
+//! the ring), `ownership` (its owner's lock), `transfer` (moving bytes), `rings` (the rings that a client is in, one
+//! after the other), then the public types.
 #![cfg_attr(loom, allow(dead_code, unused_imports))]
 
 mod checksum;

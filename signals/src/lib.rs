@@ -92,9 +92,17 @@ pub fn heed_all() -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Once;
+
     use nix::sys::signal;
 
     use super::*;
+
+    /// Once for all tests of the process: the signals that another has caught already stay caught.
+    pub(crate) fn heed_all_once() {
+        static HEED: Once = Once::new();
+        HEED.call_once(|| heed_all().unwrap());
+    }
 
     #[test]
     fn numbers_and_names_are_those_of_the_system() {

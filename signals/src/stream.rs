@@ -51,7 +51,7 @@ mod tests {
     fn a_caught_signal_is_kept_until_it_is_asked_for() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            crate::heed_all().unwrap();
+            crate::tests::heed_all_once();
             let mut signals = Signals::catch(&[Signal::Terminate, Signal::HangUp]).unwrap();
             raise(signal::Signal::SIGHUP).unwrap();
             assert_eq!(signals.next().await, Signal::HangUp);

@@ -39,7 +39,7 @@ mod tests {
     #[test]
     fn each_signal_is_acted_on() {
         let (sender, caught) = channel();
-        crate::heed_all().unwrap();
+        crate::tests::heed_all_once();
         on_signals(&[Signal::Interrupt], move |signal| sender.send(signal).unwrap()).unwrap();
         for _ in 0..2 {
             raise(signal::Signal::SIGINT).unwrap();

@@ -88,8 +88,8 @@ impl Detour {
         Error::Exhausted { size, pins, largest_free: largest.saturating_sub(HEADER_SIZE) }
     }
 
-    /// Walks along the obstacles to the first gap of `length` bytes; or returns the length of the largest. Asks `state_of`
-    /// each slot that is not known, or that is to be asked `again`.
+    /// Walks along the obstacles to the first gap of `length` bytes; or returns the length of the largest. Asks
+    /// `state_of` each slot that is not known, or that is to be asked `again`.
     fn walk(
         &mut self,
         length: u64,
