@@ -9,24 +9,24 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::unistd::Pid;
 
-use crate::programs::{Sources, provide_programs};
+use crate::programs::{Sources, is_of_minor, provide_programs};
 use crate::state::{State, Status};
 use crate::{down, images, node};
 
 /// Starts the cluster if it is not up yet, and returns its first process.
 pub(crate) fn up(state: &State, sources: &Sources, node: &[OsString]) -> Result<Pid> {
     if let Status::Up(first) = state.find()? {
-        return report_that_it_is_up(state, first);
+        return report_that_it_is_up(state, first, sources);
     }
     // Before the lock: building may take long and disturbs no cluster.
     let programs = provide_programs(sources)?;
     let archives = images::provide(&sources.cache)?;
     let _lock = state.lock()?;
     if let Status::Up(first) = state.find()? {
-        return report_that_it_is_up(state, first);
+        return report_that_it_is_up(state, first, sources);
     }
     if state.has_leftovers() {
         println!("removing the leftovers of a cluster that was killed");
@@ -44,8 +44,15 @@ pub(crate) fn up(state: &State, sources: &Sources, node: &[OsString]) -> Result<
     Ok(first)
 }
 
-fn report_that_it_is_up(state: &State, first: Pid) -> Result<Pid> {
+/// Nothing is done then, unless another version was asked for.
+fn report_that_it_is_up(state: &State, first: Pid, sources: &Sources) -> Result<Pid> {
     let origin = fs::read_to_string(state.path("ready")).context("failed to read who started the cluster")?;
+    if let Some(asked) = &sources.kubernetes {
+        let programs = fs::read_link(state.path("bin")).context("failed to read which programs the cluster runs")?;
+        let name = programs.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let is_asked = name.strip_prefix("kubernetes-").is_some_and(|version| is_of_minor(version, asked));
+        ensure!(is_asked, "the cluster that is up runs {name}, not {asked}: cargo xtask cluster down");
+    }
     println!("the cluster is up already (process {first}, started from {})", origin.trim());
     Ok(first)
 }

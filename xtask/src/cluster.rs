@@ -28,7 +28,11 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Action {
     /// Start the cluster if it is not up yet, and wait until its node is ready
-    Up,
+    Up {
+        /// Minor version of Kubernetes, one of those in cluster/versions; by default the one that the tests use
+        #[arg(long, value_name = "MINOR", value_parser = minor)]
+        kubernetes: Option<String>,
+    },
     /// End the cluster and check that no process, mount, interface or cgroup of it is left
     Down,
     /// Print the path of the kubeconfig; its address is valid inside `exec` only
@@ -63,7 +67,9 @@ enum Action {
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     match &args.action {
-        Action::Up => up(&Workspace::find()?, &mut Setup::new()?).map(drop)?,
+        Action::Up { kubernetes } => {
+            up(&Workspace::find()?, &mut Setup::new()?, kubernetes.as_deref()).map(drop)?;
+        }
         Action::Down => down()?,
         Action::Kubeconfig => println!("{}", Cluster::running()?.kubeconfig().display()),
         Action::Load { archives } => Cluster::running()?.load(archives)?,
@@ -83,17 +89,26 @@ pub(crate) fn needs() -> Vec<Need> {
     [Need::Root, Need::Go].into_iter().chain(packages).collect()
 }
 
-/// Installs what the cluster needs, and starts it if it is not up yet.
-pub(crate) fn up(workspace: &Workspace, setup: &mut Setup) -> Result<Cluster> {
+/// Installs what the cluster needs, and starts it if it is not up yet: with the minor version `kubernetes`, if one is
+/// given.
+pub(crate) fn up(workspace: &Workspace, setup: &mut Setup, kubernetes: Option<&str>) -> Result<Cluster> {
     needs().into_iter().try_for_each(|need| setup.provide(need))?;
     let own = env::current_exe().context("failed to find this program")?;
-    Cluster::up(&sources(workspace, setup)?, &[own.into(), "cluster".into(), NODE.into()])
+    let sources = Sources { kubernetes: kubernetes.map(str::to_owned), ..sources(workspace, setup)? };
+    Cluster::up(&sources, &[own.into(), "cluster".into(), NODE.into()])
+}
+
+/// A minor version, as in `1.33`.
+fn minor(text: &str) -> Result<String, &'static str> {
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let is_minor = text.split_once('.').is_some_and(|(major, minor)| is_number(major) && is_number(minor));
+    if is_minor { Ok(text.to_owned()) } else { Err("a minor version is expected, as in 1.33") }
 }
 
 /// The sources of the cluster's programs. Needs [`Need::Go`].
 pub(crate) fn sources(workspace: &Workspace, setup: &Setup) -> Result<Sources> {
     let repository = workspace.root.clone();
-    Ok(Sources { repository, go: setup.go()?, cache: setup.cache().join("cluster") })
+    Ok(Sources { repository, go: setup.go()?, cache: setup.cache().join("cluster"), kubernetes: None })
 }
 
 /// Becomes a program inside the cluster's namespaces; returns only if it can't.

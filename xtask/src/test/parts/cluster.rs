@@ -64,7 +64,7 @@ fn on_cluster(workspace: &Workspace, setup: &mut Setup) -> Result<Counts> {
         provide_kubernetes(workspace, setup)?;
         end_on_signal()?;
     }
-    let cluster = cluster::up(workspace, setup)?;
+    let cluster = cluster::up(workspace, setup, None)?;
     let counts = cluster.load(&archives).and_then(|()| {
         let mut command = cluster.command("cargo")?;
         without_package_variables(&mut command);
