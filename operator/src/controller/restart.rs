@@ -13,7 +13,6 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
-use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Resource as _, ResourceExt};
@@ -58,44 +57,39 @@ pub(super) struct Restarts {
 }
 
 /// Restarts the owners of outdated pods if the strategy is `RollingRestart` and the change has settled: an edit may
-/// follow another, and every replica of the webhook must have seen it. Returns also when to reconcile again.
+/// follow another, and every replica of the webhook must have seen it. `rendering` comes with the time since when the
+/// status has it. Returns also when to reconcile again.
 pub(super) async fn restart_outdated(
     framebuffer: &FrameBuffer,
-    rendering: Option<&Rendering>,
+    rendering: Option<(&Rendering, Option<Timestamp>)>,
     update: UpdateKind,
     pods: PodCounts,
     context: &Context,
     now: Timestamp,
-) -> (Restarts, Action) {
-    let nothing = || (Restarts::default(), Action::await_change());
-    let Some(Rendering { hash, content: _ }) = rendering else { return nothing() };
+) -> (Restarts, Option<Duration>) {
+    let nothing = || (Restarts::default(), None);
+    let Some((Rendering { hash, content: _ }, since)) = rendering else { return nothing() };
     if update != UpdateKind::RollingRestart {
         return nothing();
     }
     if !context.may_restart {
-        return (Restarts { off: true, ..Restarts::default() }, Action::await_change());
+        return (Restarts { off: true, ..Restarts::default() }, None);
     }
     if pods.outdated == 0 {
         return nothing();
     }
-    let settled = rendered_at(framebuffer, hash).map(|since| since + SETTLE);
+    let settled = since.map(|since| since + SETTLE);
     let Some(settled) = settled.filter(|settled| now >= *settled) else {
         let wait = settled.map_or(SETTLE, |settled| settled.duration_since(now)).unsigned_abs();
-        return (Restarts { settling: true, ..Restarts::default() }, Action::requeue(wait));
+        return (Restarts { settling: true, ..Restarts::default() }, Some(wait));
     };
     let owners = {
         let pods = context.pods.lock().expect("nobody panics with this lock");
         owners(pods.of(&ObjectRef::from_obj(framebuffer)), hash, settled)
     };
     let restarts = restart(framebuffer, hash, owners, context).await;
-    let next = if restarts.failed.is_empty() { Action::await_change() } else { Action::requeue(RETRY) };
+    let next = (!restarts.failed.is_empty()).then_some(RETRY);
     (restarts, next)
-}
-
-/// When the content with this hash was first rendered; `None` if the status has another hash.
-pub(super) fn rendered_at(framebuffer: &FrameBuffer, hash: &str) -> Option<Timestamp> {
-    let injection = framebuffer.status.as_ref()?.injection.as_ref()?;
-    (injection.hash == hash).then_some(injection.rendered_at.0)
 }
 
 /// Owners of outdated pods that were created before `before`. `None` stands for pods without an owner.

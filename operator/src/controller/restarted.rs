@@ -36,4 +36,14 @@ impl Restarted {
         }
         fates
     }
+
+    /// Forgets those that are not kept.
+    pub(super) fn retain(&mut self, keep: impl Fn(&ObjectRef<FrameBuffer>) -> bool) {
+        self.0.retain(|key, _| keep(key));
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }

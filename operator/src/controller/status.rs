@@ -8,8 +8,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::restart::Restarts;
+use super::watched::Dated;
 use crate::api::status::{Injection, PodCounts, READY, UP_TO_DATE};
-use crate::api::{FrameBuffer, FrameBufferStatus, UpdateKind};
+use crate::api::{FrameBufferStatus, UpdateKind};
 use crate::render::{Content, Rendering};
 use crate::validate::Invalid;
 
@@ -28,15 +29,13 @@ pub(super) struct Found<'a> {
 }
 
 /// Builds the status. Times stay those of the status before as long as what they date has not changed.
-pub(super) fn build(framebuffer: &FrameBuffer, found: &Found<'_>, now: Timestamp) -> FrameBufferStatus {
-    let before = framebuffer.status.clone().unwrap_or_default();
-    let generation = framebuffer.metadata.generation;
+pub(super) fn build(generation: Option<i64>, found: &Found<'_>, before: &Dated, now: Timestamp) -> FrameBufferStatus {
     let conditions = [(READY, ready(found)), (UP_TO_DATE, up_to_date(found))];
     FrameBufferStatus {
         observed_generation: generation,
-        conditions: conditions.map(|(kind, verdict)| condition(kind, verdict, &before, generation, now)).into(),
+        conditions: conditions.map(|(kind, verdict)| condition(kind, verdict, before, generation, now)).into(),
         pods: Some(found.pods),
-        injection: found.rendering.ok().map(|rendering| injection(rendering, before.injection.as_ref(), now)),
+        injection: found.rendering.ok().map(|rendering| injection(rendering, before, now)),
     }
 }
 
@@ -100,17 +99,17 @@ fn named(owners: &[String]) -> String {
 fn condition(
     kind: &str,
     Verdict { status, reason, message }: Verdict,
-    before: &FrameBufferStatus,
+    before: &Dated,
     observed_generation: Option<i64>,
     now: Timestamp,
 ) -> Condition {
-    let same = before.conditions.iter().find(|condition| condition.type_ == kind && condition.status == status);
+    let same = before.condition(kind).filter(|condition| condition.status == status);
     Condition {
         type_: kind.to_owned(),
         status: status.to_owned(),
         reason: reason.to_owned(),
         message,
-        last_transition_time: same.map_or_else(|| seconds(now), |same| same.last_transition_time.clone()),
+        last_transition_time: same.map_or_else(|| seconds(now), |same| same.since.clone()),
         observed_generation,
     }
 }
@@ -120,12 +119,11 @@ fn seconds(time: Timestamp) -> Time {
     Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
 }
 
-fn injection(rendering: &Rendering, before: Option<&Injection>, now: Timestamp) -> Injection {
+fn injection(rendering: &Rendering, before: &Dated, now: Timestamp) -> Injection {
     let Rendering { hash, content: Content { containers, sidecar, volume, volume_mount, env } } = rendering;
-    let same = before.filter(|before| before.hash == *hash);
     Injection {
         hash: hash.clone(),
-        rendered_at: same.map_or_else(|| seconds(now), |same| same.rendered_at.clone()),
+        rendered_at: before.rendered_at(hash).map_or_else(|| seconds(now), Time),
         containers: containers.clone(),
         sidecar: json(sidecar),
         volume: json(volume),

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::*;
-use crate::controller::restart::rendered_at;
+use crate::api::FrameBuffer;
 use crate::render::{Settings, render};
 use crate::testing::framebuffer;
 use crate::validate::validate;
@@ -48,7 +48,8 @@ impl Case {
         let Self { pods, update, not_ready, restarts } = self;
         let not_ready = not_ready.clone();
         let found = Found { rendering: Ok(&rendering), update: *update, pods: *pods, not_ready, restarts };
-        build(framebuffer, &found, now)
+        let before = framebuffer.status.as_ref().map(Dated::of).unwrap_or_default();
+        build(framebuffer.metadata.generation, &found, &before, now)
     }
 
     fn up_to_date(&self) -> (String, String, String) {
@@ -89,8 +90,9 @@ fn times_change_only_with_what_they_speak_of() {
     framebuffer.spec.size = "2Mi".to_owned();
     let changed = Case::default().status(&framebuffer, later());
     assert_eq!(changed.injection.as_ref().unwrap().rendered_at.0, later());
-    assert_eq!(rendered_at(&framebuffer, &changed.injection.unwrap().hash), None);
-    assert_eq!(rendered_at(&framebuffer, &status.injection.unwrap().hash), Some(NOW));
+    let dated = Dated::of(&status);
+    assert_eq!(dated.rendered_at(&changed.injection.unwrap().hash), None);
+    assert_eq!(dated.rendered_at(&status.injection.unwrap().hash), Some(NOW));
 }
 
 #[test]
@@ -99,7 +101,7 @@ fn an_invalid_spec_injects_nothing_and_says_why() {
     let invalid = validate(&framebuffer).unwrap_err();
     let Case { pods, update, not_ready, restarts } = Case::default();
     let found = Found { rendering: Err(&invalid), update, pods, not_ready, restarts: &restarts };
-    let status = build(&framebuffer, &found, NOW);
+    let status = build(Some(1), &found, &Dated::default(), NOW);
     let ready = condition_of(&status, READY);
     assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", "InvalidSpec"));
     assert!(ready.message.contains("spec.size `1Ki`"));
