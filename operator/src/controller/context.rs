@@ -7,7 +7,9 @@ use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
 use tokio::sync::watch;
 
+use super::pace::Pace;
 use super::pods::PodIndex;
+use super::replicas::Replicas;
 use super::restarted::Restarted;
 use super::written::Written;
 use crate::MANAGER;
@@ -26,6 +28,9 @@ pub(crate) struct Context {
     pub(crate) recorder: Recorder,
     pub(super) restarted: Mutex<Restarted>,
     pub(super) written: Mutex<Written>,
+    pub(super) pace: Mutex<Pace>,
+    /// The operator's own pods; `None` if it runs elsewhere.
+    pub(super) replicas: Option<Replicas>,
     /// Whether the operator may restart anything.
     pub(crate) may_restart: bool,
     pub(crate) metrics: Arc<Metrics>,
@@ -49,9 +54,18 @@ impl Context {
             readiness,
             restarted: Mutex::default(),
             written: Mutex::default(),
+            pace: Mutex::default(),
+            replicas: None,
             may_restart: true,
             metrics,
         }
+    }
+
+    /// The same, beside other replicas in pods of this namespace, and with this pace of restarts.
+    pub(crate) fn among(mut self, namespace: &str, pod: &str, max_restarts: u16) -> Self {
+        self.replicas = Some(Replicas::new(self.client.clone(), namespace, pod));
+        self.pace = Mutex::new(Pace::new(usize::from(max_restarts)));
+        self
     }
 
     /// Forgets what is kept about `FrameBuffer`s that are gone. Their pods stay counted until they go themselves: a
@@ -59,5 +73,6 @@ impl Context {
     pub(super) fn forget(&self, gone: impl Fn(&ObjectRef<FrameBuffer>) -> bool) {
         self.restarted.lock().expect("nobody panics with this lock").retain(|key| !gone(key));
         self.written.lock().expect("nobody panics with this lock").retain(|key| !gone(key));
+        self.pace.lock().expect("nobody panics with this lock").retain(|key| !gone(key));
     }
 }

@@ -1,8 +1,9 @@
 //! Tests of reconciliation against an API server of a few lines.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -17,27 +18,34 @@ const NOW: &str = "2030-01-01T00:00:00Z";
 const RING: &str = "/apis/framebuffer.dev/v1alpha1/namespaces/video/framebuffers/ring/status";
 const WEB: &str = "/apis/apps/v1/namespaces/video/deployments/web";
 
-struct Fixture {
-    api: FakeApi,
-    context: Arc<Context>,
-    framebuffer: crate::api::FrameBuffer,
-    now: Timestamp,
+pub(super) struct Fixture {
+    pub(super) api: FakeApi,
+    pub(super) cluster: Arc<Cluster>,
+    pub(super) context: Arc<Context>,
+    pub(super) framebuffer: crate::api::FrameBuffer,
+    pub(super) now: Timestamp,
 }
 
 impl Fixture {
-    fn new(strategy: &str, template: Value) -> Self {
+    pub(super) fn new(strategy: &str, template: Value) -> Self {
         let api = FakeApi::default();
-        let client = api.client(move |(method, uri, body)| answer(method, uri, body, &template));
+        let cluster = Arc::new(Cluster { template, ..Cluster::default() });
+        let answers = Arc::clone(&cluster);
+        let client = api.client(move |(method, uri, body)| answers.answer(method, uri, body));
         let settings = Settings { sidecar_image: "sidecar:1".to_owned(), pull_policy: None };
         let (_sender, readiness) = watch::channel(Some(Readiness::Ready));
         let context = Context::new(client, settings, "me", readiness, Arc::default());
         let spec = json!({"size": "1Mi", "updateStrategy": {"type": strategy}});
-        Self { api, context: Arc::new(context), framebuffer: framebuffer(spec), now: NOW.parse().unwrap() }
+        Self { api, cluster, context: Arc::new(context), framebuffer: framebuffer(spec), now: NOW.parse().unwrap() }
     }
 
     fn pod(&self, name: &str, owner: Option<(&str, &str)>) {
-        let owners = owner.map(|(api_version, kind)| {
-            json!([{"apiVersion": api_version, "kind": kind, "name": "web-1", "uid": "u", "controller": true}])
+        self.pod_of(name, owner.map(|(api_version, kind)| (api_version, kind, "web-1")), "2020-01-01T00:00:00Z");
+    }
+
+    pub(super) fn pod_of(&self, name: &str, owner: Option<(&str, &str, &str)>, created: &str) {
+        let owners = owner.map(|(api_version, kind, owner)| {
+            json!([{"apiVersion": api_version, "kind": kind, "name": owner, "uid": owner, "controller": true}])
         });
         let pod = json!({
             "metadata": {
@@ -46,14 +54,28 @@ impl Fixture {
                 "labels": {"framebuffer.dev/inject": "ring"},
                 "annotations": {"framebuffer.dev/injected": "old"},
                 "ownerReferences": owners,
-                "creationTimestamp": "2020-01-01T00:00:00Z",
+                "creationTimestamp": created,
             },
             "spec": {},
         });
         self.context.pods.lock().unwrap().apply(Event::Apply(serde_json::from_value(pod).unwrap()));
     }
 
-    async fn reconcile(&self) -> Option<Duration> {
+    /// Reason and message of `UpToDate`, as last written.
+    pub(super) fn up_to_date(&self) -> (String, String) {
+        let status = self.statuses().pop().unwrap();
+        let text = |field: &str| status["conditions"][1][field].as_str().unwrap().to_owned();
+        (text("reason"), text("message"))
+    }
+
+    /// Reconciles a while later, and shows what was written.
+    pub(super) async fn later(&mut self, seconds: i64) {
+        self.now += SignedDuration::from_secs(seconds);
+        self.reconcile().await;
+        self.show();
+    }
+
+    pub(super) async fn reconcile(&self) -> Option<Duration> {
         self.try_reconcile().await.unwrap()
     }
 
@@ -62,7 +84,7 @@ impl Fixture {
     }
 
     /// Lets the next reconciliation find what the last one wrote.
-    fn show(&mut self) {
+    pub(super) fn show(&mut self) {
         let status = self.statuses().pop().unwrap();
         self.edit(status);
     }
@@ -75,7 +97,7 @@ impl Fixture {
     }
 
     /// Writes a status, and lets the time pass in which the change settles.
-    async fn settle(&mut self) {
+    pub(super) async fn settle(&mut self) {
         self.reconcile().await;
         self.show();
         self.now += restart::SETTLE * 2;
@@ -91,41 +113,95 @@ impl Fixture {
     }
 
     /// The reasons of the events that were sent.
-    fn events(&self) -> Vec<String> {
+    pub(super) fn events(&self) -> Vec<String> {
         let reason =
             |(_, uri, body): &Asked| uri.contains("/events").then(|| body["reason"].as_str().map(str::to_owned));
         self.api.asked().iter().filter_map(reason).flatten().collect()
     }
 
-    fn restarts(&self) -> Vec<Asked> {
+    pub(super) fn restarts(&self) -> Vec<Asked> {
         self.api.asked().into_iter().filter(|(method, uri, _)| method == "PATCH" && uri.contains("/apps/")).collect()
     }
 }
 
-fn answer(method: &str, uri: &str, body: &Value, template: &Value) -> Option<Value> {
-    let path = uri.split('?').next().unwrap_or_default();
-    let owned =
-        |kind, name| json!([{"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": "d", "controller": true}]);
-    match (method, path) {
-        ("PATCH", RING) => {
-            let mut object = serde_json::to_value(framebuffer(json!({"size": "1Mi"}))).unwrap();
-            object["status"] = body[1]["value"].clone();
-            Some(object)
+/// Workloads, by their paths. Each exists as soon as it is asked for, with one pod that is new and available.
+#[derive(Default)]
+pub(super) struct Cluster {
+    template: Value,
+    workloads: Mutex<HashMap<String, Value>>,
+}
+
+impl Cluster {
+    /// Changes a workload.
+    pub(super) fn edit(&self, path: &str, change: impl FnOnce(&mut Value)) {
+        let mut workloads = self.workloads.lock().unwrap();
+        let new = || {
+            json!({
+                "apiVersion": "apps/v1", "kind": "Workload", "metadata": {"name": "w", "generation": 1},
+                "spec": {"replicas": 1, "template": {"metadata": self.template}},
+                "status": rolled(1),
+            })
+        };
+        change(workloads.entry(path.to_owned()).or_insert_with(new));
+    }
+
+    fn get(&self, path: &str) -> Value {
+        let mut found = Value::Null;
+        self.edit(path, |workload| found = workload.clone());
+        found
+    }
+
+    /// Ends the rollout of a workload.
+    pub(super) fn finish(&self, path: &str) {
+        self.edit(path, |workload| {
+            let generation = workload["metadata"]["generation"].as_i64().unwrap();
+            workload["status"] = rolled(generation);
+        });
+    }
+
+    pub(super) fn answer(&self, method: &str, uri: &str, body: &Value) -> Option<Value> {
+        let path = uri.split('?').next().unwrap_or_default();
+        let workload = path.strip_prefix("/apis/apps/v1/namespaces/video/");
+        match (method, path, workload) {
+            ("PATCH", RING, _) => {
+                let mut object = serde_json::to_value(framebuffer(json!({"size": "1Mi"}))).unwrap();
+                object["status"] = body[1]["value"].clone();
+                Some(object)
+            }
+            ("GET", _, Some(workload)) if workload.starts_with("replicasets/") => {
+                let name = workload.trim_start_matches("replicasets/").trim_end_matches("-1");
+                let (api_version, kind) = ("apps/v1", "Deployment");
+                let owner =
+                    json!({"apiVersion": api_version, "kind": kind, "name": name, "uid": "d", "controller": true});
+                let metadata = json!({"name": format!("{name}-1"), "ownerReferences": [owner]});
+                let kind = "PartialObjectMetadata";
+                Some(json!({"apiVersion": "meta.k8s.io/v1", "kind": kind, "metadata": metadata}))
+            }
+            ("GET", _, Some(_)) => Some(self.get(path)),
+            ("PATCH", _, Some(_)) => {
+                self.edit(path, |workload| {
+                    let patch = &body["spec"]["template"]["metadata"]["annotations"];
+                    workload["spec"]["template"]["metadata"]["annotations"] = patch.clone();
+                    let generation = workload["metadata"]["generation"].as_i64().unwrap();
+                    workload["metadata"]["generation"] = json!(generation + 1);
+                });
+                Some(self.get(path))
+            }
+            ("POST", _, _) if path.contains("/events") => Some(body.clone()),
+            _ => None,
         }
-        ("GET", "/apis/apps/v1/namespaces/video/replicasets/web-1") => Some(json!({
-            "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
-            "metadata": {"name": "web-1", "ownerReferences": owned("Deployment", "web")},
-        })),
-        ("GET" | "PATCH", _) if path.starts_with("/apis/apps/v1/namespaces/video/") => Some(json!({
-            "apiVersion": "apps/v1", "kind": "Deployment",
-            "metadata": {"name": "web"}, "spec": {"template": {"metadata": template}},
-        })),
-        ("POST", _) if path.contains("/events") => Some(body.clone()),
-        _ => None,
     }
 }
 
-fn labelled() -> Value {
+/// The status of a workload whose rollout is over.
+fn rolled(generation: i64) -> Value {
+    json!({
+        "observedGeneration": generation, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1,
+        "desiredNumberScheduled": 1, "updatedNumberScheduled": 1, "numberAvailable": 1,
+    })
+}
+
+pub(super) fn labelled() -> Value {
     json!({"labels": {"framebuffer.dev/inject": "ring"}})
 }
 
@@ -170,10 +246,11 @@ async fn a_deployment_is_restarted_once_however_often_its_pods_change() {
     let [(_, uri, body)] = &restarts[..] else { panic!("{restarts:?}") };
     assert!(uri.starts_with(WEB), "{uri}");
     let hash = &fixture.framebuffer.status.as_ref().unwrap().injection.as_ref().unwrap().hash;
-    let annotations = json!({"framebuffer.dev/restarted-for": hash});
+    let change = format!("{hash}-{}", NOW.parse::<Timestamp>().unwrap().as_second());
+    let annotations = json!({"framebuffer.dev/restarted-for": change});
     assert_eq!(*body, json!({"spec": {"template": {"metadata": {"annotations": annotations}}}}));
-    let asked = fixture.api.paths().iter().filter(|path| path.starts_with("GET")).count();
-    assert_eq!(asked, 2, "the ReplicaSet and the Deployment, once each");
+    let asked = fixture.api.paths().iter().filter(|path| path.contains("/replicasets/")).count();
+    assert_eq!(asked, 1, "of which Deployment the ReplicaSet is");
     assert!(fixture.api.asked().iter().any(|(_, _, body)| body["reason"] == "Restarted"), "an event says so");
 }
 
@@ -244,8 +321,9 @@ async fn an_operator_that_may_not_restart_asks_for_no_owner_and_says_so() {
 async fn a_restart_that_is_refused_is_reported_as_failed_and_tried_again() {
     let mut fixture = Fixture::new("RollingRestart", labelled());
     let refuses = |(_, uri, _): &Asked| uri.contains("/apps/").then(|| json!({"kind": "Status", "code": 403}));
+    let cluster = Arc::clone(&fixture.cluster);
     let client =
-        fixture.api.client(move |asked| refuses(asked).or_else(|| answer(&asked.0, &asked.1, &asked.2, &json!({}))));
+        fixture.api.client(move |asked| refuses(asked).or_else(|| cluster.answer(&asked.0, &asked.1, &asked.2)));
     Arc::get_mut(&mut fixture.context).unwrap().client = client;
     fixture.pod("a", Some(("apps/v1", "StatefulSet")));
     fixture.settle().await;
@@ -367,9 +445,9 @@ async fn while_the_api_server_refuses_what_is_injected_ready_says_so() {
         }
         let refusal = json!({"kind": "Status", "code": 422, "message": "denied: image"});
         let refuses = move |body: &Value| body[1]["value"]["injection"].is_object().then(|| refusal.clone());
-        let client = fixture
-            .api
-            .client(move |asked| refuses(&asked.2).or_else(|| answer(&asked.0, &asked.1, &asked.2, &json!({}))));
+        let cluster = Arc::clone(&fixture.cluster);
+        let client =
+            fixture.api.client(move |asked| refuses(&asked.2).or_else(|| cluster.answer(&asked.0, &asked.1, &asked.2)));
         Arc::get_mut(&mut fixture.context).unwrap().client = client;
         fixture.try_reconcile().await.unwrap_err();
         let (_, _, body) = fixture.written().pop().unwrap();

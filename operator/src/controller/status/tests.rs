@@ -122,14 +122,40 @@ fn outdated_pods_are_reported_with_what_happens_to_them() {
     let (_, reason, message) = rolling(Restarts { off: true, ..Restarts::default() }).up_to_date();
     assert_eq!(reason, "RestartsOff");
     assert!(message.ends_with("set to restart nothing; they get it when they are replaced"), "{message}");
-    let failed = Restarts { failed: vec!["Deployment web".to_owned()], ..Restarts::default() };
+    let failed = Restarts { failed: BTreeSet::from(["Deployment web".to_owned()]), ..Restarts::default() };
     let (_, reason, message) = rolling(failed).up_to_date();
     assert_eq!(reason, "RestartFailed");
     assert!(message.ends_with("failed to restart Deployment web, which is tried again each minute"), "{message}");
-    let restarted = Restarts { restarted: vec!["Deployment web".to_owned()], ..Restarts::default() };
+    let restarted = Restarts { restarted: BTreeSet::from(["Deployment web".to_owned()]), ..Restarts::default() };
     assert!(rolling(restarted).up_to_date().2.ends_with("restarted for it: Deployment web"));
     let many = (0..7).map(|number| format!("Rollout r{number}")).collect();
     let (_, reason, message) = rolling(Restarts { unsupported: many, ..Restarts::default() }).up_to_date();
     assert_eq!(reason, "CannotRestart");
     assert!(message.contains("Rollout r4 and 2 more; replace their pods"), "{message}");
+}
+
+#[test]
+fn the_most_urgent_comes_first_and_nothing_is_left_unsaid() {
+    let pods = PodCounts { matched: 9, ready: 9, outdated: 9 };
+    let one = |name: &str| BTreeSet::from([name.to_owned()]);
+    let restarts = Restarts {
+        held: one("Deployment a is paused: resume it"),
+        stuck: one("Deployment b"),
+        rolling: one("Deployment c"),
+        waiting: 4,
+        restarted: one("Deployment d"),
+        ..Restarts::default()
+    };
+    let (_, reason, message) =
+        Case { pods, update: UpdateKind::RollingRestart, restarts, ..Case::default() }.up_to_date();
+    assert_eq!(reason, "HeldBack");
+    let said = "Deployment a is paused: resume it; Deployment b restarted, but the rollout does not end: \
+                `kubectl rollout status`; being restarted for it: Deployment c; 4 workloads wait until others have \
+                rolled; restarted for it: Deployment d";
+    assert!(message.ends_with(said), "{message}");
+    let restarts = Restarts { upgrading: Some("old-1 runs".to_owned()), ..Restarts::default() };
+    let (_, reason, message) =
+        Case { pods, update: UpdateKind::RollingRestart, restarts, ..Case::default() }.up_to_date();
+    assert_eq!(reason, "UpgradeInProgress");
+    assert!(message.ends_with("once the operator is upgraded (old-1 runs)"), "{message}");
 }
