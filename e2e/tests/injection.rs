@@ -10,7 +10,7 @@ use framebuffer_e2e::manifests::{RING, framebuffer, idle, plain_pod, pod, worklo
 use framebuffer_e2e::namespace::{has_sidecar, refusal, wait_in};
 use framebuffer_e2e::settings::{image, injector, root};
 use framebuffer_operator::api::FrameBuffer;
-use framebuffer_operator::commands::inject_all;
+use framebuffer_operator::commands::{Injected, inject_all};
 use framebuffer_operator::injector::Injector;
 use framebuffer_operator::render::Settings;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -93,7 +93,8 @@ fn the_cluster_and_the_command_inject_make_the_same_pod_of_every_fixture() {
         assert!(files.len() >= 10);
         for path in files {
             let pod = fixture(namespace, &fs::read_to_string(&path).unwrap()).await;
-            let (by_hand, _) = inject_all(&serde_saphyr::to_string(&pod).unwrap(), &framebuffers, &settings).unwrap();
+            let Injected { yaml: by_hand, .. } =
+                inject_all(&serde_saphyr::to_string(&pod).unwrap(), &framebuffers, &settings).unwrap();
             let mut by_hand: Value = serde_saphyr::from_str(&by_hand).unwrap();
             // Without the label the cluster does not inject it.
             by_hand["metadata"]["labels"].as_object_mut().unwrap().remove(INJECT_LABEL);
@@ -115,7 +116,7 @@ fn a_pod_that_brings_an_injection_along_is_not_injected_again() {
         let made = |sidecar: String| {
             let settings = Settings { sidecar_image: sidecar, pull_policy: Some("IfNotPresent".into()) };
             let pod = serde_saphyr::to_string(&pod("made", &[idle("app")])).unwrap();
-            let (yaml, _) = inject_all(&pod, &declared, &settings).unwrap();
+            let Injected { yaml, .. } = inject_all(&pod, &declared, &settings).unwrap();
             serde_saphyr::from_str::<Value>(&yaml).unwrap()
         };
         // The current injection is complete; another one is left alone.

@@ -7,7 +7,7 @@ use framebuffer_e2e::{TestNamespace, in_namespace};
 use framebuffer_operator::api::FrameBuffer;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 /// A writer, a reader, and a shell from which the pod's processes can be killed.
@@ -108,6 +108,31 @@ fn a_job_completes_with_all_its_frames() {
         let line = statistics.lines().find(|line| line.starts_with('{')).expect("a line of statistics");
         let statistics: Value = serde_json::from_str(line).unwrap();
         assert_eq!(statistics["frames"], 50, "{statistics}");
+    });
+}
+
+#[test]
+fn a_status_that_somebody_else_edits_is_put_back_within_seconds_without_a_pod() {
+    in_namespace(async |namespace| {
+        namespace.accept(&framebuffer(&json!({"size": "1Mi"}))).await;
+        let rendered = |found: &FrameBuffer| found.status.as_ref().is_some_and(|status| status.injection.is_some());
+        let good = namespace.wait(RING, "to be rendered", rendered).await.status.unwrap();
+        let api = namespace.api::<FrameBuffer>();
+        let edits = [
+            json!([{"op": "remove", "path": "/status/injection"}]),
+            json!([{"op": "add", "path": "/status/injection/containers", "value": ["other"]}]),
+            json!([{"op": "add", "path": "/status/pods/matched", "value": 7}]),
+            json!([{"op": "replace", "path": "/status/conditions/0/status", "value": "Unknown"}]),
+        ];
+        for edit in edits {
+            let patch = Patch::<Value>::Json(serde_json::from_value(edit.clone()).unwrap());
+            let edited = api.patch_status(RING, &PatchParams::default(), &patch).await.unwrap();
+            assert_ne!(edited.status.as_ref(), Some(&good), "{edit}");
+            // No pod, no edit of the spec: only the status has changed.
+            namespace
+                .wait(RING, "to have its status back", |found: &FrameBuffer| found.status.as_ref() == Some(&good))
+                .await;
+        }
     });
 }
 

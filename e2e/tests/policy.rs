@@ -123,12 +123,12 @@ fn pods_of_a_framebuffer_that_is_not_rendered_yet_are_refused_with_that_reason_a
         }
         let message = just_created.unwrap_err().to_string();
         assert!(
-            message.contains(&format!("FrameBuffer `{RING}` was just created, and the operator has not rendered it")),
+            message.contains(&format!("FrameBuffer `{RING}` has no rendering: the operator writes one within")),
             "{message}"
         );
         let message = unbound.unwrap_err().to_string();
         let expected = format!(
-            "FrameBuffer `{unheard}` does not exist in namespace `{}`, or the operator has not",
+            "FrameBuffer `{unheard}` does not exist in namespace `{}`, or its name is not bound yet",
             namespace.name
         );
         assert!(message.contains(&expected), "{message}");

@@ -111,6 +111,14 @@ pub struct RunArgs {
     /// Restart no workloads: with updateStrategy RollingRestart, only report outdated pods
     #[arg(long, env = "FRAMEBUFFER_OPERATOR_NO_ROLLING_RESTART")]
     pub no_rolling_restart: bool,
+    /// The most workloads that roll at once because they were restarted
+    #[arg(
+        long,
+        env = "FRAMEBUFFER_OPERATOR_MAX_RESTARTS",
+        default_value_t = 10,
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
+    pub max_restarts: u16,
     /// Address of the webhook
     #[arg(long, env = "FRAMEBUFFER_OPERATOR_LISTEN", default_value = "0.0.0.0:8443")]
     pub listen: SocketAddr,

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::api::FrameBuffer;
 use crate::cli::InjectArgs;
-use crate::inject::template::templates;
+use crate::inject::template::find;
 use crate::inject::{self, apply, wanted};
 use crate::render::{Settings, render};
 use crate::validate::validate;
@@ -52,8 +52,8 @@ fn whole_numbers(value: &mut Value) {
     }
 }
 
-/// Prints manifests as the webhook would inject them. Warnings, and notes about manifests that ask for no ring, go to
-/// standard error.
+/// Prints manifests as the webhook would inject them. Warnings, notes about manifests that ask for no ring, and how much
+/// was injected go to standard error.
 ///
 /// # Errors
 ///
@@ -70,46 +70,61 @@ pub fn inject(args: &InjectArgs) -> anyhow::Result<()> {
         std::io::stdin().read_to_string(&mut text).context("failed to read standard input")?;
         text
     };
-    let (yaml, notes) = inject_all(&manifests, &framebuffers, &args.sidecar.settings())?;
+    let Injected { yaml, notes, summary } = inject_all(&manifests, &framebuffers, &args.sidecar.settings())?;
     for note in notes {
         eprintln!("{note}");
     }
+    eprintln!("{summary}");
     print(&yaml)
 }
 
-/// Injects manifests; returns them, with warnings and notes.
+/// Manifests that were injected.
+#[derive(Debug)]
+pub struct Injected {
+    /// The manifests, as YAML.
+    pub yaml: String,
+    /// Warnings, and notes about manifests and labels that nothing was done for.
+    pub notes: Vec<String>,
+    /// How much was injected, in a line.
+    pub summary: String,
+}
+
+/// Injects manifests. Empty documents are left out.
 ///
 /// # Errors
 ///
 /// It is not YAML, or a pod is denied.
-pub fn inject_all(
-    yaml: &str,
-    framebuffers: &[FrameBuffer],
-    settings: &Settings,
-) -> anyhow::Result<(String, Vec<String>)> {
+pub fn inject_all(yaml: &str, framebuffers: &[FrameBuffer], settings: &Settings) -> anyhow::Result<Injected> {
     let mut manifests: Vec<Value> = serde_saphyr::from_multiple(yaml).context("failed to read the manifests")?;
+    manifests.retain(|manifest| !manifest.is_null());
     let mut notes = Vec::new();
+    let (mut injected, mut found) = (0, 0);
     for manifest in &mut manifests {
         let title = title(manifest);
-        inject_one(manifest, framebuffers, settings, &mut notes)
+        let (wanted, all) = inject_one(manifest, framebuffers, settings, &mut notes)
             .with_context(|| format!("failed to inject {title}"))?;
+        injected += wanted;
+        found += all;
     }
     let documents: Result<Vec<String>, _> = manifests.iter().map(serde_saphyr::to_string).collect();
-    Ok((documents?.join("---\n"), notes))
+    let summary = format!("injected {injected} of {found} pod templates in {} documents", manifests.len());
+    Ok(Injected { yaml: documents?.join("---\n"), notes, summary })
 }
 
+/// Returns how many pod templates were injected, and how many there are.
 fn inject_one(
     manifest: &mut Value,
     framebuffers: &[FrameBuffer],
     settings: &Settings,
     notes: &mut Vec<String>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<(usize, usize)> {
     let title = title(manifest);
-    let mut asked = false;
-    for template in templates(manifest) {
-        let Some(pod) = manifest.pointer_mut(&template) else { continue };
+    let found = find(manifest);
+    let mut injected = 0;
+    for template in &found.templates {
+        let Some(pod) = manifest.pointer_mut(template) else { continue };
         let Some(name) = wanted(pod) else { continue };
-        asked = true;
+        injected += 1;
         let Some(framebuffer) = framebuffers.iter().find(|framebuffer| framebuffer.name_any() == name) else {
             bail!("there is no FrameBuffer `{name}` in the file given by --framebuffer");
         };
@@ -118,10 +133,17 @@ fn inject_one(
         apply(pod, &injection.patch);
         notes.extend(injection.warnings.iter().map(|warning| format!("{title}: {warning}")));
     }
-    if !asked {
+    notes.extend(found.strays.iter().map(|path| {
+        format!(
+            "{title}: warning: the label {INJECT_LABEL} at {path} is not that of a pod or pod template (with \
+             spec.containers), and nothing was injected for it; put it into metadata.labels of the pod template, if \
+             there is one"
+        )
+    }));
+    if injected == 0 && found.strays.is_empty() {
         notes.push(format!("{title}: asks for no ring (label {INJECT_LABEL}), left as it is"));
     }
-    Ok(())
+    Ok((injected, found.templates.len()))
 }
 
 fn title(manifest: &Value) -> String {

@@ -56,6 +56,8 @@ pub struct Metrics {
     pub reconcile_errors: Counter,
     /// Statuses written.
     pub status_writes: Counter,
+    /// Statuses put back after somebody else had changed them.
+    pub status_repairs: Counter,
     /// Restarts of owners.
     pub restarts: Counter,
     /// 1 in the replica that leads.
@@ -84,6 +86,7 @@ impl Metrics {
             reconciliations: Counter::default(),
             reconcile_errors: Counter::default(),
             status_writes: Counter::default(),
+            status_repairs: Counter::default(),
             restarts: Counter::default(),
             leader: Gauge::default(),
             pods: Gauge::default(),
@@ -97,11 +100,14 @@ impl Metrics {
     }
 
     fn register(&mut self) {
-        let Self { registry, reconciliations, reconcile_errors, status_writes, restarts, leader, pods, .. } = self;
+        let Self { registry, reconciliations, reconcile_errors, status_writes, status_repairs, .. } = self;
+        let (restarts, leader, pods) = (&self.restarts, &self.leader, &self.pods);
         registry.register("build", "The operator's version", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
         registry.register("reconciliations", "Reconciliations of FrameBuffers", reconciliations.clone());
         registry.register("reconcile_errors", "Reconciliations that failed", reconcile_errors.clone());
         registry.register("status_writes", "Statuses written", status_writes.clone());
+        let help = "Statuses put back after somebody else had changed them";
+        registry.register("status_repairs", help, status_repairs.clone());
         registry.register("restarts", "Restarts of Deployments, StatefulSets and DaemonSets", restarts.clone());
         registry.register("leader", "1 in the replica that leads", leader.clone());
         registry.register("pods", "Labelled pods that the leader counts", pods.clone());

@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use framebuffer_operator::api::FrameBuffer;
-use framebuffer_operator::commands::inject_all;
-use framebuffer_operator::inject::{apply, inject, template::templates, wanted};
+use framebuffer_operator::commands::{Injected, inject_all};
+use framebuffer_operator::inject::{apply, inject, template::find, wanted};
 use framebuffer_operator::render::{Rendering, Settings, render};
 use framebuffer_operator::validate::validate;
 use kube::ResourceExt as _;
@@ -76,7 +76,8 @@ fn kept(original: &Value, result: &Value) -> bool {
 fn every_pod_is_injected_as_expected() {
     assert!(files("pods").len() >= 10);
     for path in files("pods") {
-        let (yaml, notes) = inject_all(&fs::read_to_string(&path).unwrap(), &framebuffers(), &settings()).unwrap();
+        let Injected { yaml, notes, .. } =
+            inject_all(&fs::read_to_string(&path).unwrap(), &framebuffers(), &settings()).unwrap();
         let notes = notes.iter().fold(String::new(), |notes, note| notes + "# " + note + "\n");
         expect(&fixtures().join("injected").join(path.file_name().unwrap()), &(notes + &yaml));
     }
@@ -140,7 +141,7 @@ fn a_workload_gets_what_its_pods_would_get() {
     let service = json!({"kind": "Service", "metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}]}});
     let documents: Vec<&Value> = workloads.iter().chain([&list, &service]).collect();
     let yaml: Vec<String> = documents.iter().map(|document| serde_saphyr::to_string(document).unwrap()).collect();
-    let (yaml, notes) = inject_all(&yaml.join("---\n"), &framebuffers(), &settings()).unwrap();
+    let Injected { yaml, notes, summary } = inject_all(&yaml.join("---\n"), &framebuffers(), &settings()).unwrap();
     let results: Vec<Value> = serde_saphyr::from_multiple(&yaml).unwrap();
     for result in &results[..kinds.len()] {
         assert_eq!(result["spec"]["template"], injected, "{}", result["kind"]);
@@ -149,13 +150,138 @@ fn a_workload_gets_what_its_pods_would_get() {
     assert_eq!(results[kinds.len()]["items"][1], injected);
     assert_eq!(results[kinds.len() + 1], service);
     assert_eq!(notes, ["Service s: asks for no ring (label framebuffer.dev/inject), left as it is"]);
+    assert_eq!(summary, "injected 8 of 8 pod templates in 8 documents");
 }
 
 #[test]
 fn what_is_no_pod_has_no_template() {
-    assert_eq!(templates(&json!({"spec": {"template": {"spec": {"containers": "none"}}}})), Vec::<String>::new());
-    assert_eq!(templates(&json!(null)), Vec::<String>::new());
-    assert_eq!(templates(&json!({"kind": "Pod", "spec": {"containers": []}})), [""]);
+    let templates = |manifest: Value| find(&manifest).templates;
+    assert_eq!(templates(json!({"spec": {"template": {"spec": {"containers": "none"}}}})), Vec::<String>::new());
+    assert_eq!(templates(json!(null)), Vec::<String>::new());
+    assert_eq!(templates(json!({"kind": "Pod", "spec": {"containers": []}})), [""]);
+}
+
+/// Manifests of custom kinds, with their pod templates at these paths.
+fn custom_kinds(template: &Value) -> Vec<(Value, Vec<&'static str>)> {
+    let kind = |kind: &str, spec: Value| json!({"kind": kind, "metadata": {"name": "x"}, "spec": spec});
+    let ray = json!({"headGroupSpec": {"template": template}, "workerGroupSpecs": [{"template": template}]});
+    let groups = json!({"leaderWorkerTemplate": {"leaderTemplate": template, "workerTemplate": template}});
+    let mpi = json!({"mpiReplicaSpecs": {"Launcher": {"template": template}, "Worker": {"template": template}}});
+    let jobs = json!({"replicatedJobs": [{"name": "a", "template": {"spec": {"template": template}}}]});
+    vec![
+        (kind("RayCluster", ray), vec!["/spec/headGroupSpec/template", "/spec/workerGroupSpecs/0/template"]),
+        (
+            kind("LeaderWorkerSet", groups),
+            vec!["/spec/leaderWorkerTemplate/leaderTemplate", "/spec/leaderWorkerTemplate/workerTemplate"],
+        ),
+        (kind("MPIJob", mpi), vec!["/spec/mpiReplicaSpecs/Launcher/template", "/spec/mpiReplicaSpecs/Worker/template"]),
+        (kind("JobSet", jobs), vec!["/spec/replicatedJobs/0/template/spec/template"]),
+        (kind("Rollout", json!({"template": template})), vec!["/spec/template"]),
+        (kind("Service", json!({"template": template})), vec!["/spec/template"]),
+        (kind("Any", json!({"a/b~c": [[{"d": template}]]})), vec!["/spec/a~1b~0c/0/0/d"]),
+    ]
+}
+
+#[test]
+fn pod_templates_of_custom_kinds_are_injected_wherever_they_are_and_nothing_else_changes() {
+    let pod = read(&fixtures().join("pods/02-init-containers.yaml"));
+    let template = json!({"metadata": pod["metadata"], "spec": pod["spec"]});
+    let mut injected = template.clone();
+    bring(&mut injected, &rendering("ring"));
+    for (mut manifest, paths) in custom_kinds(&template) {
+        let yaml = serde_saphyr::to_string(&manifest).unwrap();
+        let Injected { yaml, notes, summary } = inject_all(&yaml, &framebuffers(), &settings()).unwrap();
+        assert!(!notes.iter().any(|note| note.contains("asks for no ring")), "{notes:?}");
+        assert!(summary.starts_with(&format!("injected {0} of {0} pod templates", paths.len())), "{summary}");
+        for path in paths {
+            *manifest.pointer_mut(path).unwrap() = injected.clone();
+        }
+        assert_eq!(serde_saphyr::from_str::<Value>(&yaml).unwrap(), manifest);
+    }
+}
+
+#[test]
+fn a_label_that_is_not_that_of_a_pod_template_is_never_passed_over_in_silence() {
+    let labels = json!({"labels": {"framebuffer.dev/inject": "ring"}});
+    let template = json!({"spec": {"containers": [{"name": "a"}]}});
+    let machine = json!({"template": {"metadata": labels, "spec": {"domain": {}}}});
+    let strays = [
+        (json!({"kind": "Deployment", "metadata": labels, "spec": {"template": template}}), "/metadata/labels"),
+        (
+            json!({"kind": "VirtualMachine", "metadata": {"name": "v"}, "spec": machine}),
+            "/spec/template/metadata/labels",
+        ),
+        (json!({"kind": "Prometheus", "spec": {"podMetadata": labels}}), "/spec/podMetadata/labels"),
+    ];
+    for (manifest, path) in strays {
+        let yaml = serde_saphyr::to_string(&manifest).unwrap();
+        let Injected { yaml, notes, summary } = inject_all(&yaml, &framebuffers(), &settings()).unwrap();
+        assert!(notes.len() == 1 && notes[0].contains(&format!("warning: the label framebuffer.dev/inject at {path}")));
+        assert!(summary.starts_with("injected 0 of"), "{summary}");
+        assert_eq!(serde_saphyr::from_str::<Value>(&yaml).unwrap(), manifest);
+    }
+    let selector = json!({"kind": "Service", "spec": {"selector": {"framebuffer.dev/inject": "ring"}}});
+    assert_eq!(find(&selector).strays, Vec::<String>::new());
+}
+
+#[test]
+fn empty_documents_comments_and_documents_that_are_no_objects_do_no_harm() {
+    let pod =
+        "kind: Pod\nmetadata: {name: p, labels: {framebuffer.dev/inject: ring}}\nspec: {containers: [{name: a}]}\n";
+    let yaml = format!("# a chart\n---\n---\n# Source: x.yaml\n{pod}---\n# nothing\n---\n- 1\n---\ntext\n");
+    let Injected { yaml, notes, summary } = inject_all(&yaml, &framebuffers(), &settings()).unwrap();
+    let documents: Vec<Value> = serde_saphyr::from_multiple(&yaml).unwrap();
+    assert_eq!(documents[1..], [json!([1]), json!("text")]);
+    assert_eq!(documents[0]["spec"]["initContainers"][0]["name"], "framebuffer-sidecar");
+    assert_eq!(summary, "injected 1 of 1 pod templates in 3 documents");
+    assert_eq!(notes.len(), 2, "{notes:?}");
+}
+
+/// A value of any shape, with pod templates here and there; repeatable.
+fn any(seed: &mut u64, depth: u32, template: &Value) -> Value {
+    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    let choice = (*seed >> 33) % 8;
+    match choice {
+        0 => template.clone(),
+        1 => json!(*seed >> 40),
+        2 => json!("text: # with a comment"),
+        3 if depth > 0 => (0..3).map(|_| any(seed, depth - 1, template)).collect(),
+        _ if depth > 0 => {
+            let names = ["spec", "template", "metadata", "items", "a/b", "c~d"];
+            let fields = names.iter().take(1 + choice as usize % 6);
+            fields
+                .map(|name| ((*name).to_owned(), any(seed, depth - 1, template)))
+                .collect::<serde_json::Map<_, _>>()
+                .into()
+        }
+        _ => json!(true),
+    }
+}
+
+#[test]
+fn whatever_the_manifest_nothing_but_the_templates_changes_and_each_of_them_does() {
+    let pod = read(&fixtures().join("pods/01-plain.yaml"));
+    let template = json!({"metadata": pod["metadata"], "spec": pod["spec"]});
+    let mut injected = template.clone();
+    bring(&mut injected, &rendering("ring"));
+    fn replaced(value: &Value, template: &Value, injected: &Value) -> Value {
+        match value {
+            value if value == template => injected.clone(),
+            Value::Array(items) => items.iter().map(|item| replaced(item, template, injected)).collect(),
+            Value::Object(fields) => {
+                let replaced = |(name, field): (&String, &Value)| (name.clone(), replaced(field, template, injected));
+                Value::Object(fields.iter().map(replaced).collect())
+            }
+            value => value.clone(),
+        }
+    }
+    let mut seed = 7;
+    for _ in 0..200 {
+        let manifest = any(&mut seed, 4, &template);
+        let yaml = serde_saphyr::to_string(&manifest).unwrap();
+        let Injected { yaml, .. } = inject_all(&yaml, &framebuffers(), &settings()).unwrap();
+        assert_eq!(serde_saphyr::from_str::<Value>(&yaml).unwrap(), replaced(&manifest, &template, &injected));
+    }
 }
 
 #[test]

@@ -22,6 +22,8 @@
 - --log-format={{ .Values.log.format }}
 {{- if not .Values.rbac.rollingRestart }}
 - --no-rolling-restart
+{{- else }}
+- --max-restarts={{ .Values.rollingRestart.maxConcurrent }}
 {{- end }}
 {{- with .Values.extraArgs }}
 {{ toYaml . }}

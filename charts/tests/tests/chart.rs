@@ -223,6 +223,8 @@ fn without_rolling_restart_the_operator_may_change_no_workload() {
         container["args"].as_array().unwrap().contains(&json!("--no-rolling-restart"))
     };
     assert!(has_flag(&without) && !has_flag(&defaults()));
+    let paced = render(&value_sets()[0], &["rbac.rollingRestart=true", "rollingRestart.maxConcurrent=2"]);
+    assert!(only(&paced, "Deployment").to_string().contains("--max-restarts=2"));
 }
 
 #[test]

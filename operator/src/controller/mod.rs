@@ -2,35 +2,41 @@
 //! dereference -> validate -> build -> apply -> status.
 //!
 //! 1. Dereference: [`pods`] keeps the labelled pods in memory, fed by one watch; [`Context::readiness`] is the
-//!    injector's.
+//!    injector's. [`watched`] is what is kept of a `FrameBuffer`.
 //! 2. Validate: [`crate::validate::validate`] checks the spec.
 //! 3. Build: [`crate::render::render`] renders the content of the injection. Pure.
-//! 4. Apply: [`restart::restart_outdated`] restarts the owners of outdated pods, once for each change.
-//! 5. Status: [`status::build`] builds the status (pure); [`status::write`] writes it and sends an event.
+//! 4. Apply: [`restart::restart_outdated`] restarts the owners of outdated pods, once for each change; [`replicas`] says
+//!    when an upgrade of the operator is over, [`pace`] how many at a time, [`workload`] how far each is.
+//! 5. Status: [`status::build`] builds the status (pure); [`status::write`] writes it and sends an event; [`written`]
+//!    tells whether somebody else has changed it since.
 
 mod context;
 mod error;
+mod pace;
 pub mod pods;
 mod queue;
 mod reconcile;
+mod replicas;
 mod restart;
 mod restarted;
 mod status;
+mod watched;
+mod workload;
+mod written;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::channel::mpsc;
 use futures::{FutureExt as _, StreamExt as _};
-use kube::Api;
 use kube::runtime::controller::{Action, Config, Error as AppliedError};
 use kube::runtime::reflector::{self, ObjectRef};
 use kube::runtime::{applier, watcher};
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
-use crate::api::FrameBuffer;
 use error::Error;
+use watched::Watched;
 
 pub(crate) use context::Context;
 
@@ -43,9 +49,9 @@ const RETRY: Duration = Duration::from_secs(10);
 /// Runs the controller until the future is dropped.
 pub(crate) async fn run(context: Context) {
     let context = Arc::new(context);
-    let framebuffers: Api<FrameBuffer> = Api::all(context.client.clone());
+    let framebuffers = queue::watch_framebuffers(&context.client);
     let (store, writer) = reflector::store();
-    let (sender, requests) = mpsc::unbounded::<ObjectRef<FrameBuffer>>();
+    let (sender, requests) = mpsc::unbounded::<ObjectRef<Watched>>();
     let (listed, mut first_list) = watch::channel(false);
     // Nothing is reconciled before the pods and the injector's readiness are known: a new leader would report zeros.
     let mut readiness = context.readiness.clone();
@@ -55,26 +61,26 @@ pub(crate) async fn run(context: Context) {
     };
     let requests = known.map(move |()| requests).flatten_stream().map(Ok::<_, watcher::Error>);
     let config = Config::default().concurrency(CONCURRENCY);
-    let reconcile = |framebuffer, context| Box::pin(reconcile::reconcile(framebuffer, context));
+    let reconcile = |watched, context| Box::pin(reconcile::reconcile(watched, context));
     let reconciled = applier(reconcile, failed, Arc::clone(&context), store.clone(), requests, config).for_each(report);
     tokio::join!(
         reconciled,
-        queue::framebuffers(framebuffers, writer, sender.clone()),
+        queue::framebuffers(framebuffers, writer, &context, sender.clone()),
         queue::pods(&context, sender.clone(), listed),
         queue::readiness(context.readiness.clone(), store, sender),
     );
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "the signature is kube's")]
-fn failed(framebuffer: Arc<FrameBuffer>, error: &Error, context: Arc<Context>) -> Action {
-    let metadata = &framebuffer.metadata;
+fn failed(watched: Arc<Watched>, error: &Error, context: Arc<Context>) -> Action {
+    let metadata = &watched.framebuffer.metadata;
     let error = error as &dyn std::error::Error;
     warn!(namespace = metadata.namespace, name = metadata.name, error, "failed to reconcile a FrameBuffer");
     context.metrics.reconcile_errors.inc();
     Action::requeue(RETRY)
 }
 
-type Applied = Result<(ObjectRef<FrameBuffer>, Action), AppliedError<Error, watcher::Error>>;
+type Applied = Result<(ObjectRef<Watched>, Action), AppliedError<Error, watcher::Error>>;
 
 async fn report(applied: Applied) {
     match applied {

@@ -2,14 +2,17 @@
 
 pub(super) mod write;
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::restart::Restarts;
+use super::watched::Dated;
 use crate::api::status::{Injection, PodCounts, READY, UP_TO_DATE};
-use crate::api::{FrameBuffer, FrameBufferStatus, UpdateKind};
+use crate::api::{FrameBufferStatus, UpdateKind};
 use crate::render::{Content, Rendering};
 use crate::validate::Invalid;
 
@@ -28,15 +31,13 @@ pub(super) struct Found<'a> {
 }
 
 /// Builds the status. Times stay those of the status before as long as what they date has not changed.
-pub(super) fn build(framebuffer: &FrameBuffer, found: &Found<'_>, now: Timestamp) -> FrameBufferStatus {
-    let before = framebuffer.status.clone().unwrap_or_default();
-    let generation = framebuffer.metadata.generation;
+pub(super) fn build(generation: Option<i64>, found: &Found<'_>, before: &Dated, now: Timestamp) -> FrameBufferStatus {
     let conditions = [(READY, ready(found)), (UP_TO_DATE, up_to_date(found))];
     FrameBufferStatus {
         observed_generation: generation,
-        conditions: conditions.map(|(kind, verdict)| condition(kind, verdict, &before, generation, now)).into(),
+        conditions: conditions.map(|(kind, verdict)| condition(kind, verdict, before, generation, now)).into(),
         pods: Some(found.pods),
-        injection: found.rendering.ok().map(|rendering| injection(rendering, before.injection.as_ref(), now)),
+        injection: found.rendering.ok().map(|rendering| injection(rendering, before, now)),
     }
 }
 
@@ -68,49 +69,77 @@ fn up_to_date(found: &Found<'_>) -> Verdict {
         return Verdict { status: "True", reason: "UpToDate", message };
     }
     let some = format!("{outdated} of {matched} pods have an older injection than the current one");
-    let Restarts { restarted, unsupported, failed, settling, off } = found.restarts;
-    let (reason, what) = match found.update {
-        UpdateKind::OnDelete => ("WaitingForDelete", "they get it when they are replaced".to_owned()),
-        UpdateKind::RollingRestart if *off => {
-            ("RestartsOff", "the operator is set to restart nothing; they get it when they are replaced".to_owned())
-        }
-        UpdateKind::RollingRestart if *settling => ("Settling", "they are restarted in a moment".to_owned()),
-        UpdateKind::RollingRestart if !failed.is_empty() => {
-            ("RestartFailed", format!("failed to restart {}, which is tried again each minute", named(failed)))
-        }
-        UpdateKind::RollingRestart if !unsupported.is_empty() => {
-            ("CannotRestart", format!("the operator cannot restart {}; replace their pods", named(unsupported)))
-        }
-        UpdateKind::RollingRestart if restarted.is_empty() => {
-            ("NotRestarted", "they were created after the change and are not restarted for it".to_owned())
-        }
-        UpdateKind::RollingRestart => ("Restarted", format!("restarted for it: {}", named(restarted))),
+    let said = match found.update {
+        UpdateKind::OnDelete => vec![("WaitingForDelete", "they get it when they are replaced".to_owned())],
+        UpdateKind::RollingRestart => restarts(found.restarts),
     };
+    let reason = said.first().map_or("NotRestarted", |(reason, _)| reason);
+    let what = said.into_iter().map(|(_, what)| what).collect::<Vec<_>>().join("; ");
     Verdict { status: "False", reason, message: format!("{some}; {what}") }
 }
 
-fn named(owners: &[String]) -> String {
+/// What becomes of outdated pods, the most urgent first: reasons and texts.
+fn restarts(restarts: &Restarts) -> Vec<(&'static str, String)> {
+    let Restarts { restarted, rolling, waiting, stuck, reverted, held, unsupported, failed, upgrading, off, settling } =
+        restarts;
+    if *off {
+        let what = "the operator is set to restart nothing; they get it when they are replaced";
+        return vec![("RestartsOff", what.to_owned())];
+    }
+    if *settling {
+        return vec![("Settling", "they are restarted in a moment".to_owned())];
+    }
+    if let Some(why) = upgrading {
+        return vec![("UpgradeInProgress", format!("they are restarted once the operator is upgraded ({why})"))];
+    }
+    let again = |names: String| format!("failed to restart {names}, which is tried again each minute");
+    let by_hand = |names: String| format!("the operator cannot restart {names}; replace their pods");
+    let stopped = |names: String| format!("{names} restarted, but the rollout does not end: `kubectl rollout status`");
+    let undone = |names: String| format!("somebody has taken back the restart of {names}; restart them by hand");
+    let waits =
+        (*waiting > 0).then(|| ("WaitingForOthers", format!("{waiting} workloads wait until others have rolled")));
+    let all = [
+        named(failed).map(|names| ("RestartFailed", again(names))),
+        named(held).map(|texts| ("HeldBack", texts)),
+        named(unsupported).map(|names| ("CannotRestart", by_hand(names))),
+        named(stuck).map(|names| ("RestartStuck", stopped(names))),
+        named(reverted).map(|names| ("RestartReverted", undone(names))),
+        named(rolling).map(|names| ("Restarting", format!("being restarted for it: {names}"))),
+        waits,
+        named(restarted).map(|names| ("Restarted", format!("restarted for it: {names}"))),
+    ];
+    let said: Vec<_> = all.into_iter().flatten().collect();
+    if said.is_empty() {
+        let what = "they were created after the change and are not restarted for it";
+        return vec![("NotRestarted", what.to_owned())];
+    }
+    said
+}
+
+/// The first few; `None` if there are none.
+fn named(owners: &BTreeSet<String>) -> Option<String> {
     let names = owners.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
     match owners.len().saturating_sub(NAMED) {
-        0 => names,
-        more => format!("{names} and {more} more"),
+        _ if owners.is_empty() => None,
+        0 => Some(names),
+        more => Some(format!("{names} and {more} more")),
     }
 }
 
 fn condition(
     kind: &str,
     Verdict { status, reason, message }: Verdict,
-    before: &FrameBufferStatus,
+    before: &Dated,
     observed_generation: Option<i64>,
     now: Timestamp,
 ) -> Condition {
-    let same = before.conditions.iter().find(|condition| condition.type_ == kind && condition.status == status);
+    let same = before.condition(kind).filter(|condition| condition.status == status);
     Condition {
         type_: kind.to_owned(),
         status: status.to_owned(),
         reason: reason.to_owned(),
         message,
-        last_transition_time: same.map_or_else(|| seconds(now), |same| same.last_transition_time.clone()),
+        last_transition_time: same.map_or_else(|| seconds(now), |same| same.since.clone()),
         observed_generation,
     }
 }
@@ -120,12 +149,11 @@ fn seconds(time: Timestamp) -> Time {
     Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
 }
 
-fn injection(rendering: &Rendering, before: Option<&Injection>, now: Timestamp) -> Injection {
+fn injection(rendering: &Rendering, before: &Dated, now: Timestamp) -> Injection {
     let Rendering { hash, content: Content { containers, sidecar, volume, volume_mount, env } } = rendering;
-    let same = before.filter(|before| before.hash == *hash);
     Injection {
         hash: hash.clone(),
-        rendered_at: same.map_or_else(|| seconds(now), |same| same.rendered_at.clone()),
+        rendered_at: before.rendered_at(hash).map_or_else(|| seconds(now), Time),
         containers: containers.clone(),
         sidecar: json(sidecar),
         volume: json(volume),

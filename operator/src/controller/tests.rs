@@ -1,43 +1,51 @@
 //! Tests of reconciliation against an API server of a few lines.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 
-use jiff::Timestamp;
-use kube::runtime::controller::Action;
+use jiff::{SignedDuration, Timestamp};
 use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::reconcile::reconcile;
+use super::reconcile::reconcile_at;
 use super::*;
-use crate::api::FrameBufferStatus;
 use crate::injector::Readiness;
 use crate::render::Settings;
 use crate::testing::{Asked, FakeApi, framebuffer};
 
+const NOW: &str = "2030-01-01T00:00:00Z";
 const RING: &str = "/apis/framebuffer.dev/v1alpha1/namespaces/video/framebuffers/ring/status";
 const WEB: &str = "/apis/apps/v1/namespaces/video/deployments/web";
 
-struct Fixture {
-    api: FakeApi,
-    context: Arc<Context>,
-    framebuffer: crate::api::FrameBuffer,
+pub(super) struct Fixture {
+    pub(super) api: FakeApi,
+    pub(super) cluster: Arc<Cluster>,
+    pub(super) context: Arc<Context>,
+    pub(super) framebuffer: crate::api::FrameBuffer,
+    pub(super) now: Timestamp,
 }
 
 impl Fixture {
-    fn new(strategy: &str, template: Value) -> Self {
+    pub(super) fn new(strategy: &str, template: Value) -> Self {
         let api = FakeApi::default();
-        let client = api.client(move |(method, uri, body)| answer(method, uri, body, &template));
+        let cluster = Arc::new(Cluster { template, ..Cluster::default() });
+        let answers = Arc::clone(&cluster);
+        let client = api.client(move |(method, uri, body)| answers.answer(method, uri, body));
         let settings = Settings { sidecar_image: "sidecar:1".to_owned(), pull_policy: None };
         let (_sender, readiness) = watch::channel(Some(Readiness::Ready));
         let context = Context::new(client, settings, "me", readiness, Arc::default());
         let spec = json!({"size": "1Mi", "updateStrategy": {"type": strategy}});
-        Self { api, context: Arc::new(context), framebuffer: framebuffer(spec) }
+        Self { api, cluster, context: Arc::new(context), framebuffer: framebuffer(spec), now: NOW.parse().unwrap() }
     }
 
     fn pod(&self, name: &str, owner: Option<(&str, &str)>) {
-        let owners = owner.map(|(api_version, kind)| {
-            json!([{"apiVersion": api_version, "kind": kind, "name": "web-1", "uid": "u", "controller": true}])
+        self.pod_of(name, owner.map(|(api_version, kind)| (api_version, kind, "web-1")), "2020-01-01T00:00:00Z");
+    }
+
+    pub(super) fn pod_of(&self, name: &str, owner: Option<(&str, &str, &str)>, created: &str) {
+        let owners = owner.map(|(api_version, kind, owner)| {
+            json!([{"apiVersion": api_version, "kind": kind, "name": owner, "uid": owner, "controller": true}])
         });
         let pod = json!({
             "metadata": {
@@ -46,73 +54,170 @@ impl Fixture {
                 "labels": {"framebuffer.dev/inject": "ring"},
                 "annotations": {"framebuffer.dev/injected": "old"},
                 "ownerReferences": owners,
-                "creationTimestamp": "2020-01-01T00:00:00Z",
+                "creationTimestamp": created,
             },
             "spec": {},
         });
         self.context.pods.lock().unwrap().apply(Event::Apply(serde_json::from_value(pod).unwrap()));
     }
 
-    async fn reconcile(&self) -> Action {
-        reconcile(Arc::new(self.framebuffer.clone()), Arc::clone(&self.context)).await.unwrap()
+    /// Reason and message of `UpToDate`, as last written.
+    pub(super) fn up_to_date(&self) -> (String, String) {
+        let status = self.statuses().pop().unwrap();
+        let text = |field: &str| status["conditions"][1][field].as_str().unwrap().to_owned();
+        (text("reason"), text("message"))
     }
 
-    /// What the last status said, as the next reconciliation would find it; its change is long ago.
-    async fn settle(&mut self) {
+    /// Reconciles a while later, and shows what was written.
+    pub(super) async fn later(&mut self, seconds: i64) {
+        self.now += SignedDuration::from_secs(seconds);
         self.reconcile().await;
-        let (_, _, body) = self.written().pop().unwrap();
-        let mut status: FrameBufferStatus = serde_json::from_value(body["status"].clone()).unwrap();
-        status.injection.as_mut().unwrap().rendered_at.0 = Timestamp::now() - restart::SETTLE * 2;
-        self.framebuffer.status = Some(status);
+        self.show();
+    }
+
+    pub(super) async fn reconcile(&self) -> Option<Duration> {
+        self.try_reconcile().await.unwrap()
+    }
+
+    async fn try_reconcile(&self) -> Result<Option<Duration>, Error> {
+        reconcile_at(&Watched::from(self.framebuffer.clone()), &self.context, self.now).await
+    }
+
+    /// Lets the next reconciliation find what the last one wrote.
+    pub(super) fn show(&mut self) {
+        let status = self.statuses().pop().unwrap();
+        self.edit(status);
+    }
+
+    /// Lets the next reconciliation find this status, whoever wrote it.
+    fn edit(&mut self, status: Value) {
+        self.framebuffer.status = Some(serde_json::from_value(status).unwrap());
+        let version = self.framebuffer.metadata.resource_version.get_or_insert_default();
+        *version = (version.parse().unwrap_or(0) + 1).to_string();
+    }
+
+    /// Writes a status, and lets the time pass in which the change settles.
+    pub(super) async fn settle(&mut self) {
+        self.reconcile().await;
+        self.show();
+        self.now += restart::SETTLE * 2;
     }
 
     fn written(&self) -> Vec<Asked> {
         self.api.asked().into_iter().filter(|(method, uri, _)| method == "PATCH" && uri.starts_with(RING)).collect()
     }
 
-    fn restarts(&self) -> Vec<Asked> {
+    /// The statuses that were written.
+    fn statuses(&self) -> Vec<Value> {
+        self.written().into_iter().map(|(_, _, body)| body[1]["value"].clone()).collect()
+    }
+
+    /// The reasons of the events that were sent.
+    pub(super) fn events(&self) -> Vec<String> {
+        let reason =
+            |(_, uri, body): &Asked| uri.contains("/events").then(|| body["reason"].as_str().map(str::to_owned));
+        self.api.asked().iter().filter_map(reason).flatten().collect()
+    }
+
+    pub(super) fn restarts(&self) -> Vec<Asked> {
         self.api.asked().into_iter().filter(|(method, uri, _)| method == "PATCH" && uri.contains("/apps/")).collect()
     }
 }
 
-fn answer(method: &str, uri: &str, body: &Value, template: &Value) -> Option<Value> {
-    let path = uri.split('?').next().unwrap_or_default();
-    let owned =
-        |kind, name| json!([{"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": "d", "controller": true}]);
-    match (method, path) {
-        ("PATCH", RING) => {
-            let mut object = serde_json::to_value(framebuffer(json!({"size": "1Mi"}))).unwrap();
-            object["status"] = body["status"].clone();
-            Some(object)
+/// Workloads, by their paths. Each exists as soon as it is asked for, with one pod that is new and available.
+#[derive(Default)]
+pub(super) struct Cluster {
+    template: Value,
+    workloads: Mutex<HashMap<String, Value>>,
+}
+
+impl Cluster {
+    /// Changes a workload.
+    pub(super) fn edit(&self, path: &str, change: impl FnOnce(&mut Value)) {
+        let mut workloads = self.workloads.lock().unwrap();
+        let new = || {
+            json!({
+                "apiVersion": "apps/v1", "kind": "Workload", "metadata": {"name": "w", "generation": 1},
+                "spec": {"replicas": 1, "template": {"metadata": self.template}},
+                "status": rolled(1),
+            })
+        };
+        change(workloads.entry(path.to_owned()).or_insert_with(new));
+    }
+
+    fn get(&self, path: &str) -> Value {
+        let mut found = Value::Null;
+        self.edit(path, |workload| found = workload.clone());
+        found
+    }
+
+    /// Ends the rollout of a workload.
+    pub(super) fn finish(&self, path: &str) {
+        self.edit(path, |workload| {
+            let generation = workload["metadata"]["generation"].as_i64().unwrap();
+            workload["status"] = rolled(generation);
+        });
+    }
+
+    pub(super) fn answer(&self, method: &str, uri: &str, body: &Value) -> Option<Value> {
+        let path = uri.split('?').next().unwrap_or_default();
+        let workload = path.strip_prefix("/apis/apps/v1/namespaces/video/");
+        match (method, path, workload) {
+            ("PATCH", RING, _) => {
+                let mut object = serde_json::to_value(framebuffer(json!({"size": "1Mi"}))).unwrap();
+                object["status"] = body[1]["value"].clone();
+                Some(object)
+            }
+            ("GET", _, Some(workload)) if workload.starts_with("replicasets/") => {
+                let name = workload.trim_start_matches("replicasets/").trim_end_matches("-1");
+                let (api_version, kind) = ("apps/v1", "Deployment");
+                let owner =
+                    json!({"apiVersion": api_version, "kind": kind, "name": name, "uid": "d", "controller": true});
+                let metadata = json!({"name": format!("{name}-1"), "ownerReferences": [owner]});
+                let kind = "PartialObjectMetadata";
+                Some(json!({"apiVersion": "meta.k8s.io/v1", "kind": kind, "metadata": metadata}))
+            }
+            ("GET", _, Some(_)) => Some(self.get(path)),
+            ("PATCH", _, Some(_)) => {
+                self.edit(path, |workload| {
+                    let patch = &body["spec"]["template"]["metadata"]["annotations"];
+                    workload["spec"]["template"]["metadata"]["annotations"] = patch.clone();
+                    let generation = workload["metadata"]["generation"].as_i64().unwrap();
+                    workload["metadata"]["generation"] = json!(generation + 1);
+                });
+                Some(self.get(path))
+            }
+            ("POST", _, _) if path.contains("/events") => Some(body.clone()),
+            _ => None,
         }
-        ("GET", "/apis/apps/v1/namespaces/video/replicasets/web-1") => Some(json!({
-            "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
-            "metadata": {"name": "web-1", "ownerReferences": owned("Deployment", "web")},
-        })),
-        ("GET" | "PATCH", _) if path.starts_with("/apis/apps/v1/namespaces/video/") => Some(json!({
-            "apiVersion": "apps/v1", "kind": "Deployment",
-            "metadata": {"name": "web"}, "spec": {"template": {"metadata": template}},
-        })),
-        ("POST", _) if path.contains("/events") => Some(body.clone()),
-        _ => None,
     }
 }
 
-fn labelled() -> Value {
+/// The status of a workload whose rollout is over.
+fn rolled(generation: i64) -> Value {
+    json!({
+        "observedGeneration": generation, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1,
+        "desiredNumberScheduled": 1, "updatedNumberScheduled": 1, "numberAvailable": 1,
+    })
+}
+
+pub(super) fn labelled() -> Value {
     json!({"labels": {"framebuffer.dev/inject": "ring"}})
 }
 
 #[tokio::test]
-async fn a_status_is_written_once_by_server_side_apply() {
+async fn a_status_is_written_once_as_a_whole() {
     let mut fixture = Fixture::new("OnDelete", labelled());
     fixture.pod("a", None);
     fixture.reconcile().await;
     let written = fixture.written();
     let [(_, uri, body)] = &written[..] else { panic!("{written:?}") };
-    assert!(uri.contains("fieldManager=framebuffer-operator") && uri.contains("force=true"), "{uri}");
-    assert_eq!(body["status"]["pods"], json!({"matched": 1, "ready": 0, "outdated": 1}));
-    fixture.framebuffer.status = Some(serde_json::from_value(body["status"].clone()).unwrap());
-    assert_eq!(fixture.reconcile().await, Action::await_change());
+    assert!(uri.contains("fieldManager=framebuffer-operator"), "{uri}");
+    assert_eq!(body[0], json!({"op": "test", "path": "/metadata/uid", "value": "fb"}));
+    assert_eq!((&body[1]["op"], &body[1]["path"]), (&json!("add"), &json!("/status")));
+    assert_eq!(body[1]["value"]["pods"], json!({"matched": 1, "ready": 0, "outdated": 1}));
+    fixture.show();
+    assert_eq!(fixture.reconcile().await, None);
     assert_eq!(fixture.written().len(), 1, "nothing has changed");
     assert_eq!(fixture.restarts(), []);
 }
@@ -121,9 +226,9 @@ async fn a_status_is_written_once_by_server_side_apply() {
 async fn owners_are_restarted_only_after_the_change_has_settled() {
     let fixture = Fixture::new("RollingRestart", labelled());
     fixture.pod("a", Some(("apps/v1", "ReplicaSet")));
-    assert_ne!(fixture.reconcile().await, Action::await_change());
+    assert_eq!(fixture.reconcile().await, Some(restart::SETTLE.unsigned_abs()));
     assert_eq!(fixture.restarts(), []);
-    let conditions = &fixture.written()[0].2["status"]["conditions"];
+    let conditions = &fixture.statuses()[0]["conditions"];
     assert_eq!(conditions[1]["reason"], "Settling");
 }
 
@@ -141,10 +246,11 @@ async fn a_deployment_is_restarted_once_however_often_its_pods_change() {
     let [(_, uri, body)] = &restarts[..] else { panic!("{restarts:?}") };
     assert!(uri.starts_with(WEB), "{uri}");
     let hash = &fixture.framebuffer.status.as_ref().unwrap().injection.as_ref().unwrap().hash;
-    let annotations = json!({"framebuffer.dev/restarted-for": hash});
+    let change = format!("{hash}-{}", NOW.parse::<Timestamp>().unwrap().as_second());
+    let annotations = json!({"framebuffer.dev/restarted-for": change});
     assert_eq!(*body, json!({"spec": {"template": {"metadata": {"annotations": annotations}}}}));
-    let asked = fixture.api.paths().iter().filter(|path| path.starts_with("GET")).count();
-    assert_eq!(asked, 2, "the ReplicaSet and the Deployment, once each");
+    let asked = fixture.api.paths().iter().filter(|path| path.contains("/replicasets/")).count();
+    assert_eq!(asked, 1, "of which Deployment the ReplicaSet is");
     assert!(fixture.api.asked().iter().any(|(_, _, body)| body["reason"] == "Restarted"), "an event says so");
 }
 
@@ -160,8 +266,8 @@ async fn a_new_leader_sees_in_the_template_that_it_was_restarted() {
     fixture.settle().await;
     fixture.reconcile().await;
     assert_eq!(fixture.restarts(), []);
-    let status = fixture.written().pop().unwrap().2;
-    assert_eq!(status["status"]["conditions"][1]["reason"], "Restarted");
+    let status = fixture.statuses().pop().unwrap();
+    assert_eq!(status["conditions"][1]["reason"], "Restarted");
 }
 
 #[tokio::test]
@@ -190,9 +296,9 @@ async fn owners_that_cannot_be_restarted_are_reported_once() {
         fixture.reconcile().await;
         fixture.reconcile().await;
         assert_eq!(fixture.restarts(), []);
-        let status = fixture.written().pop().unwrap().2;
-        assert_eq!(status["status"]["conditions"][1]["reason"], "CannotRestart");
-        let message = status["status"]["conditions"][1]["message"].as_str().unwrap();
+        let status = fixture.statuses().pop().unwrap();
+        assert_eq!(status["conditions"][1]["reason"], "CannotRestart");
+        let message = status["conditions"][1]["message"].as_str().unwrap();
         assert!(message.contains(&format!("cannot restart {name}")), "{message}");
         let events = fixture.api.asked().iter().filter(|(_, _, body)| body["reason"] == "CannotRestart").count();
         assert_eq!(events, 1, "{name}");
@@ -205,24 +311,25 @@ async fn an_operator_that_may_not_restart_asks_for_no_owner_and_says_so() {
     Arc::get_mut(&mut fixture.context).unwrap().may_restart = false;
     fixture.pod("a", Some(("apps/v1", "ReplicaSet")));
     fixture.settle().await;
-    assert_eq!(fixture.reconcile().await, Action::await_change());
+    assert_eq!(fixture.reconcile().await, None);
     assert!(fixture.api.paths().iter().all(|path| !path.contains("/apps/")), "{:?}", fixture.api.paths());
-    let status = fixture.written().pop().unwrap().2;
-    assert_eq!(status["status"]["conditions"][1]["reason"], "RestartsOff");
+    let status = fixture.statuses().pop().unwrap();
+    assert_eq!(status["conditions"][1]["reason"], "RestartsOff");
 }
 
 #[tokio::test]
 async fn a_restart_that_is_refused_is_reported_as_failed_and_tried_again() {
     let mut fixture = Fixture::new("RollingRestart", labelled());
     let refuses = |(_, uri, _): &Asked| uri.contains("/apps/").then(|| json!({"kind": "Status", "code": 403}));
+    let cluster = Arc::clone(&fixture.cluster);
     let client =
-        fixture.api.client(move |asked| refuses(asked).or_else(|| answer(&asked.0, &asked.1, &asked.2, &json!({}))));
+        fixture.api.client(move |asked| refuses(asked).or_else(|| cluster.answer(&asked.0, &asked.1, &asked.2)));
     Arc::get_mut(&mut fixture.context).unwrap().client = client;
     fixture.pod("a", Some(("apps/v1", "StatefulSet")));
     fixture.settle().await;
-    assert_ne!(fixture.reconcile().await, Action::await_change());
-    let status = fixture.written().pop().unwrap().2;
-    let condition = &status["status"]["conditions"][1];
+    assert_eq!(fixture.reconcile().await, Some(Duration::from_mins(1)));
+    let status = fixture.statuses().pop().unwrap();
+    let condition = &status["conditions"][1];
     assert_eq!(condition["reason"], "RestartFailed");
     assert!(condition["message"].as_str().unwrap().contains("failed to restart StatefulSet web-1"), "{condition}");
 }
@@ -230,10 +337,9 @@ async fn a_restart_that_is_refused_is_reported_as_failed_and_tried_again() {
 #[tokio::test]
 async fn pods_created_after_a_change_are_not_restarted_for_it() {
     let mut fixture = Fixture::new("RollingRestart", labelled());
+    fixture.now = "2019-01-01T00:00:00Z".parse().unwrap();
     fixture.pod("a", Some(("apps/v1", "ReplicaSet")));
     fixture.settle().await;
-    fixture.framebuffer.status.as_mut().unwrap().injection.as_mut().unwrap().rendered_at.0 =
-        "2019-01-01T00:00:00Z".parse().unwrap();
     fixture.reconcile().await;
     assert_eq!(fixture.restarts(), []);
 }
@@ -254,5 +360,116 @@ async fn a_framebuffer_that_is_deleted_meanwhile_is_no_error() {
     let settings = Settings { sidecar_image: "sidecar:1".to_owned(), pull_policy: None };
     let context = Context::new(api.client(|_| None), settings, "me", readiness, Arc::default());
     let framebuffer = framebuffer(json!({"size": "1Mi"}));
-    reconcile(Arc::new(framebuffer), Arc::new(context)).await.unwrap();
+    assert_eq!(reconcile_at(&Watched::from(framebuffer), &context, Timestamp::now()).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_status_that_somebody_else_changes_is_put_back_with_its_times_and_reported() {
+    let changes: [fn(&mut Value); 6] = [
+        |status| status["injection"]["sidecar"]["image"] = json!("other:1"),
+        |status| status["injection"]["sidecar"]["command"] = json!(["/bin/sh"]),
+        |status| status["injection"]["containers"] = json!(["app"]),
+        |status| status["injection"]["renderedAt"] = json!("2039-01-01T00:00:00Z"),
+        |status| status["conditions"][0]["status"] = json!("False"),
+        |status| *status = json!({}),
+    ];
+    for change in changes {
+        let mut fixture = Fixture::new("OnDelete", labelled());
+        fixture.settle().await;
+        let good = fixture.statuses().pop().unwrap();
+        let mut bad = good.clone();
+        change(&mut bad);
+        fixture.edit(bad.clone());
+        assert_eq!(fixture.reconcile().await, None);
+        assert_eq!(fixture.statuses(), [good.clone(), good], "{bad}");
+        assert_eq!(fixture.events(), ["Injecting", "StatusRestored"]);
+        assert_eq!(fixture.context.metrics.status_repairs.get(), 1);
+    }
+}
+
+#[tokio::test]
+async fn whoever_keeps_changing_a_status_is_answered_ever_more_slowly_and_once_a_minute_at_least() {
+    let mut fixture = Fixture::new("OnDelete", labelled());
+    fixture.settle().await;
+    let start = fixture.now;
+    // Once a second for twenty minutes.
+    let mut longest = Duration::ZERO;
+    let mut last = start;
+    for second in 0..1200 {
+        fixture.now = start + Duration::from_secs(second);
+        let before = fixture.context.metrics.status_writes.get();
+        fixture.edit(json!({"observedGeneration": 7}));
+        fixture.reconcile().await;
+        if fixture.context.metrics.status_writes.get() > before {
+            longest = longest.max(fixture.now.duration_since(last).unsigned_abs());
+            last = fixture.now;
+        }
+    }
+    let writes = fixture.context.metrics.status_writes.get();
+    assert!((20..=30).contains(&writes), "{writes}");
+    assert!(longest <= Duration::from_secs(61), "{longest:?}");
+    // Once it is over, the next change is put back at once again.
+    fixture.now += Duration::from_mins(11);
+    fixture.reconcile().await;
+    assert_eq!(fixture.context.metrics.status_writes.get(), writes + 1);
+}
+
+#[tokio::test]
+async fn a_write_that_the_watch_has_not_shown_yet_is_not_repeated() {
+    let mut fixture = Fixture::new("OnDelete", labelled());
+    fixture.framebuffer.metadata.resource_version = Some("7".to_owned());
+    fixture.reconcile().await;
+    fixture.reconcile().await;
+    assert_eq!(fixture.written().len(), 1);
+    assert_eq!(fixture.context.metrics.status_repairs.get(), 0);
+}
+
+#[tokio::test]
+async fn a_framebuffer_that_was_created_again_gets_times_of_its_own() {
+    let mut fixture = Fixture::new("OnDelete", labelled());
+    fixture.settle().await;
+    fixture.framebuffer.metadata.uid = Some("another".to_owned());
+    fixture.framebuffer.status = None;
+    fixture.reconcile().await;
+    let status = fixture.statuses().pop().unwrap();
+    assert_eq!(status["injection"]["renderedAt"], json!("2030-01-01T00:00:10Z"));
+    assert_eq!(fixture.context.metrics.status_repairs.get(), 0);
+}
+
+#[tokio::test]
+async fn while_the_api_server_refuses_what_is_injected_ready_says_so() {
+    for had_one in [false, true] {
+        let mut fixture = Fixture::new("OnDelete", labelled());
+        if had_one {
+            fixture.edit(json!({"observedGeneration": 1}));
+        }
+        let refusal = json!({"kind": "Status", "code": 422, "message": "denied: image"});
+        let refuses = move |body: &Value| body[1]["value"]["injection"].is_object().then(|| refusal.clone());
+        let cluster = Arc::clone(&fixture.cluster);
+        let client =
+            fixture.api.client(move |asked| refuses(&asked.2).or_else(|| cluster.answer(&asked.0, &asked.1, &asked.2)));
+        Arc::get_mut(&mut fixture.context).unwrap().client = client;
+        fixture.try_reconcile().await.unwrap_err();
+        let (_, _, body) = fixture.written().pop().unwrap();
+        let expected = if had_one { "/status/conditions" } else { "/status" };
+        assert_eq!(body[1]["path"], expected);
+        let conditions = body[1]["value"].get("conditions").unwrap_or(&body[1]["value"]);
+        assert_eq!((&conditions[0]["status"], &conditions[0]["reason"]), (&json!("False"), &json!("InjectionRefused")));
+        assert!(conditions[0]["message"].as_str().unwrap().ends_with("if anything: denied: image"), "{conditions}");
+    }
+}
+
+#[tokio::test]
+async fn a_time_to_come_in_a_status_neither_panics_nor_puts_off_restarts() {
+    let mut fixture = Fixture::new("RollingRestart", labelled());
+    fixture.settle().await;
+    let mut status = fixture.statuses().pop().unwrap();
+    status["injection"]["renderedAt"] = json!("9999-12-30T22:00:00Z");
+    // A new leader does not know what was written.
+    let mut fixture = Fixture::new("RollingRestart", labelled());
+    fixture.pod("a", Some(("apps/v1", "ReplicaSet")));
+    fixture.edit(status);
+    fixture.settle().await;
+    fixture.reconcile().await;
+    assert_eq!(fixture.restarts().len(), 1);
 }

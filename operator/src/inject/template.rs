@@ -1,26 +1,46 @@
-//! [`templates`]: finds pods in manifests, for the command line. The webhook only sees pods.
+//! [`find`]: finds pods in manifests, for the command line. The webhook only sees pods.
 
+use framebuffer_contract::kubernetes::INJECT_LABEL;
 use serde_json::Value;
 
-/// JSON pointers of pods and pod templates in a manifest of any kind: a pod, a workload (also a custom one, if it has
-/// its pod template in one of the usual places), or a list of these.
-pub fn templates(manifest: &Value) -> Vec<String> {
-    let mut found = Vec::new();
+/// Fields that choose pods by their labels: a label there asks for nothing.
+const SELECTORS: [&str; 4] = ["matchLabels", "selector", "podSelector", "nodeSelector"];
+
+/// What a manifest has; JSON pointers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Pods and pod templates: objects with a list `spec.containers`, at any depth of any kind.
+    pub templates: Vec<String>,
+    /// Objects with the label that belong to none of them: what becomes of it is up to the kind's own controller.
+    pub strays: Vec<String>,
+}
+
+/// Finds pods and pod templates in a manifest of any kind, and labels elsewhere.
+pub fn find(manifest: &Value) -> Found {
+    let mut found = Found::default();
     collect(manifest, "", &mut found);
     found
 }
 
-/// Paths of pods and templates: a pod itself, a Deployment and the like, a `CronJob`, a `PodTemplate`.
-const PLACES: [&str; 4] = ["", "/spec/template", "/spec/jobTemplate/spec/template", "/template"];
-
-fn collect(manifest: &Value, path: &str, found: &mut Vec<String>) {
-    let list = manifest.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"));
-    if let (true, Some(items)) = (list, manifest.get("items").and_then(Value::as_array)) {
-        for (index, item) in items.iter().enumerate() {
-            collect(item, &format!("{path}/items/{index}"), found);
+fn collect(value: &Value, path: &str, found: &mut Found) {
+    match value {
+        Value::Object(_) if value.pointer("/spec/containers").is_some_and(Value::is_array) => {
+            found.templates.push(path.to_owned());
         }
-        return;
+        Value::Object(fields) => {
+            if fields.get(INJECT_LABEL).is_some_and(Value::is_string) {
+                found.strays.push(path.to_owned());
+            }
+            for (name, field) in fields.iter().filter(|(name, _)| !SELECTORS.contains(&name.as_str())) {
+                let name = name.replace('~', "~0").replace('/', "~1");
+                collect(field, &format!("{path}/{name}"), found);
+            }
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                collect(item, &format!("{path}/{index}"), found);
+            }
+        }
+        _ => {}
     }
-    let is_pod = |place: &&&str| manifest.pointer(&format!("{place}/spec/containers")).is_some_and(Value::is_array);
-    found.extend(PLACES.iter().find(is_pod).map(|place| format!("{path}{place}")));
 }

@@ -170,6 +170,7 @@ impl Replica {
         let settings = args.sidecar.settings();
         let mut context = controller::Context::new(client.clone(), settings, identity, readiness, Arc::clone(metrics));
         context.may_restart = !args.no_rolling_restart;
+        let context = context.among(&args.namespace, identity, args.max_restarts);
         let role = self.lead_role(context.recorder.clone(), report);
         tokio::join!(role, controller::run(context));
     }

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::*;
-use crate::controller::restart::rendered_at;
+use crate::api::FrameBuffer;
 use crate::render::{Settings, render};
 use crate::testing::framebuffer;
 use crate::validate::validate;
@@ -48,7 +48,8 @@ impl Case {
         let Self { pods, update, not_ready, restarts } = self;
         let not_ready = not_ready.clone();
         let found = Found { rendering: Ok(&rendering), update: *update, pods: *pods, not_ready, restarts };
-        build(framebuffer, &found, now)
+        let before = framebuffer.status.as_ref().map(Dated::of).unwrap_or_default();
+        build(framebuffer.metadata.generation, &found, &before, now)
     }
 
     fn up_to_date(&self) -> (String, String, String) {
@@ -89,8 +90,9 @@ fn times_change_only_with_what_they_speak_of() {
     framebuffer.spec.size = "2Mi".to_owned();
     let changed = Case::default().status(&framebuffer, later());
     assert_eq!(changed.injection.as_ref().unwrap().rendered_at.0, later());
-    assert_eq!(rendered_at(&framebuffer, &changed.injection.unwrap().hash), None);
-    assert_eq!(rendered_at(&framebuffer, &status.injection.unwrap().hash), Some(NOW));
+    let dated = Dated::of(&status);
+    assert_eq!(dated.rendered_at(&changed.injection.unwrap().hash), None);
+    assert_eq!(dated.rendered_at(&status.injection.unwrap().hash), Some(NOW));
 }
 
 #[test]
@@ -99,7 +101,7 @@ fn an_invalid_spec_injects_nothing_and_says_why() {
     let invalid = validate(&framebuffer).unwrap_err();
     let Case { pods, update, not_ready, restarts } = Case::default();
     let found = Found { rendering: Err(&invalid), update, pods, not_ready, restarts: &restarts };
-    let status = build(&framebuffer, &found, NOW);
+    let status = build(Some(1), &found, &Dated::default(), NOW);
     let ready = condition_of(&status, READY);
     assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", "InvalidSpec"));
     assert!(ready.message.contains("spec.size `1Ki`"));
@@ -120,14 +122,40 @@ fn outdated_pods_are_reported_with_what_happens_to_them() {
     let (_, reason, message) = rolling(Restarts { off: true, ..Restarts::default() }).up_to_date();
     assert_eq!(reason, "RestartsOff");
     assert!(message.ends_with("set to restart nothing; they get it when they are replaced"), "{message}");
-    let failed = Restarts { failed: vec!["Deployment web".to_owned()], ..Restarts::default() };
+    let failed = Restarts { failed: BTreeSet::from(["Deployment web".to_owned()]), ..Restarts::default() };
     let (_, reason, message) = rolling(failed).up_to_date();
     assert_eq!(reason, "RestartFailed");
     assert!(message.ends_with("failed to restart Deployment web, which is tried again each minute"), "{message}");
-    let restarted = Restarts { restarted: vec!["Deployment web".to_owned()], ..Restarts::default() };
+    let restarted = Restarts { restarted: BTreeSet::from(["Deployment web".to_owned()]), ..Restarts::default() };
     assert!(rolling(restarted).up_to_date().2.ends_with("restarted for it: Deployment web"));
     let many = (0..7).map(|number| format!("Rollout r{number}")).collect();
     let (_, reason, message) = rolling(Restarts { unsupported: many, ..Restarts::default() }).up_to_date();
     assert_eq!(reason, "CannotRestart");
     assert!(message.contains("Rollout r4 and 2 more; replace their pods"), "{message}");
+}
+
+#[test]
+fn the_most_urgent_comes_first_and_nothing_is_left_unsaid() {
+    let pods = PodCounts { matched: 9, ready: 9, outdated: 9 };
+    let one = |name: &str| BTreeSet::from([name.to_owned()]);
+    let restarts = Restarts {
+        held: one("Deployment a is paused: resume it"),
+        stuck: one("Deployment b"),
+        rolling: one("Deployment c"),
+        waiting: 4,
+        restarted: one("Deployment d"),
+        ..Restarts::default()
+    };
+    let (_, reason, message) =
+        Case { pods, update: UpdateKind::RollingRestart, restarts, ..Case::default() }.up_to_date();
+    assert_eq!(reason, "HeldBack");
+    let said = "Deployment a is paused: resume it; Deployment b restarted, but the rollout does not end: \
+                `kubectl rollout status`; being restarted for it: Deployment c; 4 workloads wait until others have \
+                rolled; restarted for it: Deployment d";
+    assert!(message.ends_with(said), "{message}");
+    let restarts = Restarts { upgrading: Some("old-1 runs".to_owned()), ..Restarts::default() };
+    let (_, reason, message) =
+        Case { pods, update: UpdateKind::RollingRestart, restarts, ..Case::default() }.up_to_date();
+    assert_eq!(reason, "UpgradeInProgress");
+    assert!(message.ends_with("once the operator is upgraded (old-1 runs)"), "{message}");
 }
