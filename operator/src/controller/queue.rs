@@ -10,7 +10,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::runtime::{PredicateConfig, WatchStreamExt as _, predicates, watcher::Config};
+use kube::runtime::{PredicateConfig, WatchStreamExt as _, predicates};
 use kube::{Api, ResourceExt as _};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
@@ -19,6 +19,7 @@ use tracing::warn;
 use super::context::Context;
 use super::pods::{WatchedPod, resource};
 use crate::api::FrameBuffer;
+use crate::client::watching;
 use crate::injector::Readiness;
 
 /// How long changes of pods are gathered: a rollout of a thousand pods then causes only a few writes of the status.
@@ -29,7 +30,7 @@ type Requests = UnboundedSender<ObjectRef<FrameBuffer>>;
 /// Requests every `FrameBuffer` whose spec changed. Our own writes of its status must not count: while its pods change,
 /// each would trigger the next and bypass [`GATHER`].
 pub(super) async fn framebuffers(api: Api<FrameBuffer>, writer: Writer<FrameBuffer>, requests: Requests) {
-    let changed = watcher(api, Config::default())
+    let changed = watcher(api, watching())
         .default_backoff()
         .modify(|framebuffer| framebuffer.managed_fields_mut().clear())
         .reflect(writer)
@@ -49,7 +50,7 @@ pub(super) async fn framebuffers(api: Api<FrameBuffer>, writer: Writer<FrameBuff
 /// Requests every `FrameBuffer` whose pods changed. Sets `listed` once the pods are known for the first time.
 pub(super) async fn pods(context: &Context, requests: Requests, listed: watch::Sender<bool>) {
     let api: Api<WatchedPod> = Api::all_with(context.client.clone(), &resource());
-    let config = Config::default().labels(INJECT_LABEL);
+    let config = watching().labels(INJECT_LABEL);
     let events = watcher(api, config).default_backoff().inspect_err(report);
     let mut events = std::pin::pin!(events.filter_map(|event| std::future::ready(event.ok())));
     let mut touched: HashSet<ObjectRef<FrameBuffer>> = HashSet::new();
