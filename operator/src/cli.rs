@@ -74,6 +74,14 @@ pub struct RunArgs {
     /// Name of the MutatingAdmissionPolicy, with --injection-mode=policy
     #[arg(long, env = "FRAMEBUFFER_OPERATOR_POLICY_NAME", default_value = "framebuffer-operator-inject")]
     pub policy_name: String,
+    /// The most names of FrameBuffers that are bound, with --injection-mode=policy; the oldest first
+    #[arg(
+        long,
+        env = "FRAMEBUFFER_OPERATOR_MAX_NAMES",
+        default_value_t = 1000,
+        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=100_000)
+    )]
+    pub max_names: usize,
     /// Name of the webhook's Service
     #[arg(long, env = "FRAMEBUFFER_OPERATOR_SERVICE_NAME", default_value = "framebuffer-operator")]
     pub service_name: String,
