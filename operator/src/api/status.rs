@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 /// Condition type: the spec is valid, and labelled pods that are created now get the ring.
@@ -66,19 +66,44 @@ pub struct Injection {
 
     /// The sidecar: the first init container, always restarted.
     #[schemars(schema_with = "any_object")]
-    pub sidecar: Value,
+    pub sidecar: Compact,
 
     /// The volume with the ring's memory.
     #[schemars(schema_with = "any_object")]
-    pub volume: Value,
+    pub volume: Compact,
 
     /// Its mount in the chosen containers.
     #[schemars(schema_with = "any_object")]
-    pub volume_mount: Value,
+    pub volume_mount: Compact,
 
     /// Environment of the chosen containers.
     #[schemars(schema_with = "any_objects")]
-    pub env: Vec<Value>,
+    pub env: Vec<Compact>,
+}
+
+/// An object, kept as JSON text. Decoded it would take ten times the memory, and the leader keeps every status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compact(Box<str>);
+
+impl From<Value> for Compact {
+    fn from(mut value: Value) -> Self {
+        // In one order, so that equal objects have equal texts.
+        value.sort_all_objects();
+        Self(value.to_string().into())
+    }
+}
+
+impl<'de> Deserialize<'de> for Compact {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Value::deserialize(deserializer).map(Self::from)
+    }
+}
+
+impl Serialize for Compact {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let value: Value = serde_json::from_str(&self.0).map_err(serde::ser::Error::custom)?;
+        value.serialize(serializer)
+    }
 }
 
 fn any_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {

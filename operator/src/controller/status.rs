@@ -5,10 +5,9 @@ pub(super) mod write;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use serde::Serialize;
-use serde_json::Value;
 
 use super::restart::Restarts;
-use crate::api::status::{Injection, PodCounts, READY, UP_TO_DATE};
+use crate::api::status::{Compact, Injection, PodCounts, READY, UP_TO_DATE};
 use crate::api::{FrameBuffer, FrameBufferStatus, UpdateKind};
 use crate::render::{Content, Rendering};
 use crate::validate::Invalid;
@@ -134,8 +133,8 @@ fn injection(rendering: &Rendering, before: Option<&Injection>, now: Timestamp) 
     }
 }
 
-fn json(object: &impl Serialize) -> Value {
-    serde_json::to_value(object).expect("Kubernetes types have string keys only")
+fn json(object: &impl Serialize) -> Compact {
+    serde_json::to_value(object).expect("Kubernetes types have string keys only").into()
 }
 
 #[cfg(test)]

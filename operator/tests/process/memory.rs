@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 
 use crate::api_server::ApiServer;
-use crate::operator::{Operator, prepare};
+use crate::operator::{Operator, prepare, put_framebuffer};
 
 /// The chart's limit.
 const LIMIT_MIB: u64 = 128;
@@ -130,4 +130,44 @@ async fn a_pod_is_injected_while_others_take_all_connections_and_say_nothing() {
     let answer = tokio::time::timeout(Duration::from_secs(5), operator.post(&server, &body.to_string())).await;
     assert!(answer.unwrap().unwrap().contains("JSONPatch"));
     drop(crowd);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thousands_of_framebuffers_with_names_of_their_own_fit_into_the_charts_memory_limit() {
+    const COUNT: usize = 4000;
+    let server = ApiServer::start().await;
+    prepare(&server);
+    for number in 0..COUNT {
+        put_framebuffer(&server, &format!("ring-{number}"));
+    }
+    let framebuffers = "/apis/framebuffer.dev/v1alpha1/namespaces/video/framebuffers/";
+    let operator = Operator::start(&server, &[]).await;
+    let ready = |number: usize| {
+        let found = server.get(&format!("{framebuffers}ring-{number}")).unwrap();
+        found["status"]["injection"].is_object()
+    };
+    let rendered = async {
+        let mut next = 0;
+        while next < COUNT {
+            if ready(next) {
+                next += 1;
+            } else {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(3), rendered).await.expect("all are rendered");
+    let first = operator.peak_mib();
+    drop(operator);
+    // The next leader finds them with their statuses, and waits for its predecessor's lease to end.
+    let operator = Operator::start(&server, &["--identity=next"]).await;
+    let leads = async {
+        while !operator.get("/metrics").await.is_some_and(|text| text.contains("reconciliations_total 4001")) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(3), leads).await.expect("all are reconciled");
+    let second = operator.peak_mib();
+    eprintln!("{COUNT} FrameBuffers: peak {first} MiB, of the next leader {second} MiB");
+    assert!(first.max(second) < LIMIT_MIB - SPARE_MIB, "{first} MiB, {second} MiB");
 }
