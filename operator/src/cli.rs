@@ -119,11 +119,11 @@ pub struct RunArgs {
     /// Restart no workloads: with updateStrategy RollingRestart, only report outdated pods
     #[arg(long, env = "FRAMEBUFFER_OPERATOR_NO_ROLLING_RESTART")]
     pub no_rolling_restart: bool,
-    /// Address of the webhook
-    #[arg(long, env = "FRAMEBUFFER_OPERATOR_LISTEN", default_value = "0.0.0.0:8443")]
+    /// Address of the webhook; [::] stands for all, IPv4 too
+    #[arg(long, env = "FRAMEBUFFER_OPERATOR_LISTEN", default_value = "[::]:8443")]
     pub listen: SocketAddr,
-    /// Address of /healthz, /readyz and /metrics
-    #[arg(long, env = "FRAMEBUFFER_OPERATOR_ADMIN", default_value = "0.0.0.0:8080")]
+    /// Address of /healthz, /readyz and /metrics; [::] stands for all, IPv4 too
+    #[arg(long, env = "FRAMEBUFFER_OPERATOR_ADMIN", default_value = "[::]:8080")]
     pub admin: SocketAddr,
     /// Seconds after the first signal during which connections are accepted, until no node routes to this replica
     #[arg(long, env = "FRAMEBUFFER_OPERATOR_DRAIN_SECONDS", default_value_t = 5)]

@@ -58,3 +58,39 @@ fn without_peers_a_network_policy_closes_all_other_ports_and_leaves_egress_open(
     let policy = of_kind(&objects, "NetworkPolicy").next().unwrap();
     assert_eq!(policy["spec"]["ingress"].as_array().unwrap().len(), 1);
 }
+
+#[test]
+#[ignore = "needs helm"]
+fn health_and_metrics_are_on_the_port_of_the_values_on_all_addresses() {
+    for (objects, port) in [(everything(), 8081), (with(&[]), 8080)] {
+        let container = &of_kind(&objects, "Deployment").next().unwrap()["spec"]["template"]["spec"]["containers"][0];
+        let arguments = container["args"].as_array().unwrap();
+        assert!(arguments.contains(&json!(format!("--admin=[::]:{port}"))), "{arguments:?}");
+        assert_eq!(container["ports"][1], json!({"name": "admin", "containerPort": port, "protocol": "TCP"}));
+        assert_eq!(container["readinessProbe"]["httpGet"]["port"], "admin");
+    }
+}
+
+#[test]
+#[ignore = "needs helm"]
+fn on_the_hosts_network_pods_still_find_services_and_a_rollout_needs_no_spare_node() {
+    let objects = with(&["hostNetwork=true"]);
+    let spec = &of_kind(&objects, "Deployment").next().unwrap()["spec"];
+    assert_eq!(spec["template"]["spec"]["hostNetwork"], true);
+    assert_eq!(spec["template"]["spec"]["dnsPolicy"], "ClusterFirstWithHostNet");
+    assert_eq!(spec["strategy"]["rollingUpdate"], json!({"maxUnavailable": 1, "maxSurge": 0}));
+    let objects = with(&[]);
+    let spec = &of_kind(&objects, "Deployment").next().unwrap()["spec"];
+    assert!(spec["template"]["spec"]["hostNetwork"].is_null());
+    assert_eq!(spec["strategy"]["rollingUpdate"], json!({"maxUnavailable": 0, "maxSurge": 1}));
+}
+
+#[test]
+#[ignore = "needs helm"]
+fn labels_for_a_platforms_enforcer_are_on_the_webhooks_configuration() {
+    let objects = everything();
+    let metadata = &of_kind(&objects, "MutatingWebhookConfiguration").next().unwrap()["metadata"];
+    assert_eq!(metadata["labels"]["admissions.enforcer/disabled"], "true");
+    assert_eq!(metadata["annotations"]["example.com/owner"], "media");
+    assert!(metadata["annotations"]["framebuffer.dev/webhooks"].is_string());
+}
