@@ -74,6 +74,14 @@ pub struct RunArgs {
     /// Name of the MutatingAdmissionPolicy, with --injection-mode=policy
     #[arg(long, env = "FRAMEBUFFER_OPERATOR_POLICY_NAME", default_value = "framebuffer-operator-inject")]
     pub policy_name: String,
+    /// The most names of FrameBuffers that are bound, with --injection-mode=policy; the oldest first
+    #[arg(
+        long,
+        env = "FRAMEBUFFER_OPERATOR_MAX_NAMES",
+        default_value_t = 1000,
+        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=100_000)
+    )]
+    pub max_names: usize,
     /// Name of the webhook's Service
     #[arg(long, env = "FRAMEBUFFER_OPERATOR_SERVICE_NAME", default_value = "framebuffer-operator")]
     pub service_name: String,
@@ -119,11 +127,11 @@ pub struct RunArgs {
         value_parser = clap::value_parser!(u16).range(1..)
     )]
     pub max_restarts: u16,
-    /// Address of the webhook
-    #[arg(long, env = "FRAMEBUFFER_OPERATOR_LISTEN", default_value = "0.0.0.0:8443")]
+    /// Address of the webhook; [::] stands for all, IPv4 too
+    #[arg(long, env = "FRAMEBUFFER_OPERATOR_LISTEN", default_value = "[::]:8443")]
     pub listen: SocketAddr,
-    /// Address of /healthz, /readyz and /metrics
-    #[arg(long, env = "FRAMEBUFFER_OPERATOR_ADMIN", default_value = "0.0.0.0:8080")]
+    /// Address of /healthz, /readyz and /metrics; [::] stands for all, IPv4 too
+    #[arg(long, env = "FRAMEBUFFER_OPERATOR_ADMIN", default_value = "[::]:8080")]
     pub admin: SocketAddr,
     /// Seconds after the first signal during which connections are accepted, until no node routes to this replica
     #[arg(long, env = "FRAMEBUFFER_OPERATOR_DRAIN_SECONDS", default_value_t = 5)]

@@ -44,6 +44,22 @@ pub struct Bound {
     pub names: BTreeSet<String>,
     /// Why other names are not bound.
     pub failure: Option<String>,
+    /// Names beyond the limit, which are not bound on purpose.
+    pub beyond: BTreeSet<String>,
+    /// The limit of names.
+    pub limit: usize,
+}
+
+impl Bound {
+    fn too_many(&self) -> String {
+        let limit = self.limit;
+        let names = limit + self.beyond.len();
+        format!(
+            "the cluster has {names} names of FrameBuffers, and the policy is bound to the {limit} oldest only, since \
+             each costs every labelled pod time: labelled pods are refused until others are deleted, this FrameBuffer \
+             takes a name that another namespace uses already, or the limit is raised (injection.maxNames of the chart)"
+        )
+    }
 }
 
 impl Readiness {
@@ -55,6 +71,7 @@ impl Readiness {
             Self::WebhookNotReady(why) => Some(("WebhookNotReady", why.clone())),
             Self::PolicyNotReady(why) => Some((POLICY, why.clone())),
             Self::Bound(bound) if bound.names.contains(name) => None,
+            Self::Bound(bound) if bound.beyond.contains(name) => Some(("TooManyNames", bound.too_many())),
             Self::Bound(bound) => {
                 let why = bound.failure.as_deref();
                 let why = why.unwrap_or(

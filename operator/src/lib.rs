@@ -6,7 +6,8 @@
 //!   `status.injection`; the operator only binds names. [`webhook`]: the operator, at the API server's request.
 //!   [`commands`]: injects manifests in a file.
 //! - [`controller`]: counts pods, writes statuses, restarts workloads.
-//! - [`certificates`], [`leader`], [`events`], [`admin`], [`metrics`]: support for these.
+//! - [`client`]: calls to the API server within deadlines. [`serve`]: listeners within bounds. [`certificates`], [`leader`], [`events`], [`admin`], [`metrics`]: support for
+//!   these.
 //! - [`run`]: puts everything together.
 #![allow(rustdoc::private_intra_doc_links, reason = "the documentation of a program is for readers of its code")]
 
@@ -14,6 +15,7 @@ pub mod admin;
 pub mod api;
 pub mod certificates;
 pub mod cli;
+pub mod client;
 pub mod commands;
 pub mod controller;
 mod events;
@@ -26,6 +28,7 @@ pub mod policy;
 pub mod quantity;
 pub mod render;
 pub mod run;
+pub mod serve;
 pub mod validate;
 pub mod webhook;
 

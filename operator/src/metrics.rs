@@ -25,6 +25,7 @@ pub enum Outcome {
     Denied,
     Failed,
     Malformed,
+    Busy,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -40,6 +41,7 @@ impl EncodeLabelValue for Outcome {
             Self::Denied => "denied",
             Self::Failed => "failed",
             Self::Malformed => "malformed",
+            Self::Busy => "busy",
         };
         name.encode(encoder)
     }

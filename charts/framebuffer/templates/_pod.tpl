@@ -6,18 +6,19 @@
 - --injection-mode={{ include "framebuffer.injector" . }}
 {{- if eq (include "framebuffer.injector" .) "policy" }}
 - --policy-name={{ include "framebuffer.policy" . }}
+- --max-names={{ .Values.injection.maxNames }}
 {{- else }}
 - --service-name={{ include "framebuffer.operator" . }}
 - --webhook-name={{ include "framebuffer.operator" . }}
 - --secret-name={{ include "framebuffer.secret" . }}
-- --listen=0.0.0.0:{{ .Values.webhook.port }}
+- --listen=[::]:{{ .Values.webhook.port }}
 {{- if .Values.certManager.enabled }}
 - --cert-manager
 - --tls-dir=/tls
 {{- end }}
 {{- end }}
 - --lease-name={{ include "framebuffer.operator" . }}
-- --admin=0.0.0.0:8080
+- --admin=[::]:{{ .Values.adminPort }}
 - --log-level={{ .Values.log.level }}
 - --log-format={{ .Values.log.format }}
 {{- if not .Values.rbac.rollingRestart }}

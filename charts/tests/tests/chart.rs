@@ -151,7 +151,7 @@ fn the_command_line_names_the_objects_that_are_rendered() {
         assert_eq!(may("secrets", &argument("secret-name")), own_certificates, "{}", values.display());
         let port = &container["ports"][0];
         assert_eq!((&port["name"], &service["spec"]["ports"][0]["targetPort"]), (&json!("webhook"), &json!("webhook")));
-        assert_eq!(argument("listen"), format!("0.0.0.0:{}", port["containerPort"]));
+        assert_eq!(argument("listen"), format!("[::]:{}", port["containerPort"]));
     }
 }
 

@@ -4,6 +4,7 @@
 //! upgrade changes both at once, so that an old leader never reverts what a new version of the chart has written.
 
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhook, MutatingWebhookConfiguration};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
@@ -24,7 +25,7 @@ pub enum Edited {
     Annotation,
 }
 
-/// Compares a configuration with its intended content, `caBundle` aside; `None` if they agree.
+/// Compares a configuration with its intended content, `caBundle` and added exclusions aside; `None` if they agree.
 pub fn edited(configuration: &MutatingWebhookConfiguration) -> Option<Edited> {
     let wanted = configuration.annotations().get(WEBHOOKS_ANNOTATION);
     let wanted: Option<Vec<MutatingWebhook>> = wanted.and_then(|json| serde_json::from_str(json).ok());
@@ -32,8 +33,25 @@ pub fn edited(configuration: &MutatingWebhookConfiguration) -> Option<Edited> {
     let mut found = configuration.webhooks.clone().unwrap_or_default();
     for webhook in &mut found {
         webhook.client_config.ca_bundle = None;
+        if let Some(wanted) = wanted.iter().find(|wanted| wanted.name == webhook.name) {
+            leave_out_exclusions(&mut webhook.namespace_selector, wanted.namespace_selector.as_ref());
+            leave_out_exclusions(&mut webhook.object_selector, wanted.object_selector.as_ref());
+        }
     }
     (found != wanted).then(|| Edited::Webhooks { differences: differences(&found, &wanted), wanted })
+}
+
+/// Leaves out what a platform may have added to a selector: expressions that exclude. They only narrow it, and whoever
+/// adds them to all webhooks would add them again.
+fn leave_out_exclusions(found: &mut Option<LabelSelector>, wanted: Option<&LabelSelector>) {
+    let Some(expressions) = found.as_mut().and_then(|found| found.match_expressions.as_mut()) else { return };
+    let wanted = wanted.and_then(|wanted| wanted.match_expressions.as_ref());
+    let is_wanted = |expression: &LabelSelectorRequirement| wanted.is_some_and(|wanted| wanted.contains(expression));
+    let excludes = |expression: &LabelSelectorRequirement| matches!(&*expression.operator, "DoesNotExist" | "NotIn");
+    expressions.retain(|expression| is_wanted(expression) || !excludes(expression));
+    if expressions.is_empty() && wanted.is_none() {
+        *found = found.take().map(|selector| LabelSelector { match_expressions: None, ..selector });
+    }
 }
 
 fn differences(found: &[MutatingWebhook], wanted: &[MutatingWebhook]) -> String {
@@ -145,6 +163,32 @@ mod tests {
             found_differences(|found| found[0]["name"] = json!("a.b.c")),
             "webhook a.b.c was added, webhook inject.framebuffer.dev was removed"
         );
+    }
+
+    #[test]
+    fn an_exclusion_that_a_platform_has_added_is_no_edit_and_anything_else_in_a_selector_is() {
+        let excluding = json!({"key": "control-plane", "operator": "DoesNotExist"});
+        let label = json!({"key": "framebuffer.dev/inject", "operator": "Exists"});
+        let with_selectors = |namespaces: Value, objects: Value| {
+            let mut wanted = webhooks();
+            wanted[0]["namespaceSelector"] = json!({});
+            wanted[0]["objectSelector"] = json!({"matchExpressions": [label.clone()]});
+            let mut found = wanted.clone();
+            found[0]["namespaceSelector"] = namespaces;
+            found[0]["objectSelector"] = objects;
+            let annotations = json!({WEBHOOKS_ANNOTATION: wanted.to_string()});
+            let metadata = json!({"name": "c", "annotations": annotations});
+            edited(&serde_json::from_value(json!({"metadata": metadata, "webhooks": found})).unwrap())
+        };
+        let ours = json!({"matchExpressions": [label.clone()]});
+        assert_eq!(with_selectors(json!({}), ours.clone()), None);
+        assert_eq!(with_selectors(json!({"matchExpressions": [excluding.clone()]}), ours.clone()), None);
+        assert_eq!(with_selectors(json!({}), json!({"matchExpressions": [label, excluding.clone()]})), None);
+        // It does not hide what is missing, and nothing that selects is left.
+        assert!(with_selectors(json!({}), json!({"matchExpressions": [excluding.clone()]})).is_some());
+        assert!(with_selectors(json!({"matchLabels": {"a": "b"}}), ours.clone()).is_some());
+        let exists = json!({"matchExpressions": [{"key": "a", "operator": "Exists"}]});
+        assert!(with_selectors(exists, ours).is_some());
     }
 
     #[test]

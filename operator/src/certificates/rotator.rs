@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::events::Recorder;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::{Event, watcher};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::json;
 use tokio::sync::watch;
@@ -28,6 +28,7 @@ use super::plan::{Lifetimes, Plan, plan};
 use super::repair::{Found, Repair};
 use super::serving::Serving;
 use crate::brief;
+use crate::client::watching;
 use crate::injector::Readiness;
 
 /// Delay between writing a CA bundle and serving with its CA, when there is no time for [`Lifetimes::propagation`].
@@ -279,7 +280,7 @@ where
     K: kube::Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
     let fields = format!("metadata.name={name}");
-    let events = watcher(api, watcher::Config::default().fields(&fields)).default_backoff();
+    let events = watcher(api, watching().fields(&fields)).default_backoff();
     let events = events.inspect_err(|error| warn!(error = error as &dyn std::error::Error, "failed to watch"));
     let changes = |event| matches!(event, Ok(Event::Apply(_) | Event::Delete(_) | Event::InitDone)).then_some(());
     events.filter_map(move |event| std::future::ready(changes(event)))

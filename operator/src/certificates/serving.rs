@@ -19,6 +19,7 @@ use tracing::{info, warn};
 
 use super::material::{certificates, read, serving};
 use super::trust::trusts;
+use crate::client::watching;
 use crate::metrics::Metrics;
 
 /// How often cert-manager's files are read. It renews them weeks before they expire.
@@ -90,7 +91,7 @@ impl Serving {
 
     /// Follows the Secret that the leader writes. If it is deleted or unusable, the current certificate stays.
     pub async fn follow_secret(&self, api: Api<Secret>, name: &str, metrics: &Metrics) {
-        let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+        let config = watching().fields(&format!("metadata.name={name}"));
         let mut secrets = pin!(watcher(api, config).default_backoff().applied_objects());
         while let Some(secret) = secrets.next().await {
             let loaded = match secret {

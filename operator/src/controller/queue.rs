@@ -10,7 +10,7 @@ use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::runtime::{WatchStreamExt as _, watcher::Config};
+use kube::runtime::WatchStreamExt as _;
 use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
@@ -20,20 +20,18 @@ use super::context::Context;
 use super::pods::{WatchedPod, resource};
 use super::watched::Watched;
 use crate::api::FrameBuffer;
+use crate::client::watching;
 use crate::injector::Readiness;
 
 /// How long changes of pods and statuses are gathered: a rollout of a thousand pods then causes only a few writes of
 /// the status.
 const GATHER: Duration = Duration::from_millis(500);
 
-/// Objects in one response to a list: they are in memory at once, with all that is dropped afterwards.
-const PAGE: u32 = 100;
-
 pub(super) type Requests = UnboundedSender<ObjectRef<Watched>>;
 
 /// Events of all `FrameBuffer`s.
 pub(super) fn watch_framebuffers(client: &Client) -> impl Stream<Item = watcher::Result<Event<Watched>>> + use<> {
-    watcher(Api::all(client.clone()), Config::default().page_size(PAGE)).default_backoff()
+    watcher(Api::all(client.clone()), watching()).default_backoff()
 }
 
 /// Requests every `FrameBuffer` whose spec or status differs from what was last written: at once for a new spec, a
@@ -87,7 +85,7 @@ fn sort(watched: &Watched, context: &Context, requests: &Requests, gathered: &mu
 /// Requests every `FrameBuffer` whose pods changed. Sets `listed` once the pods are known for the first time.
 pub(super) async fn pods(context: &Context, requests: Requests, listed: watch::Sender<bool>) {
     let api: Api<WatchedPod> = Api::all_with(context.client.clone(), &resource());
-    let config = Config::default().labels(INJECT_LABEL);
+    let config = watching().labels(INJECT_LABEL);
     let events = watcher(api, config).default_backoff().inspect_err(report);
     let mut events = std::pin::pin!(events.filter_map(|event| std::future::ready(event.ok())));
     let mut gathered = Gathered::default();

@@ -28,12 +28,14 @@ pub struct Timing {
     pub deadline: Duration,
     /// Delay between two attempts.
     pub retry: Duration,
+    /// After this long an attempt is given up: the next one gets a new connection. Short enough for two in `deadline`.
+    pub attempt: Duration,
 }
 
 impl Default for Timing {
     fn default() -> Self {
         let seconds = Duration::from_secs;
-        Self { lease: seconds(15), deadline: seconds(10), retry: seconds(3) }
+        Self { lease: seconds(15), deadline: seconds(10), retry: seconds(3), attempt: seconds(4) }
     }
 }
 
@@ -76,10 +78,11 @@ impl Election {
 
     async fn acquire(&mut self) {
         loop {
-            match self.attempt().await {
-                Ok(true) => return,
-                Ok(false) => {}
-                Err(error) => debug!(error = &error as &dyn std::error::Error, "failed to take the lease"),
+            match timeout(self.timing.attempt, self.attempt()).await {
+                Ok(Ok(true)) => return,
+                Ok(Ok(false)) => {}
+                Ok(Err(error)) => debug!(error = &error as &dyn std::error::Error, "failed to take the lease"),
+                Err(_) => debug!(after = ?self.timing.attempt, "gave up an attempt to take the lease"),
             }
             sleep(self.timing.retry).await;
         }
@@ -87,14 +90,21 @@ impl Election {
 
     /// Returns when the lease is lost.
     async fn renew(&mut self) {
-        let mut renewed = Instant::now();
+        let Timing { deadline, retry, attempt, .. } = self.timing;
+        let (mut renewed, mut pause) = (Instant::now(), retry);
         loop {
-            sleep(self.timing.retry).await;
-            let left = self.timing.deadline.saturating_sub(renewed.elapsed());
-            match timeout(left, self.attempt()).await {
-                Ok(Ok(true)) => renewed = Instant::now(),
-                Ok(Ok(false)) | Err(_) => return,
+            sleep(pause).await;
+            let left = deadline.saturating_sub(renewed.elapsed());
+            if left.is_zero() {
+                return;
+            }
+            // A failure is repeated sooner, while there is time.
+            pause = retry / 3;
+            match timeout(left.min(attempt), self.attempt()).await {
+                Ok(Ok(true)) => (renewed, pause) = (Instant::now(), retry),
+                Ok(Ok(false)) => return,
                 Ok(Err(error)) => warn!(error = &error as &dyn std::error::Error, "failed to renew the lease"),
+                Err(_) => warn!(after = ?left.min(attempt), "gave up an attempt to renew the lease"),
             }
         }
     }

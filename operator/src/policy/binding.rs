@@ -1,14 +1,15 @@
 //! [`binding`]: the content of a binding. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use framebuffer_contract::kubernetes::INJECT_LABEL;
+use jiff::Timestamp;
 use kube::api::DynamicObject;
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 
 use crate::MANAGER;
-use crate::api::MAX_NAME;
+use crate::api::{FrameBuffer, MAX_NAME};
 
 /// Label of our bindings, with the policy's name as value: one watch selects exactly them.
 pub const POLICY_LABEL: &str = "framebuffer.dev/policy";
@@ -36,9 +37,33 @@ pub struct Policy {
     pub uid: String,
 }
 
-/// Names of `FrameBuffer`s that fit into a label: no pod can ask for others.
-pub fn names<'a>(framebuffers: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
-    framebuffers.filter(|name| name.len() <= MAX_NAME).map(str::to_owned).collect()
+/// The names of `FrameBuffer`s: those to bind, and those beyond the limit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Names {
+    /// To bind.
+    pub chosen: BTreeSet<String>,
+    /// Not to bind.
+    pub beyond: BTreeSet<String>,
+}
+
+impl Names {
+    /// Chooses up to `limit` names, the oldest first: whoever comes later pushes out nobody. A name is as old as its
+    /// oldest `FrameBuffer`. Names that do not fit into a label are left out: no pod can ask for them.
+    pub fn choose<'a>(framebuffers: impl Iterator<Item = &'a FrameBuffer>, limit: usize) -> Self {
+        let mut created: BTreeMap<&str, Timestamp> = BTreeMap::new();
+        for framebuffer in framebuffers {
+            let Some(name) = framebuffer.metadata.name.as_deref().filter(|name| name.len() <= MAX_NAME) else {
+                continue;
+            };
+            let time = framebuffer.metadata.creation_timestamp.as_ref().map_or(Timestamp::MIN, |time| time.0);
+            created.entry(name).and_modify(|oldest| *oldest = time.min(*oldest)).or_insert(time);
+        }
+        let mut names: Vec<(Timestamp, &str)> = created.into_iter().map(|(name, time)| (time, name)).collect();
+        names.sort_unstable();
+        let set = |names: &[(Timestamp, &str)]| names.iter().map(|(_, name)| (*name).to_owned()).collect();
+        let (chosen, beyond) = names.split_at(limit.min(names.len()));
+        Self { chosen: set(chosen), beyond: set(beyond) }
+    }
 }
 
 /// The name of the binding for `framebuffer`. Both names are short DNS names, so this is a valid one.

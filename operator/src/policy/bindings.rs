@@ -12,6 +12,7 @@ use serde_json::Value;
 use tracing::{info, warn};
 
 use super::binding::{POLICY_LABEL, Policy, binding, name, policy_resource, repair, resource};
+use crate::client::{PAGE, watching};
 use crate::{MANAGER, brief};
 
 /// The most events taken at once.
@@ -59,8 +60,8 @@ impl Bindings {
 
     /// An item for each change of the policy or its bindings; many events become one.
     pub(super) fn events(&self) -> impl Stream<Item = ()> + use<> {
-        let bindings = watcher::Config::default().labels(&self.selector());
-        let policy = watcher::Config::default().fields(&format!("metadata.name={}", self.policy));
+        let bindings = watching().labels(&self.selector());
+        let policy = watching().fields(&format!("metadata.name={}", self.policy));
         let bindings = watcher(self.metadata.clone(), bindings).default_backoff().map_ok(drop).boxed();
         let policy = watcher(self.policies.clone(), policy).default_backoff().map_ok(drop).boxed();
         let failed =
@@ -90,16 +91,17 @@ impl Bindings {
     ///
     /// The API server could not be asked.
     pub async fn reconcile(&self, policy: &Policy, names: &BTreeSet<String>, delete: usize) -> anyhow::Result<Round> {
-        let found = self.all.list(&ListParams::default().labels(&self.selector())).await.map_err(brief);
-        let found = found.context("failed to list bindings of the policy")?;
-        let found: BTreeMap<String, DynamicObject> =
-            found.items.into_iter().map(|binding| (binding.name_any(), binding)).collect();
+        let wanted: BTreeMap<String, &String> =
+            names.iter().map(|framebuffer| (name(&policy.name, framebuffer), framebuffer)).collect();
+        let found = self.look(policy, &wanted).await?;
         let mut round = Round::default();
-        let mut ensured = stream::iter(names)
-            .map(async |framebuffer| {
-                let wanted = binding(policy, framebuffer);
-                let before = found.get(&name(&policy.name, framebuffer));
-                (framebuffer, self.ensure(before, &wanted).await)
+        let mut ensured = stream::iter(&wanted)
+            .map(async |(name, framebuffer)| {
+                let ensured = match found.get(name) {
+                    Some(true) => Ok(true),
+                    found => self.ensure(found.is_some(), &binding(policy, framebuffer)).await,
+                };
+                (*framebuffer, ensured)
             })
             .buffer_unordered(AT_ONCE);
         while let Some((framebuffer, ensured)) = ensured.next().await {
@@ -108,8 +110,7 @@ impl Bindings {
                 Err(error) => round.failure = Some(format!("{error:#}")),
             }
         }
-        let wanted: BTreeSet<String> = names.iter().map(|framebuffer| name(&policy.name, framebuffer)).collect();
-        let mut unwanted: Vec<&String> = found.keys().filter(|name| !wanted.contains(*name)).collect();
+        let mut unwanted: Vec<&String> = found.keys().filter(|name| !wanted.contains_key(*name)).collect();
         round.more = delete > 0 && unwanted.len() > delete;
         unwanted.truncate(delete);
         let mut deleted = stream::iter(unwanted).map(|name| self.delete(name)).buffer_unordered(AT_ONCE);
@@ -121,21 +122,42 @@ impl Bindings {
         Ok(round)
     }
 
+    /// The names of the bindings that exist, and whether each is as wanted. A page at a time, of which no more is kept:
+    /// there can be thousands.
+    async fn look(
+        &self,
+        policy: &Policy,
+        wanted: &BTreeMap<String, &String>,
+    ) -> anyhow::Result<BTreeMap<String, bool>> {
+        let mut params = ListParams::default().labels(&self.selector()).limit(PAGE);
+        let mut found = BTreeMap::new();
+        loop {
+            let page = self.all.list(&params).await.map_err(brief).context("failed to list bindings of the policy")?;
+            for object in &page.items {
+                let name = object.name_any();
+                let right = wanted.get(&name).is_some_and(|name| repair(object, &binding(policy, name)).is_none());
+                found.insert(name, right);
+            }
+            params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
+            if params.continue_token.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
     /// Creates or repairs a binding; returns whether it was there before, and correct.
-    async fn ensure(&self, found: Option<&DynamicObject>, wanted: &Value) -> anyhow::Result<bool> {
+    async fn ensure(&self, exists: bool, wanted: &Value) -> anyhow::Result<bool> {
         let name = wanted["metadata"]["name"].as_str().unwrap_or_default();
         let failed = || format!("failed to write binding `{name}`");
-        let found = match found {
-            Some(found) => found.clone(),
-            None => match self.create(wanted).await {
+        if !exists {
+            match self.create(wanted).await {
                 Ok(()) => return Ok(false),
                 // Somebody has removed its label, or another replica was faster.
-                Err(kube::Error::Api(refused)) if refused.code == 409 => {
-                    self.all.get(name).await.map_err(brief).with_context(failed)?
-                }
+                Err(kube::Error::Api(refused)) if refused.code == 409 => {}
                 Err(error) => return Err(brief(error)).with_context(failed),
-            },
-        };
+            }
+        }
+        let found = self.all.get(name).await.map_err(brief).with_context(failed)?;
         let Some(patch) = repair(&found, wanted) else { return Ok(true) };
         let patch: Patch<()> = Patch::Json(serde_json::from_value(patch)?);
         let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };

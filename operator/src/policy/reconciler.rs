@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::warn;
 
-use super::binding::{Policy, names};
+use super::binding::{Names, Policy};
 use super::bindings::{Bindings, Round};
 use crate::api::FrameBuffer;
 use crate::injector::{Bound, Readiness};
@@ -30,11 +30,11 @@ const RETRY: Duration = Duration::from_secs(2);
 pub(super) const SETTLE: Duration = Duration::from_secs(2);
 
 /// Creates missing bindings, retrying until all exist and are in effect.
-pub async fn create_missing(bindings: &Bindings, store: &Store<FrameBuffer>) {
+pub async fn create_missing(bindings: &Bindings, store: &Store<FrameBuffer>, max_names: usize) {
     // The store's writer lives as long as the replica.
     let _ = store.wait_until_ready().await;
     loop {
-        match once(bindings, &wanted(store)).await {
+        match once(bindings, &wanted(store, max_names).chosen).await {
             Ok(Some(Round { bound, failure: None, .. })) => {
                 if bound.values().any(|before| !before) {
                     sleep(SETTLE).await;
@@ -55,9 +55,8 @@ async fn once(bindings: &Bindings, names: &BTreeSet<String>) -> anyhow::Result<O
     bindings.reconcile(&policy, names, 0).await.map(Some)
 }
 
-fn wanted(store: &Store<FrameBuffer>) -> BTreeSet<String> {
-    let all = store.state();
-    names(all.iter().filter_map(|framebuffer| framebuffer.metadata.name.as_deref()))
+fn wanted(store: &Store<FrameBuffer>, max_names: usize) -> Names {
+    Names::choose(store.state().iter().map(AsRef::as_ref), max_names)
 }
 
 /// Keeps the bindings equal to the names of `FrameBuffer`s. Run by the leader.
@@ -68,7 +67,8 @@ pub struct BindingReconciler {
     changed: watch::Receiver<()>,
     readiness: watch::Sender<Option<Readiness>>,
     /// The names of the last round.
-    names: BTreeSet<String>,
+    names: Names,
+    max_names: usize,
     known: Known,
 }
 
@@ -81,6 +81,9 @@ pub(super) struct Known {
     failure: Option<String>,
     /// More bindings are to be deleted.
     more: bool,
+    /// Names that are not bound, since there are more than the limit.
+    pub(super) beyond: BTreeSet<String>,
+    pub(super) limit: usize,
 }
 
 impl Known {
@@ -133,20 +136,23 @@ impl Known {
         }
         let next = self.bound.values().filter(|since| **since > now).min().copied();
         let settled = self.bound.iter().filter(|(_, since)| **since <= now).map(|(name, _)| name.clone());
-        let bound = Bound { names: settled.collect(), failure: self.failure.clone() };
+        let (failure, beyond) = (self.failure.clone(), self.beyond.clone());
+        let bound = Bound { names: settled.collect(), failure, beyond, limit: self.limit };
         (Readiness::Bound(Arc::new(bound)), next)
     }
 }
 
 impl BindingReconciler {
-    /// A reconciler for the `FrameBuffer`s in `store`, whose changes `changed` signals. Reports on `readiness`.
+    /// A reconciler for the `FrameBuffer`s in `store`, whose changes `changed` signals. Reports on `readiness`. Binds at
+    /// most `max_names`.
     pub fn new(
         bindings: Bindings,
         store: Store<FrameBuffer>,
         changed: watch::Receiver<()>,
         readiness: watch::Sender<Option<Readiness>>,
+        max_names: usize,
     ) -> Self {
-        Self { bindings, store, changed, readiness, names: BTreeSet::new(), known: Known::default() }
+        Self { bindings, store, changed, readiness, names: Names::default(), max_names, known: Known::default() }
     }
 
     /// Runs until the future is dropped.
@@ -182,7 +188,7 @@ impl BindingReconciler {
         // The sender lives as long as the replica.
         while self.changed.changed().await.is_ok() {
             sleep(GATHER).await;
-            if wanted(&self.store) != self.names {
+            if wanted(&self.store, self.max_names) != self.names {
                 return;
             }
         }
@@ -190,14 +196,15 @@ impl BindingReconciler {
 
     /// Reconciles once. Returns the readiness, when it will change by itself, and whether to retry.
     async fn round(&mut self) -> (Readiness, Option<Instant>, bool) {
-        self.names = wanted(&self.store);
-        self.known.withdraw(&self.names);
+        self.names = wanted(&self.store, self.max_names);
+        self.known.withdraw(&self.names.chosen);
+        (self.known.beyond, self.known.limit) = (self.names.beyond.clone(), self.max_names);
         if self.readiness.borrow().is_some() {
             self.report(self.known.readiness(Instant::now()).0);
         }
         let done = async {
             let Some(policy) = self.bindings.policy().await? else { return Ok(None) };
-            let round = self.bindings.reconcile(&policy, &self.names, DELETED_AT_ONCE).await?;
+            let round = self.bindings.reconcile(&policy, &self.names.chosen, DELETED_AT_ONCE).await?;
             anyhow::Ok(Some((policy, round)))
         };
         match done.await {

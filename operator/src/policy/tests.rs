@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::binding::{Policy, binding, name, names, repair};
+use super::binding::{Names, Policy, binding, name, repair};
 use super::bindings::{Bindings, Round};
 use super::reconciler::{Known, SETTLE};
+use crate::api::FrameBuffer;
 use crate::injector::Readiness;
-use crate::testing::FakeApi;
+use crate::testing::{FakeApi, framebuffer};
 
 const ALL: &str = "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicybindings";
 
@@ -72,11 +74,39 @@ fn a_binding_selects_pods_by_the_name_and_takes_the_framebuffer_of_their_namespa
     assert_eq!(binding["metadata"]["ownerReferences"][0]["uid"], "u");
 }
 
+/// `FrameBuffer`s by name and the second of their creation.
+fn declared(all: &[(&str, i64)]) -> Vec<FrameBuffer> {
+    let made = |(name, second): &(&str, i64)| {
+        let mut made = framebuffer(json!({"size": "1Mi"}));
+        made.metadata.name = Some((*name).to_owned());
+        made.metadata.creation_timestamp = Some(Time(jiff::Timestamp::from_second(*second).unwrap()));
+        made
+    };
+    all.iter().map(made).collect()
+}
+
 #[test]
 fn names_that_no_label_can_hold_are_not_bound_and_equal_names_once() {
     let long = "x".repeat(64);
-    assert_eq!(names(["a", "b", "a", &long, &long[1..]].into_iter()), set(&["a", "b", &long[1..]]));
+    let all = declared(&[("a", 1), ("b", 1), ("a", 2), (&long, 1), (&long[1..], 1)]);
+    let names = Names::choose(all.iter(), 9);
+    assert_eq!(names, Names { chosen: set(&["a", "b", &long[1..]]), beyond: set(&[]) });
     assert_ne!(name("inject", "a"), name("inject", "b"));
+}
+
+#[test]
+fn beyond_the_limit_the_oldest_names_stay_and_newcomers_are_told_why() {
+    let all = declared(&[("new", 9), ("old", 1), ("shared", 8), ("middle", 5), ("shared", 2)]);
+    let names = Names::choose(all.iter(), 2);
+    assert_eq!(names, Names { chosen: set(&["old", "shared"]), beyond: set(&["middle", "new"]) });
+    assert_eq!(Names::choose(all.iter(), 4).beyond, set(&[]));
+    let (now, mut known) = (Instant::now(), Known::default());
+    (known.beyond, known.limit) = (names.beyond, 2);
+    known.learn(policy(), round(&[("old", true), ("shared", true)]), now);
+    assert_eq!(not_ready(&known, "shared", now), None);
+    let (reason, why) = known.readiness(now).0.not_ready("new").unwrap();
+    assert_eq!(reason, "TooManyNames");
+    assert!(why.contains("4 names") && why.contains("the 2 oldest") && why.contains("injection.maxNames"), "{why}");
 }
 
 #[test]

@@ -25,9 +25,12 @@ use tracing::{error, info, warn};
 
 use crate::api::FrameBuffer;
 use crate::cli::{LogFormat, RunArgs};
+use crate::client::{self, watching};
 use crate::injector::{Injector, Readiness};
 use crate::leader::{Election, Timing};
 use crate::metrics::Metrics;
+use crate::serve::listen::listen;
+use crate::serve::{bounds, serve};
 use crate::{admin, controller};
 
 /// Threads of the runtime. Two keep up with any API server; more would cost memory.
@@ -58,6 +61,8 @@ fn log_to_stderr(args: &RunArgs) {
 struct Shared {
     args: RunArgs,
     client: Client,
+    /// Of the election: with a connection of its own, it does not wait behind anything else.
+    election: Client,
     metrics: Arc<Metrics>,
     store: Store<FrameBuffer>,
     /// Signals a change of `store`.
@@ -82,13 +87,14 @@ enum Role {
 
 async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::catch(&[Signal::Interrupt, Signal::Terminate]).context("failed to catch signals")?;
-    let client = Client::try_default().await.context("failed to find the API server")?;
-    let admin = bind(args.admin).await?;
+    let client = client::connect().await?;
+    let admin = listen(args.admin)?;
     let (store, writer) = reflector::store();
     let metrics = Arc::new(Metrics::new(args.injection_mode));
     let shared = Arc::new(Shared {
         args,
         client,
+        election: client::connect().await?,
         metrics,
         store,
         changed: watch::Sender::new(()),
@@ -117,16 +123,12 @@ async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-async fn bind(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("failed to listen on {address}"))
-}
-
 impl Replica {
     /// Ends once `closing` is cancelled and all work in progress is done.
     async fn work(self: &Arc<Self>, admin: TcpListener, writer: Writer<FrameBuffer>) -> anyhow::Result<()> {
         let Shared { metrics, closing, .. } = &*self.shared;
-        let admin = axum::serve(admin, admin::router(self.readiness(), Arc::clone(metrics)));
-        let admin = admin.with_graceful_shutdown(closing.clone().cancelled_owned());
+        let routes = admin::router(self.readiness(), Arc::clone(metrics));
+        let admin = tokio::spawn(serve(admin, None, routes, bounds::ADMIN, closing.clone()));
         let role = async {
             match &self.role {
                 Role::Policy(role) => role.work(closing).await,
@@ -134,7 +136,7 @@ impl Replica {
             }
         };
         let background = closing.run_until_cancelled(self.shared.follow_framebuffers(writer));
-        let (worked, administered, (), _) = tokio::join!(role, admin.into_future(), self.lead(), background);
+        let (worked, administered, (), _) = tokio::join!(role, admin, self.lead(), background);
         worked?;
         administered.context("the admin port ended")
     }
@@ -158,7 +160,7 @@ impl Replica {
     async fn lead(&self) {
         let RunArgs { namespace, lease_name, identity, injection_mode, .. } = &self.shared.args;
         let identity = identity.clone().unwrap_or_else(host_name);
-        let client = self.shared.client.clone();
+        let client = self.shared.election.clone();
         let election = Election::new(client, namespace, lease_name, &identity, *injection_mode, Timing::default());
         election.run(self.shared.stopping.clone(), || Box::pin(self.leader_work(&identity))).await;
     }
@@ -186,7 +188,7 @@ impl Replica {
 impl Shared {
     /// Keeps `store` up to date, without the parts of a `FrameBuffer` that no role needs.
     async fn follow_framebuffers(&self, writer: Writer<FrameBuffer>) {
-        let events = watcher(Api::<FrameBuffer>::all(self.client.clone()), watcher::Config::default())
+        let events = watcher(Api::<FrameBuffer>::all(self.client.clone()), watching())
             .default_backoff()
             .modify(|framebuffer| {
                 framebuffer.status = None;

@@ -28,7 +28,8 @@ impl PolicyRole {
 
     /// The work of every replica.
     pub(super) async fn work(&self, closing: &CancellationToken) -> anyhow::Result<()> {
-        if closing.run_until_cancelled(create_missing(&self.bindings, &self.shared.store)).await.is_some() {
+        let created = create_missing(&self.bindings, &self.shared.store, self.shared.args.max_names);
+        if closing.run_until_cancelled(created).await.is_some() {
             self.bound.store(true, Ordering::Relaxed);
             info!("all names are bound");
         }
@@ -43,7 +44,8 @@ impl PolicyRole {
 
     /// The work of the leader.
     pub(super) async fn lead(&self, report: watch::Sender<Option<Readiness>>) {
-        let Shared { store, changed, .. } = &*self.shared;
-        BindingReconciler::new(self.bindings.clone(), store.clone(), changed.subscribe(), report).run().await;
+        let Shared { args, store, changed, .. } = &*self.shared;
+        let (bindings, changed) = (self.bindings.clone(), changed.subscribe());
+        BindingReconciler::new(bindings, store.clone(), changed, report, args.max_names).run().await;
     }
 }

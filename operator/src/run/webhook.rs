@@ -15,14 +15,16 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Shared, bind};
+use super::Shared;
 use crate::certificates::configuration::all_bundles;
 use crate::certificates::plan::Lifetimes;
 use crate::certificates::rotator::{CertificateRotator, Names};
 use crate::certificates::serving::Serving;
 use crate::cli::RunArgs;
 use crate::injector::Readiness;
-use crate::webhook::{Admission, lookup::Lookup, router, serve};
+use crate::serve::listen::listen;
+use crate::serve::{self, bounds};
+use crate::webhook::{Admission, lookup::Lookup, router};
 
 /// Period of checks whether the API server trusts the certificate, until it does.
 const TRUST_PERIOD: Duration = Duration::from_millis(500);
@@ -38,7 +40,7 @@ pub(super) struct WebhookRole {
 
 impl WebhookRole {
     pub(super) async fn new(shared: &Arc<Shared>) -> anyhow::Result<Self> {
-        let listener = bind(shared.args.listen).await?;
+        let listener = listen(shared.args.listen)?;
         info!(listen = %shared.args.listen, "listening");
         let listener = Mutex::new(Some(listener));
         Ok(Self { shared: Arc::clone(shared), listener, serving: Arc::default(), trusted: AtomicBool::default() })
@@ -56,7 +58,7 @@ impl WebhookRole {
         let listener = listener.context("the webhook is served already")?;
         let tls = serve::tls(Arc::clone(&self.serving) as _)?;
         let router = serve::close_when_stopping(router(admission), stopping.clone());
-        let served = tokio::spawn(serve::serve(listener, tls, router, closing.clone()));
+        let served = tokio::spawn(serve::serve(listener, Some(tls), router, bounds::WEBHOOK, closing.clone()));
         let background = async { tokio::join!(self.follow_certificates(), self.be_trusted()) };
         let (served, _) = tokio::join!(served, closing.run_until_cancelled(background));
         served.context("the webhook ended")

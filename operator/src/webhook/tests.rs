@@ -141,11 +141,13 @@ async fn malformed_requests_are_refused_with_the_reason() {
         (bad(|review| review["request"] = json!(null)), "has no request"),
         (bad(|review| review["request"]["object"] = json!(null)), "has no object"),
         (bad(|review| review["request"]["uid"] = json!(7)), "not an AdmissionReview"),
+        (bad(|review| review["request"]["uid"] = json!("u".repeat(254))), "uid of the review has 254 bytes"),
+        (bad(|review| review["kind"] = json!("k".repeat(1 << 20))), "must be an AdmissionReview of"),
     ];
     for (body, reason) in bodies {
         let (status, message) = post(&admission, body, "application/json").await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{message}");
-        assert!(message.contains(reason), "{message}");
+        assert!(message.contains(reason) && message.len() <= MAX_MESSAGE, "{message}");
     }
     assert_eq!(post(&admission, "{}", "text/plain").await.0, StatusCode::UNSUPPORTED_MEDIA_TYPE);
     let long = vec![b' '; BODY_LIMIT + 1];
@@ -157,4 +159,56 @@ async fn a_pod_that_is_none_is_denied() {
     let admission = admission(&FakeApi::default(), &[framebuffer(json!({"size": "1Mi"}))], None);
     let response = ask(&admission, &json!({"metadata": {"labels": {"framebuffer.dev/inject": "ring"}}})).await;
     assert_eq!(response["status"]["message"], "/spec is not an object: this is not a pod");
+}
+
+#[tokio::test]
+async fn a_pod_beyond_a_bound_is_refused_with_the_bound_and_what_to_do() {
+    let admission = admission(&FakeApi::default(), &[framebuffer(json!({"size": "1Mi"}))], None);
+    let refused = async |change: fn(&mut Value)| {
+        let mut pod = pod("ring");
+        change(&mut pod);
+        let response = ask(&admission, &pod).await;
+        assert_eq!((&response["allowed"], &response["status"]["code"]), (&json!(false), &json!(413)));
+        response["status"]["message"].as_str().unwrap().to_owned()
+    };
+    let message = refused(|pod| pod["spec"]["x"] = json!(vec![1; 100_000])).await;
+    assert!(message.contains("more than 6 MiB") && message.contains("use fewer"), "{message}");
+    let message = refused(|pod| pod["spec"]["containers"] = json!(vec![json!({"name": "a"}); 257])).await;
+    assert!(message.contains("more than 256 containers") && message.contains("several pods"), "{message}");
+}
+
+#[tokio::test]
+async fn what_nobody_reads_costs_nothing() {
+    let admission = admission(&FakeApi::default(), &[framebuffer(json!({"size": "1Mi"}))], None);
+    let mut pod = pod("ring");
+    pod["metadata"]["managedFields"] = json!(vec![1; 1_000_000]);
+    pod["status"] = json!(vec![1; 1_000_000]);
+    pod["spec"]["containers"][0]["env"] = json!([{"name": "A", "value": "a".repeat(100_000)}]);
+    assert_eq!(ask(&admission, &pod).await["allowed"], true);
+}
+
+#[test]
+fn the_webhook_sees_of_every_fixture_what_inject_sees() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let read = |path: std::path::PathBuf| std::fs::read_to_string(path).unwrap();
+    let framebuffers: Vec<crate::api::FrameBuffer> =
+        serde_saphyr::from_multiple(&read(folder.join("framebuffers.yaml"))).unwrap();
+    let settings = Settings { sidecar_image: "sidecar:1".to_owned(), pull_policy: None };
+    let mut seen = 0;
+    for entry in ["pods", "denied", "injected"].iter().flat_map(|part| std::fs::read_dir(folder.join(part)).unwrap()) {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "yaml") {
+            continue;
+        }
+        let pod: Value = serde_saphyr::from_str(&read(path.clone())).unwrap();
+        let body = review(&pod).to_string();
+        let (head, lean) = (review::parse(body.as_bytes()).unwrap(), review::pod(body.as_bytes()).unwrap());
+        assert_eq!(wanted(head.head()), wanted(&pod));
+        for framebuffer in &framebuffers {
+            let rendering = render(&validate(framebuffer).unwrap(), &settings);
+            assert_eq!(inject(&lean, &rendering), inject(&pod, &rendering), "{}", path.display());
+            seen += 1;
+        }
+    }
+    assert!(seen > 30, "{seen}");
 }

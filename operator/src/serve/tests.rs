@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::Version;
 use axum::http::header::CONNECTION;
 use axum::routing::get;
 use jiff::{SignedDuration, Timestamp};
@@ -19,7 +18,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 
-use super::{close_when_stopping, serve, tls};
+use super::{bounds, close_when_stopping, serve, tls};
 use crate::certificates::issue;
 use crate::certificates::material::{Material, certificates};
 use crate::certificates::plan::Lifetimes;
@@ -58,7 +57,7 @@ async fn start(serving: &Arc<Serving>, router: Router) -> (u16, CancellationToke
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (port, shutdown) = (listener.local_addr().unwrap().port(), CancellationToken::new());
     let tls = tls(Arc::clone(serving) as _).unwrap();
-    (port, shutdown.clone(), tokio::spawn(serve(listener, tls, router, shutdown)))
+    (port, shutdown.clone(), tokio::spawn(serve(listener, Some(tls), router, bounds::WEBHOOK, shutdown)))
 }
 
 #[tokio::test]
@@ -106,14 +105,92 @@ async fn clients_are_asked_to_close_from_the_first_signal_on() {
     let stopping = CancellationToken::new();
     let router =
         close_when_stopping(Router::new().route("/", axum::routing::get(|| async { "here" })), stopping.clone());
-    let asked = async |version| {
-        let request = Request::builder().version(version).uri("/").body(axum::body::Body::empty()).unwrap();
+    let asked = async || {
+        let request = Request::builder().uri("/").body(axum::body::Body::empty()).unwrap();
         let response = tower::ServiceExt::oneshot(router.clone(), request).await.unwrap();
         response.headers().get(CONNECTION).is_some_and(|value| value == "close")
     };
-    assert!(!asked(Version::HTTP_11).await);
+    assert!(!asked().await);
     stopping.cancel();
-    assert!(asked(Version::HTTP_11).await);
-    // Of HTTP/2 the end of a connection is a part.
-    assert!(!asked(Version::HTTP_2).await);
+    assert!(asked().await);
+}
+
+/// Short bounds, for tests that wait until they are exceeded.
+fn short() -> bounds::Bounds {
+    let short = Duration::from_millis(200);
+    bounds::Bounds { connections: 2, handshake: short, idle: short, head: short, receive: short, ..bounds::WEBHOOK }
+}
+
+async fn plain(bounds: bounds::Bounds) -> (u16, CancellationToken) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (port, shutdown) = (listener.local_addr().unwrap().port(), CancellationToken::new());
+    let echo = axum::routing::post(|body: String| async move { body });
+    let router = Router::new().route("/", get(|| async { "yes" }).merge(echo));
+    tokio::spawn(serve(listener, None, router, bounds, shutdown.clone()));
+    (port, shutdown)
+}
+
+/// All that comes after this was sent, until the server hangs up.
+async fn told(port: u16, sent: &[u8]) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    stream.write_all(sent).await.unwrap();
+    let mut answer = Vec::new();
+    timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await.expect("the server hangs up").unwrap();
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test]
+async fn who_says_nothing_or_drips_is_cut_off() {
+    let (port, _shutdown) = plain(short()).await;
+    assert_eq!(told(port, b"").await, "");
+    assert_eq!(told(port, b"POST / HTTP/1.1\r\nhost:").await, "");
+    let slow = told(port, b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nabc").await;
+    assert!(slow.starts_with("HTTP/1.1 408") && slow.contains("did not arrive within"), "{slow}");
+    let answered = told(port, b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert!(answered.ends_with("yes"), "{answered}");
+}
+
+#[tokio::test]
+async fn who_drips_a_byte_at_a_time_gets_no_more_time_for_it() {
+    let (port, _shutdown) = plain(short()).await;
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let dripped = async {
+        while stream.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(10), dripped).await.expect("the server hangs up");
+}
+
+#[tokio::test]
+async fn a_body_is_refused_before_it_is_read_if_it_is_too_large_or_of_unknown_size() {
+    let (port, _shutdown) = plain(bounds::WEBHOOK).await;
+    let post = "POST / HTTP/1.1\r\nhost: x\r\n";
+    let large = told(port, format!("{post}content-length: {}\r\n\r\n", bounds::BODY_LIMIT + 1).as_bytes()).await;
+    assert!(large.starts_with("HTTP/1.1 413") && large.contains("the limit is 4194304"), "{large}");
+    let chunked = told(port, format!("{post}transfer-encoding: chunked\r\n\r\n").as_bytes()).await;
+    assert!(chunked.starts_with("HTTP/1.1 411"), "{chunked}");
+}
+
+#[tokio::test]
+async fn large_bodies_wait_for_each_other_and_are_told_to_come_back() {
+    let (port, _shutdown) = plain(bounds::Bounds { connections: 64, ..short() }).await;
+    let large = format!("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", bounds::SMALL_BODY + 1);
+    let asked: Vec<_> = (0..9).map(|_| told(port, large.as_bytes())).collect();
+    let answers = futures::future::join_all(asked).await;
+    let busy = answers.iter().filter(|answer| answer.starts_with("HTTP/1.1 503")).collect::<Vec<_>>();
+    assert!(!busy.is_empty(), "{answers:?}");
+    assert!(busy.iter().all(|answer| answer.contains("retry-after: 1") && answer.contains("2 requests above 65536")));
+    assert!(answers.iter().any(|answer| answer.starts_with("HTTP/1.1 408")), "{answers:?}");
+}
+
+#[tokio::test]
+async fn a_newcomer_takes_the_place_of_who_does_not_get_on() {
+    let (port, _shutdown) = plain(bounds::Bounds { connections: 2, ..bounds::WEBHOOK }).await;
+    let mut silent = Vec::new();
+    for _ in 0..5 {
+        silent.push(TcpStream::connect(("127.0.0.1", port)).await.unwrap());
+    }
+    let answered = told(port, b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    assert!(answered.ends_with("yes"), "{answered}");
 }
