@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use framebuffer_contract::kubernetes::{INJECT_LABEL, INJECTED_ANNOTATION, SIDECAR};
+use framebuffer_contract::kubernetes::{INJECT_LABEL, INJECTED_ANNOTATION, REFUSED_ANNOTATION, SIDECAR};
 use framebuffer_e2e::TestNamespace;
 use framebuffer_e2e::load::injected_once;
 use framebuffer_e2e::manifests::{RING, framebuffer, idle, plain_pod, pod, workload};
@@ -175,6 +175,21 @@ fn every_pod_that_cannot_have_the_ring_is_refused_with_the_message_of_its_fixtur
             };
             assert!(message.contains(who), "{}: {message}", path.display());
         }
+    });
+}
+
+#[test]
+fn a_user_who_says_that_a_pod_was_refused_does_not_keep_it_out() {
+    in_namespace(async |namespace| {
+        namespace.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
+        let mut claimed = pod("claimed", &[idle("app")]);
+        claimed["metadata"]["annotations"] = json!({REFUSED_ANNOTATION: "so it was"});
+        let created = namespace.try_dry(&claimed).await.unwrap();
+        assert!(injected_once(&created), "{created:#}");
+        // Nor does it hide why a pod is refused.
+        claimed["spec"]["containers"][0]["ports"] = json!([{"containerPort": 7570}]);
+        let message = refusal(namespace.try_dry(&claimed).await, &claimed);
+        assert!(message.contains("container `app` has port 7570"), "{message}");
     });
 }
 

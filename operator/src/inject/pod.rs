@@ -24,8 +24,8 @@ pub(super) struct Container<'a> {
 /// A volume or device mounted in a container.
 pub(super) struct Mount<'a> {
     pub(super) volume: &'a str,
-    /// Without a trailing slash.
-    pub(super) path: &'a str,
+    /// As the container sees it: see [`clean`].
+    pub(super) path: String,
 }
 
 /// A port of a container.
@@ -143,7 +143,7 @@ impl<'a> Container<'a> {
         let devices = self.list("volumeDevices").map(|device| (device, "devicePath"));
         files.chain(devices).map(|(mount, path)| {
             let path = text(mount, path);
-            Mount { volume: text(mount, "name"), path: path.strip_suffix('/').unwrap_or(path) }
+            Mount { volume: text(mount, "name"), path: clean(path) }
         })
     }
 
@@ -161,6 +161,20 @@ impl<'a> Container<'a> {
     fn list(&self, name: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
         self.field(name).and_then(Value::as_array).into_iter().flatten()
     }
+}
+
+/// The path at which a container finds what is mounted at `path`: absolute, without empty parts, `.` and `..`, and
+/// without a slash at its end. Container runtimes do the same.
+fn clean(path: &str) -> String {
+    let mut parts = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
 }
 
 /// A string, or the empty one.

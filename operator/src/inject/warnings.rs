@@ -56,7 +56,7 @@ fn in_container(container: &Container<'_>, rendering: &Rendering, warnings: &mut
     }
     let path = rendering.content.volume_mount.mount_path.as_str();
     for mount in container.mounts().filter(|mount| mount.volume != VOLUME) {
-        let (inner, outer) = (mount.path, mount.volume);
+        let (inner, outer) = (mount.path.as_str(), mount.volume);
         if lies_in(inner, path) {
             warnings.push(format!("framebuffer: container {name} mounts {outer} at {inner}, inside the ring's {path}"));
         } else if lies_in(path, inner) {
