@@ -88,7 +88,11 @@ fn the_cluster_and_the_command_inject_make_the_same_pod_of_every_fixture() {
     in_namespace(async |namespace| {
         create_framebuffers(namespace).await;
         let framebuffers: Vec<FrameBuffer> = serde_saphyr::from_multiple(&framebuffers()).unwrap();
-        let settings = Settings { sidecar_image: image("sidecar"), pull_policy: Some("IfNotPresent".into()) };
+        let settings = Settings {
+            sidecar_image: image("sidecar"),
+            pull_policy: Some("IfNotPresent".into()),
+            ..Settings::default()
+        };
         let files = fixtures("pods");
         assert!(files.len() >= 10);
         for path in files {
@@ -113,7 +117,8 @@ fn a_pod_that_brings_an_injection_along_is_not_injected_again() {
         namespace.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
         let declared = [namespace.api::<FrameBuffer>().get(RING).await.unwrap()];
         let made = |sidecar: String| {
-            let settings = Settings { sidecar_image: sidecar, pull_policy: Some("IfNotPresent".into()) };
+            let settings =
+                Settings { sidecar_image: sidecar, pull_policy: Some("IfNotPresent".into()), ..Settings::default() };
             let pod = serde_saphyr::to_string(&pod("made", &[idle("app")])).unwrap();
             let (yaml, _) = inject_all(&pod, &declared, &settings).unwrap();
             serde_saphyr::from_str::<Value>(&yaml).unwrap()

@@ -18,7 +18,7 @@ fn fixtures() -> PathBuf {
 }
 
 fn settings() -> Settings {
-    Settings { sidecar_image: "example.com/framebuffer-sidecar:test".to_owned(), pull_policy: None }
+    Settings { sidecar_image: "example.com/framebuffer-sidecar:test".to_owned(), ..Settings::default() }
 }
 
 fn framebuffers() -> Vec<FrameBuffer> {

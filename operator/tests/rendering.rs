@@ -26,7 +26,7 @@ fn expect(path: &Path, actual: &str) {
 }
 
 fn settings() -> Settings {
-    Settings { sidecar_image: "example.com/framebuffer-sidecar:test".to_owned(), pull_policy: None }
+    Settings { sidecar_image: "example.com/framebuffer-sidecar:test".to_owned(), ..Settings::default() }
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "tests write their JSON in place")]

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::restart::Restarts;
 use crate::api::status::{Injection, PodCounts, READY, UP_TO_DATE};
-use crate::api::{FrameBuffer, FrameBufferStatus, UpdateKind};
+use crate::api::{FrameBuffer, FrameBufferStatus, PullSecret, UpdateKind};
 use crate::render::{Content, Rendering};
 use crate::validate::Invalid;
 
@@ -121,7 +121,8 @@ fn seconds(time: Timestamp) -> Time {
 }
 
 fn injection(rendering: &Rendering, before: Option<&Injection>, now: Timestamp) -> Injection {
-    let Rendering { hash, content: Content { containers, sidecar, volume, volume_mount, env } } = rendering;
+    let Rendering { hash, content } = rendering;
+    let Content { containers, sidecar, volume, volume_mount, env, image_pull_secrets } = content;
     let same = before.filter(|before| before.hash == *hash);
     Injection {
         hash: hash.clone(),
@@ -131,6 +132,7 @@ fn injection(rendering: &Rendering, before: Option<&Injection>, now: Timestamp) 
         volume: json(volume),
         volume_mount: json(volume_mount),
         env: env.iter().map(json).collect(),
+        image_pull_secrets: image_pull_secrets.iter().map(|secret| PullSecret { name: secret.name.clone() }).collect(),
     }
 }
 

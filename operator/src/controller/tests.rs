@@ -28,7 +28,7 @@ impl Fixture {
     fn new(strategy: &str, template: Value) -> Self {
         let api = FakeApi::default();
         let client = api.client(move |(method, uri, body)| answer(method, uri, body, &template));
-        let settings = Settings { sidecar_image: "sidecar:1".to_owned(), pull_policy: None };
+        let settings = Settings { sidecar_image: "sidecar:1".to_owned(), ..Settings::default() };
         let (_sender, readiness) = watch::channel(Some(Readiness::Ready));
         let context = Context::new(client, settings, "me", readiness, Arc::default());
         let spec = json!({"size": "1Mi", "updateStrategy": {"type": strategy}});
@@ -251,7 +251,7 @@ async fn readiness_is_announced_when_it_turns() {
 async fn a_framebuffer_that_is_deleted_meanwhile_is_no_error() {
     let api = FakeApi::default();
     let (_sender, readiness) = watch::channel(Some(Readiness::Ready));
-    let settings = Settings { sidecar_image: "sidecar:1".to_owned(), pull_policy: None };
+    let settings = Settings { sidecar_image: "sidecar:1".to_owned(), ..Settings::default() };
     let context = Context::new(api.client(|_| None), settings, "me", readiness, Arc::default());
     let framebuffer = framebuffer(json!({"size": "1Mi"}));
     reconcile(Arc::new(framebuffer), Arc::new(context)).await.unwrap();

@@ -11,6 +11,7 @@ pub(super) struct Pod<'a> {
     containers: &'a [Value],
     init_containers: &'a [Value],
     volumes: &'a [Value],
+    pull_secrets: &'a [Value],
 }
 
 /// A container, and its path.
@@ -50,6 +51,7 @@ impl<'a> Pod<'a> {
             containers: list("containers")?,
             init_containers: list("initContainers")?,
             volumes: list("volumes")?,
+            pull_secrets: list("imagePullSecrets")?,
         };
         pod.check_containers()?;
         Ok(pod)
@@ -109,6 +111,10 @@ impl<'a> Pod<'a> {
 
     pub(super) fn init_containers(&self) -> impl Iterator<Item = Container<'a>> + use<'a> {
         containers("/spec/initContainers", self.init_containers)
+    }
+
+    pub(super) fn pull_secrets(&self) -> &'a [Value] {
+        self.pull_secrets
     }
 
     pub(super) fn volumes(&self) -> &'a [Value] {

@@ -11,7 +11,7 @@ use kube::{Api, Client, ResourceExt as _};
 use serde_json::Value;
 use tracing::{info, warn};
 
-use super::binding::{POLICY_LABEL, Policy, binding, name, policy_resource, repair, resource};
+use super::binding::{POLICY_LABEL, Policy, binding, name, policy_resource, repair, resource, served};
 use crate::{MANAGER, brief};
 
 /// The most events taken at once.
@@ -119,6 +119,30 @@ impl Bindings {
             }
         }
         Ok(round)
+    }
+
+    /// Looks which names the chart's bindings serve, and writes nothing. A name counts as bound before if `before` says
+    /// so.
+    ///
+    /// # Errors
+    ///
+    /// The API server could not be asked.
+    pub async fn look(
+        &self,
+        policy: &Policy,
+        names: &BTreeSet<String>,
+        before: impl Fn(&str) -> bool,
+    ) -> anyhow::Result<Round> {
+        let found = self.all.list(&ListParams::default().labels(&self.selector())).await.map_err(brief);
+        let found = found.context("failed to list bindings of the policy")?;
+        let served = served(policy, &found.items, names);
+        let failure = (served.len() < names.len()).then(|| {
+            "no binding of the chart serves this name: labelled pods are refused until `helm upgrade` adds it to \
+             injection.names"
+                .to_owned()
+        });
+        let bound = served.into_iter().map(|name| (name.clone(), before(&name))).collect();
+        Ok(Round { bound, failure, more: false })
     }
 
     /// Creates or repairs a binding; returns whether it was there before, and correct.

@@ -67,6 +67,8 @@ pub struct BindingReconciler {
     /// Signals a change of `store`.
     changed: watch::Receiver<()>,
     readiness: watch::Sender<Option<Readiness>>,
+    /// Whether the chart makes the bindings: this one then only looks at them.
+    only_looks: bool,
     /// The names of the last round.
     names: BTreeSet<String>,
     known: Known,
@@ -109,6 +111,11 @@ impl Known {
         self.bound.retain(|name, _| names.contains(name));
     }
 
+    /// Whether a name was bound in the last round. Before the first, every name counts as bound.
+    fn had(&self, name: &str) -> bool {
+        self.policy.is_none() || self.bound.contains_key(name)
+    }
+
     /// The policy is gone: API servers have to notice a new one.
     pub(super) fn forget(&mut self, name: &str) {
         self.policy = Some((Policy { name: name.to_owned(), uid: String::new() }, Instant::now()));
@@ -146,7 +153,14 @@ impl BindingReconciler {
         changed: watch::Receiver<()>,
         readiness: watch::Sender<Option<Readiness>>,
     ) -> Self {
-        Self { bindings, store, changed, readiness, names: BTreeSet::new(), known: Known::default() }
+        let (names, known) = (BTreeSet::new(), Known::default());
+        Self { bindings, store, changed, readiness, only_looks: false, names, known }
+    }
+
+    /// The same for bindings that the chart makes: it writes none, and reports which names they serve.
+    #[must_use]
+    pub fn only_looking(self) -> Self {
+        Self { only_looks: true, ..self }
     }
 
     /// Runs until the future is dropped.
@@ -197,7 +211,11 @@ impl BindingReconciler {
         }
         let done = async {
             let Some(policy) = self.bindings.policy().await? else { return Ok(None) };
-            let round = self.bindings.reconcile(&policy, &self.names, DELETED_AT_ONCE).await?;
+            let round = if self.only_looks {
+                self.bindings.look(&policy, &self.names, |name| self.known.had(name)).await?
+            } else {
+                self.bindings.reconcile(&policy, &self.names, DELETED_AT_ONCE).await?
+            };
             anyhow::Ok(Some((policy, round)))
         };
         match done.await {
@@ -212,6 +230,6 @@ impl BindingReconciler {
             }
         }
         let (readiness, next) = self.known.readiness(Instant::now());
-        (readiness, next, self.known.failure.is_some())
+        (readiness, next, self.known.failure.is_some() && !self.only_looks)
     }
 }

@@ -1,5 +1,6 @@
 //! [`PolicyRole`]: a replica while the API server injects. It creates missing bindings when it starts, and the leader
-//! reconciles them. It serves nothing, and no pod waits for it.
+//! reconciles them; if the chart makes the bindings, the leader only reports which names they serve. It serves nothing,
+//! and no pod waits for it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,7 +29,12 @@ impl PolicyRole {
 
     /// The work of every replica.
     pub(super) async fn work(&self, closing: &CancellationToken) -> anyhow::Result<()> {
-        if closing.run_until_cancelled(create_missing(&self.bindings, &self.shared.store)).await.is_some() {
+        let bind = async {
+            if !self.shared.args.static_bindings {
+                create_missing(&self.bindings, &self.shared.store).await;
+            }
+        };
+        if closing.run_until_cancelled(bind).await.is_some() {
             self.bound.store(true, Ordering::Relaxed);
             info!("all names are bound");
         }
@@ -43,7 +49,8 @@ impl PolicyRole {
 
     /// The work of the leader.
     pub(super) async fn lead(&self, report: watch::Sender<Option<Readiness>>) {
-        let Shared { store, changed, .. } = &*self.shared;
-        BindingReconciler::new(self.bindings.clone(), store.clone(), changed.subscribe(), report).run().await;
+        let Shared { store, changed, args, .. } = &*self.shared;
+        let reconciler = BindingReconciler::new(self.bindings.clone(), store.clone(), changed.subscribe(), report);
+        if args.static_bindings { reconciler.only_looking().run().await } else { reconciler.run().await }
     }
 }
