@@ -12,7 +12,7 @@ pub const INJECTED_ANNOTATION: &str = "framebuffer.dev/injected";
 /// Annotation of a pod template: the hash for which the operator has restarted its pods.
 pub const RESTARTED_ANNOTATION: &str = "framebuffer.dev/restarted-for";
 
-/// Annotation of a pod in admission: why the policy refuses it. No admitted pod has it.
+/// Annotation of a pod in admission: why the policy refuses it. Whatever a user writes there means nothing.
 pub const REFUSED_ANNOTATION: &str = "framebuffer.dev/refused";
 
 /// Name of the mutating webhook.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use framebuffer_contract::kubernetes::{INJECT_LABEL, INJECTED_ANNOTATION, SIDECAR};
+use framebuffer_contract::kubernetes::{INJECT_LABEL, INJECTED_ANNOTATION, REFUSED_ANNOTATION, SIDECAR};
 use framebuffer_e2e::TestNamespace;
 use framebuffer_e2e::load::injected_once;
 use framebuffer_e2e::manifests::{RING, framebuffer, idle, plain_pod, pod, workload};
@@ -88,7 +88,11 @@ fn the_cluster_and_the_command_inject_make_the_same_pod_of_every_fixture() {
     in_namespace(async |namespace| {
         create_framebuffers(namespace).await;
         let framebuffers: Vec<FrameBuffer> = serde_saphyr::from_multiple(&framebuffers()).unwrap();
-        let settings = Settings { sidecar_image: image("sidecar"), pull_policy: Some("IfNotPresent".into()) };
+        let settings = Settings {
+            sidecar_image: image("sidecar"),
+            pull_policy: Some("IfNotPresent".into()),
+            ..Settings::default()
+        };
         let files = fixtures("pods");
         assert!(files.len() >= 10);
         for path in files {
@@ -114,7 +118,8 @@ fn a_pod_that_brings_an_injection_along_is_not_injected_again() {
         namespace.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
         let declared = [namespace.api::<FrameBuffer>().get(RING).await.unwrap()];
         let made = |sidecar: String| {
-            let settings = Settings { sidecar_image: sidecar, pull_policy: Some("IfNotPresent".into()) };
+            let settings =
+                Settings { sidecar_image: sidecar, pull_policy: Some("IfNotPresent".into()), ..Settings::default() };
             let pod = serde_saphyr::to_string(&pod("made", &[idle("app")])).unwrap();
             let Injected { yaml, .. } = inject_all(&pod, &declared, &settings).unwrap();
             serde_saphyr::from_str::<Value>(&yaml).unwrap()
@@ -176,6 +181,21 @@ fn every_pod_that_cannot_have_the_ring_is_refused_with_the_message_of_its_fixtur
             };
             assert!(message.contains(who), "{}: {message}", path.display());
         }
+    });
+}
+
+#[test]
+fn a_user_who_says_that_a_pod_was_refused_does_not_keep_it_out() {
+    in_namespace(async |namespace| {
+        namespace.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
+        let mut claimed = pod("claimed", &[idle("app")]);
+        claimed["metadata"]["annotations"] = json!({REFUSED_ANNOTATION: "so it was"});
+        let created = namespace.try_dry(&claimed).await.unwrap();
+        assert!(injected_once(&created), "{created:#}");
+        // Nor does it hide why a pod is refused.
+        claimed["spec"]["containers"][0]["ports"] = json!([{"containerPort": 7570}]);
+        let message = refusal(namespace.try_dry(&claimed).await, &claimed);
+        assert!(message.contains("container `app` has port 7570"), "{message}");
     });
 }
 

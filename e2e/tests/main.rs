@@ -14,6 +14,7 @@ mod policy;
 mod rbac;
 mod rights;
 mod rollout;
+mod status;
 mod upgrade;
 
 use framebuffer_e2e::{alone, in_namespace};

@@ -1,10 +1,9 @@
 //! Requests that are refused to the operator's account, and to everybody.
 
 use framebuffer_e2e::in_namespace;
-use framebuffer_e2e::manifests::{RING, framebuffer, idle, workload};
+use framebuffer_e2e::manifests::{framebuffer, idle, workload};
 use framebuffer_e2e::program::{kubectl, output};
-use framebuffer_e2e::settings::{OPERATOR, SYSTEM, injector};
-use framebuffer_operator::injector::Injector;
+use framebuffer_e2e::settings::{OPERATOR, SYSTEM};
 use serde_json::json;
 
 #[test]
@@ -97,47 +96,5 @@ fn nobody_but_the_operator_may_write_the_status() {
         }});
         let created = namespace.accept(&declared).await;
         assert_ne!(created["status"]["injection"]["hash"], "mine", "{created:#}");
-    });
-}
-
-/// Whoever has the operator's token could else bring anything into labelled pods. It is refused to everybody, the
-/// administrator that this test is too.
-#[test]
-fn the_api_server_takes_no_status_that_injects_anything_but_the_charts_sidecar() {
-    in_namespace(async |namespace| {
-        if injector() != Injector::Policy {
-            return;
-        }
-        namespace.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
-        let patch = |patch: &str| {
-            let arguments =
-                ["-n", &namespace.name, "patch", "framebuffer", RING, "--subresource=status", "--type=json"];
-            output("kubectl", &[&arguments[..], &["--dry-run=server", "--patch", patch]].concat())
-        };
-        let at = |path: &str, value: &str| {
-            format!(r#"[{{"op": "add", "path": "/status/injection/{path}", "value": {value}}}]"#)
-        };
-        let same = patch(&at("hash", r#""else""#));
-        assert!(same.status.success(), "{}", String::from_utf8_lossy(&same.stderr));
-        for (path, value) in [
-            ("sidecar/image", r#""example.com/other:1""#),
-            ("sidecar/command", r#"["/bin/sh"]"#),
-            ("sidecar/args", r#"["serve", "--listen=0.0.0.0:1"]"#),
-            ("sidecar/env/-", r#"{"name": "LD_PRELOAD", "value": "/x"}"#),
-            ("sidecar/readinessProbe/exec/command", r#"["/bin/sh"]"#),
-            ("sidecar/livenessProbe", r#"{"httpGet": {"port": 80}}"#),
-            ("sidecar/securityContext/privileged", "true"),
-            ("sidecar/securityContext/runAsUser", "0"),
-            ("sidecar/securityContext/capabilities/add", r#"["SYS_ADMIN"]"#),
-            ("volume/hostPath", r#"{"path": "/"}"#),
-            ("volume/emptyDir/medium", r#""""#),
-            ("volumeMount/name", r#""theirs""#),
-            ("volumeMount/mountPropagation", r#""Bidirectional""#),
-            ("env/-", r#"{"name": "PATH", "value": "/x"}"#),
-        ] {
-            let said = patch(&at(path, value));
-            let why = String::from_utf8_lossy(&said.stderr).into_owned();
-            assert!(!said.status.success() && why.contains("in status.injection must"), "{path}: {why}");
-        }
     });
 }

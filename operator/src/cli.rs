@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::injector::Injector;
+use crate::quantity::parse_milli_cpu;
 use crate::render::Settings;
 
 /// The longest lifetime of a certificate, in seconds: 100 years.
@@ -46,13 +47,44 @@ pub struct SidecarArgs {
     /// Pull policy of that image; by default Kubernetes' own
     #[arg(long, env = "FRAMEBUFFER_OPERATOR_SIDECAR_PULL_POLICY", value_parser = ["Always", "IfNotPresent", "Never"])]
     pub sidecar_pull_policy: Option<String>,
+    /// Secrets for pulling that image, in the namespaces of the pods; added to those of the pods
+    #[arg(long, env = "FRAMEBUFFER_OPERATOR_SIDECAR_PULL_SECRETS", value_delimiter = ',', value_name = "NAME")]
+    pub sidecar_pull_secrets: Vec<String>,
+    /// Leave the sidecar's user and group to the platform, as on OpenShift
+    #[arg(long, env = "FRAMEBUFFER_OPERATOR_SIDECAR_PLATFORM_USER")]
+    pub sidecar_platform_user: bool,
+    /// CPU request of sidecars whose FrameBuffer sets none
+    #[arg(long, env = "FRAMEBUFFER_OPERATOR_SIDECAR_CPU_REQUEST", value_parser = cpu, default_value = "10m")]
+    pub sidecar_cpu_request: String,
+    /// CPU limit of sidecars whose FrameBuffer sets none; by default they have no limit
+    #[arg(long, env = "FRAMEBUFFER_OPERATOR_SIDECAR_CPU_LIMIT", value_parser = cpu)]
+    pub sidecar_cpu_limit: Option<String>,
+}
+
+fn cpu(text: &str) -> Result<String, String> {
+    let amount = parse_milli_cpu(text).map(|_| text.to_owned());
+    amount.ok_or_else(|| "this is not an amount of CPU, as in 100m or 0.5".to_owned())
 }
 
 impl SidecarArgs {
     /// The settings for rendering.
     pub fn settings(&self) -> Settings {
-        let Self { sidecar_image, sidecar_pull_policy } = self.clone();
-        Settings { sidecar_image, pull_policy: sidecar_pull_policy }
+        let Self {
+            sidecar_image,
+            sidecar_pull_policy,
+            sidecar_pull_secrets,
+            sidecar_platform_user,
+            sidecar_cpu_request,
+            sidecar_cpu_limit,
+        } = self.clone();
+        Settings {
+            sidecar_image,
+            pull_policy: sidecar_pull_policy,
+            pull_secrets: sidecar_pull_secrets,
+            platform_user: sidecar_platform_user,
+            cpu_request: Some(sidecar_cpu_request),
+            cpu_limit: sidecar_cpu_limit,
+        }
     }
 }
 
@@ -82,6 +114,9 @@ pub struct RunArgs {
         value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=100_000)
     )]
     pub max_names: usize,
+    /// Write no bindings of the policy: only report which names the chart's bindings serve, with --injection-mode=policy
+    #[arg(long, env = "FRAMEBUFFER_OPERATOR_STATIC_BINDINGS")]
+    pub static_bindings: bool,
     /// Name of the webhook's Service
     #[arg(long, env = "FRAMEBUFFER_OPERATOR_SERVICE_NAME", default_value = "framebuffer-operator")]
     pub service_name: String,

@@ -5,8 +5,8 @@ use framebuffer_contract::kubernetes::{ADMIN_PORT, PORT, SIDECAR, VOLUME};
 use framebuffer_contract::variables;
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, EnvVarSource, ExecAction, Lifecycle,
-    LifecycleHandler, ObjectFieldSelector, Probe, ResourceRequirements, SeccompProfile, SecurityContext, Volume,
-    VolumeMount,
+    LifecycleHandler, LocalObjectReference, ObjectFieldSelector, Probe, ResourceRequirements, SeccompProfile,
+    SecurityContext, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde::Serialize;
@@ -28,12 +28,20 @@ const USER: i64 = 65532;
 const CPU_REQUEST: &str = "10m";
 
 /// The operator's own settings that affect injected pods.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
     /// Image of the sidecar.
     pub sidecar_image: String,
     /// Its pull policy; `None` leaves it to Kubernetes.
     pub pull_policy: Option<String>,
+    /// Names of Secrets for pulling it, in the pods' namespaces; a `FrameBuffer` may add more.
+    pub pull_secrets: Vec<String>,
+    /// Whether user and group are the platform's choice, as on OpenShift, rather than [`USER`].
+    pub platform_user: bool,
+    /// CPU request of sidecars whose `FrameBuffer` sets none; `None` for [`CPU_REQUEST`].
+    pub cpu_request: Option<String>,
+    /// CPU limit of sidecars whose `FrameBuffer` sets none; `None` for no limit.
+    pub cpu_limit: Option<String>,
 }
 
 /// The content of an injection, with its hash.
@@ -58,6 +66,9 @@ pub struct Content {
     pub volume_mount: VolumeMount,
     /// The environment of the chosen containers.
     pub env: Vec<EnvVar>,
+    /// Secrets for pulling the sidecar's image, added to those of the pod.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub image_pull_secrets: Vec<LocalObjectReference>,
 }
 
 impl Rendering {
@@ -78,6 +89,7 @@ pub fn render(spec: &ValidSpec, settings: &Settings) -> Rendering {
             variable(variables::URL, format!("http://127.0.0.1:{}", spec.port)),
             variable(variables::DIR, spec.mount_path.clone()),
         ],
+        image_pull_secrets: pull_secrets(spec, settings),
     };
     Rendering { hash: hash(&content), content }
 }
@@ -87,6 +99,13 @@ fn hash(content: &Content) -> String {
     let json = serde_json::to_vec(content).expect("containers, volumes and variables have string keys only");
     let digest = Sha256::digest(json);
     digest.iter().take(8).fold(String::new(), |hash, byte| hash + &format!("{byte:02x}"))
+}
+
+/// The operator's own, then those of the `FrameBuffer`.
+fn pull_secrets(spec: &ValidSpec, settings: &Settings) -> Vec<LocalObjectReference> {
+    let further = spec.pull_secrets.iter().filter(|name| !settings.pull_secrets.contains(name));
+    let names = settings.pull_secrets.iter().chain(further);
+    names.map(|name| LocalObjectReference { name: name.clone() }).collect()
 }
 
 fn sidecar(spec: &ValidSpec, settings: &Settings) -> Container {
@@ -102,8 +121,8 @@ fn sidecar(spec: &ValidSpec, settings: &Settings) -> Container {
         lifecycle: Some(Lifecycle { post_start: Some(until_ready()), ..Lifecycle::default() }),
         readiness_probe: Some(probe(10, 3)),
         liveness_probe: Some(probe(30, 4)),
-        resources: Some(resources(spec)),
-        security_context: Some(security_context()),
+        resources: Some(resources(spec, settings)),
+        security_context: Some(security_context(settings)),
         // If the ring is too large, the sidecar exits with one line of explanation, which belongs in the pod's status.
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         volume_mounts: Some(vec![volume_mount(spec)]),
@@ -160,18 +179,24 @@ fn probe(period: i32, failures: i32) -> Probe {
 }
 
 /// The user's amounts; by default memory for the ring as request and limit, and a small CPU request.
-fn resources(spec: &ValidSpec) -> ResourceRequirements {
+fn resources(spec: &ValidSpec, settings: &Settings) -> ResourceRequirements {
     let SidecarResources { requests, limits } = spec.resources.clone();
     let (requests, limits) = (requests.unwrap_or_default(), limits.unwrap_or_default());
     let computed = spec.memory.sidecar();
     // The user's request may be above the computed limit; validation ensures that it is not below.
     let memory_limit = limits.memory.or_else(|| requests.memory.clone()).unwrap_or(computed);
     let memory_request = requests.memory.unwrap_or_else(|| memory_limit.clone());
-    let small = limits.cpu.as_deref().and_then(parse_milli_cpu).is_some_and(|limit| limit < 10);
-    let cpu_default = if small { limits.cpu.clone() } else { None }.unwrap_or_else(|| CPU_REQUEST.to_owned());
-    let cpu_request = requests.cpu.unwrap_or(cpu_default);
+    let cpu_limit = limits.cpu.or_else(|| {
+        let limit = settings.cpu_limit.clone()?;
+        // Validation has compared the user's request with the user's limit only.
+        Some(requests.cpu.clone().filter(|request| is_less(&limit, request)).unwrap_or(limit))
+    });
+    let cpu_request = requests.cpu.unwrap_or_else(|| {
+        let request = settings.cpu_request.clone().unwrap_or_else(|| CPU_REQUEST.to_owned());
+        cpu_limit.clone().filter(|limit| is_less(limit, &request)).unwrap_or(request)
+    });
     let amount = |name: &str, amount: String| (name.to_owned(), Quantity(amount));
-    let cpu_limit = limits.cpu.map(|limit| amount("cpu", limit));
+    let cpu_limit = cpu_limit.map(|limit| amount("cpu", limit));
     ResourceRequirements {
         requests: Some([amount("cpu", cpu_request), amount("memory", memory_request)].into()),
         limits: Some(cpu_limit.into_iter().chain([amount("memory", memory_limit)]).collect()),
@@ -179,15 +204,22 @@ fn resources(spec: &ValidSpec) -> ResourceRequirements {
     }
 }
 
-/// Meets the restricted Pod Security Standard, with a read-only root file system.
-fn security_context() -> SecurityContext {
+/// Of two amounts of CPU.
+fn is_less(left: &str, right: &str) -> bool {
+    parse_milli_cpu(left) < parse_milli_cpu(right)
+}
+
+/// Meets the restricted Pod Security Standard, with a read-only root file system. The image's own user, which Kubernetes
+/// takes if nobody chooses another, is not root either.
+fn security_context(settings: &Settings) -> SecurityContext {
+    let user = (!settings.platform_user).then_some(USER);
     SecurityContext {
         allow_privilege_escalation: Some(false),
         capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
         read_only_root_filesystem: Some(true),
-        run_as_group: Some(USER),
+        run_as_group: user,
         run_as_non_root: Some(true),
-        run_as_user: Some(USER),
+        run_as_user: user,
         seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None }),
         ..SecurityContext::default()
     }

@@ -5,8 +5,8 @@ use kube::ResourceExt as _;
 use thiserror::Error;
 
 use crate::api::{
-    FrameBuffer, FrameBufferSpec, LogLevel, MAX_NAME, MAX_SIZE, MIN_PORT, MIN_SIZE, ResourceAmounts, SidecarResources,
-    SidecarSpec, UpdateKind, UpdateStrategy,
+    FrameBuffer, FrameBufferSpec, LogLevel, MAX_NAME, MAX_SECRET, MAX_SIZE, MIN_PORT, MIN_SIZE, PullSecret,
+    ResourceAmounts, SidecarResources, SidecarSpec, UpdateKind, UpdateStrategy,
 };
 use crate::memory::Memory;
 use crate::quantity::{parse_bytes, parse_milli_cpu};
@@ -32,6 +32,8 @@ pub struct ValidSpec {
     pub log_level: LogLevel,
     /// Requests and limits that the user set.
     pub resources: SidecarResources,
+    /// Names of Secrets for pulling the sidecar's image.
+    pub pull_secrets: Vec<String>,
     /// What happens to outdated pods.
     pub update: UpdateKind,
 }
@@ -83,6 +85,15 @@ pub enum Invalid {
         /// The reason.
         reason: &'static str,
     },
+    /// Not the name of a Secret.
+    #[error(
+        "spec.imagePullSecrets names `{name}`, which is no name of a Secret: up to {MAX_SECRET} lowercase letters, digits, \
+         `-` and `.`"
+    )]
+    PullSecret {
+        /// The name.
+        name: String,
+    },
     /// A port that the sidecar cannot use.
     #[error("{field} is {port}; it must be from {MIN_PORT} to {}", u16::MAX)]
     Port {
@@ -124,8 +135,14 @@ pub enum Invalid {
 ///
 /// The first rule that is violated, with value and limit.
 pub fn validate(framebuffer: &FrameBuffer) -> Result<ValidSpec, Invalid> {
-    let FrameBufferSpec { size, containers, mount_path, sidecar, update_strategy: UpdateStrategy { kind } } =
-        &framebuffer.spec;
+    let FrameBufferSpec {
+        size,
+        containers,
+        mount_path,
+        sidecar,
+        image_pull_secrets,
+        update_strategy: UpdateStrategy { kind },
+    } = &framebuffer.spec;
     let SidecarSpec { port, admin_port, resources, log_level } = sidecar;
     let name = framebuffer.name_any();
     if name.len() > MAX_NAME {
@@ -137,6 +154,7 @@ pub fn validate(framebuffer: &FrameBuffer) -> Result<ValidSpec, Invalid> {
     }
     check_mount_path(mount_path)?;
     check_ports(*port, *admin_port)?;
+    let pull_secrets = pull_secrets(image_pull_secrets)?;
     let resources = resources.clone().unwrap_or_default();
     check_resources(&resources, memory.sidecar_bytes())?;
     Ok(ValidSpec {
@@ -149,6 +167,7 @@ pub fn validate(framebuffer: &FrameBuffer) -> Result<ValidSpec, Invalid> {
         admin_port: *admin_port,
         log_level: *log_level,
         resources,
+        pull_secrets,
         update: *kind,
     })
 }
@@ -184,6 +203,21 @@ fn check_mount_path(path: &str) -> Result<(), Invalid> {
     }
     let hides = matches!(path, "/dev" | "/proc" | "/sys") || path.starts_with("/proc/") || path.starts_with("/sys/");
     if hides { invalid("would hide /dev, /proc or /sys from the container") } else { Ok(()) }
+}
+
+/// The names of Secrets, each once.
+fn pull_secrets(secrets: &[PullSecret]) -> Result<Vec<String>, Invalid> {
+    let mut names = Vec::new();
+    for PullSecret { name } in secrets {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
+        if name.is_empty() || name.len() > MAX_SECRET || !name.bytes().all(plain) {
+            return Err(Invalid::PullSecret { name: name.clone() });
+        }
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    Ok(names)
 }
 
 fn check_ports(port: u16, admin_port: u16) -> Result<(), Invalid> {

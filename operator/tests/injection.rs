@@ -18,7 +18,7 @@ fn fixtures() -> PathBuf {
 }
 
 fn settings() -> Settings {
-    Settings { sidecar_image: "example.com/framebuffer-sidecar:test".to_owned(), pull_policy: None }
+    Settings { sidecar_image: "example.com/framebuffer-sidecar:test".to_owned(), ..Settings::default() }
 }
 
 fn framebuffers() -> Vec<FrameBuffer> {
@@ -365,4 +365,19 @@ fn what_is_not_a_pod_is_denied_and_nothing_panics() {
     bring(&mut bare.clone(), &rendering("ring"));
     bare["metadata"] = json!(null);
     bring(&mut bare, &rendering("ring"));
+}
+
+#[test]
+fn a_pod_that_loses_its_quality_of_service_gets_a_warning() {
+    let warned = |resources: Value, rendering: &Rendering| {
+        let mut pod = read(&fixtures().join("pods/01-plain.yaml"));
+        pod["spec"]["containers"][0]["resources"] = resources;
+        inject(&pod, rendering).unwrap().warnings.iter().any(|warning| warning.contains("Guaranteed"))
+    };
+    let guaranteed = json!({"limits": {"cpu": "1", "memory": "1Gi"}});
+    assert!(warned(guaranteed.clone(), &rendering("ring")));
+    assert!(!warned(json!({"limits": {"memory": "1Gi"}}), &rendering("ring")));
+    let framebuffers = framebuffers();
+    let settings = Settings { cpu_limit: Some("10m".to_owned()), ..settings() };
+    assert!(!warned(guaranteed, &render(&validate(&framebuffers[0]).unwrap(), &settings)));
 }

@@ -26,7 +26,7 @@ fn expect(path: &Path, actual: &str) {
 }
 
 fn settings() -> Settings {
-    Settings { sidecar_image: "example.com/framebuffer-sidecar:test".to_owned(), pull_policy: None }
+    Settings { sidecar_image: "example.com/framebuffer-sidecar:test".to_owned(), ..Settings::default() }
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "tests write their JSON in place")]
@@ -120,4 +120,36 @@ fn memory_is_request_and_limit_unless_the_user_says_otherwise() {
     assert_eq!(limited, expected);
     let requested = resources(json!({"requests": {"memory": "1Gi"}}));
     assert_eq!(requested, json!({"limits": {"memory": "1Gi"}, "requests": {"cpu": "10m", "memory": "1Gi"}}));
+}
+
+#[test]
+fn the_operators_settings_apply_where_the_framebuffer_says_nothing() {
+    let settings = Settings {
+        pull_secrets: vec!["registry".to_owned()],
+        platform_user: true,
+        cpu_limit: Some("20m".to_owned()),
+        ..settings()
+    };
+    let content = |spec: Value| {
+        let framebuffer: FrameBuffer = serde_json::from_value(json!({
+            "apiVersion": "framebuffer.dev/v1alpha1", "kind": "FrameBuffer", "metadata": {"name": "ring"}, "spec": spec,
+        }))
+        .unwrap();
+        serde_json::to_value(render(&validate(&framebuffer).unwrap(), &settings).content).unwrap()
+    };
+    let plain = content(json!({"size": "1Mi"}));
+    let cpu = |content: &Value| {
+        let resources = &content["sidecar"]["resources"];
+        [resources["requests"]["cpu"].clone(), resources["limits"]["cpu"].clone()]
+    };
+    assert_eq!(cpu(&plain), ["10m", "20m"]);
+    assert_eq!(plain["sidecar"]["securityContext"].get("runAsUser"), None);
+    assert_eq!(plain["sidecar"]["securityContext"].get("runAsGroup"), None);
+    assert_eq!(plain["sidecar"]["securityContext"]["runAsNonRoot"], true);
+    assert_eq!(plain["image_pull_secrets"], json!([{"name": "registry"}]));
+    // A higher request of the FrameBuffer raises the limit.
+    let asking = content(json!({"size": "1Mi", "sidecar": {"resources": {"requests": {"cpu": "1"}}}}));
+    assert_eq!(cpu(&asking), ["1", "1"]);
+    let naming = content(json!({"size": "1Mi", "imagePullSecrets": [{"name": "registry"}, {"name": "mirror"}]}));
+    assert_eq!(naming["image_pull_secrets"], json!([{"name": "registry"}, {"name": "mirror"}]));
 }

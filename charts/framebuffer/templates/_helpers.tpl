@@ -65,3 +65,28 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- define "framebuffer.sidecarImage" -}}
 {{- include "framebuffer.image" (dict "image" .Values.sidecar.image "other" .Values.image "chart" .Chart) -}}
 {{- end -}}
+
+{{/*
+The images that a sidecar in status.injection may have, as JSON: the chart's, those in sidecar.previousImages, and those of
+replicas that run while Helm upgrades the release. The rollout may take long or hang, and until it is over such a replica may lead:
+it has to be able to render new FrameBuffers. Nothing is added once it is over and the chart is installed again.
+*/}}
+{{- define "framebuffer.sidecarImages" -}}
+{{- $images := concat (list (include "framebuffer.sidecarImage" .)) .Values.sidecar.previousImages -}}
+{{- $selector := include "framebuffer.selectorLabels" . | fromYaml -}}
+{{- range (lookup "apps/v1" "ReplicaSet" .Release.Namespace "").items -}}
+{{- $labels := .metadata.labels | default dict -}}
+{{- $ours := gt (int .status.replicas) 0 -}}
+{{- range $key, $value := $selector }}{{ if ne (get $labels $key) $value }}{{ $ours = false }}{{ end }}{{ end -}}
+{{- if $ours -}}
+{{- range .spec.template.spec.containers -}}
+{{- range .args -}}
+{{- if hasPrefix "--sidecar-image=" . -}}
+{{- $images = append $images (trimPrefix "--sidecar-image=" .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $images | uniq | toJson -}}
+{{- end -}}

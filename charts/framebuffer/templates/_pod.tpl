@@ -3,10 +3,23 @@
 - run
 - --sidecar-image={{ include "framebuffer.sidecarImage" . }}
 - --sidecar-pull-policy={{ .Values.sidecar.image.pullPolicy }}
+{{- range .Values.sidecar.imagePullSecrets }}
+- --sidecar-pull-secrets={{ .name }}
+{{- end }}
+{{- if eq .Values.sidecar.user "platform" }}
+- --sidecar-platform-user
+{{- end }}
+- --sidecar-cpu-request={{ .Values.sidecar.cpu.request }}
+{{- with .Values.sidecar.cpu.limit }}
+- --sidecar-cpu-limit={{ . }}
+{{- end }}
 - --injection-mode={{ include "framebuffer.injector" . }}
 {{- if eq (include "framebuffer.injector" .) "policy" }}
 - --policy-name={{ include "framebuffer.policy" . }}
 - --max-names={{ .Values.injection.maxNames }}
+{{- if eq .Values.injection.bindings "static" }}
+- --static-bindings
+{{- end }}
 {{- else }}
 - --service-name={{ include "framebuffer.operator" . }}
 - --webhook-name={{ include "framebuffer.operator" . }}

@@ -28,6 +28,30 @@ url: FRAMEBUFFER_URL
 dir: FRAMEBUFFER_DIR
 {{- end -}}
 
+{{/*
+CEL: whether the init container `c` is the sidecar of an injection, of whatever version, as operator/src/inject/check.rs sees it.
+Anybody can use its name, and write an annotation.
+*/}}
+{{- define "framebuffer.isOurs" -}}
+c.name == 'framebuffer-sidecar' && c.?args.orValue([]) == ['serve'] && c.?env.orValue([]).exists(v, v.name == 'FRAMEBUFFER_KEY')
+{{- end -}}
+
+{{/* CEL: whether the sidecar `c` has what belongs to it: it stays, and has the ring's volume, which is in memory. */}}
+{{- define "framebuffer.isComplete" -}}
+c.?restartPolicy.orValue('') == 'Always' && c.?volumeMounts.orValue([]).exists(m, m.name == 'framebuffer') &&
+object.spec.?volumes.orValue([]).exists(v, v.name == 'framebuffer' && v.?emptyDir.?medium.orValue('') == 'Memory')
+{{- end -}}
+
+{{/*
+CEL: a path as the container sees it: absolute, without empty parts, `.` and `..`. A part stays unless it is outweighed by the
+`..` after it.
+*/}}
+{{- define "framebuffer.cleanPath" -}}
+'/' + [string({{ . }}).split('/').filter(s, !(s in ['', '.']))].map(parts, '..' in parts ?
+  parts.transformList(i, s, s != '..' && parts.all(j, t, j <= i || parts.slice(i + 1, j + 1).filter(u, u == '..').size() * 2 <= j - i), s) :
+  parts)[0].join('/')
+{{- end -}}
+
 {{/* Matches the creation of labelled pods. */}}
 {{- define "framebuffer.labelledPods" -}}
 objectSelector:

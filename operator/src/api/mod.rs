@@ -20,6 +20,9 @@ pub use status::FrameBufferStatus;
 /// The maximum length of the name of a `FrameBuffer`, in bytes: pods name it in a label.
 pub const MAX_NAME: usize = 63;
 
+/// The maximum length of the name of a Secret, in bytes.
+pub const MAX_SECRET: usize = 253;
+
 /// Size of the smallest ring, in bytes.
 pub const MIN_SIZE: u64 = 64 << 10;
 
@@ -39,7 +42,6 @@ pub const MIN_PORT: u16 = 1024;
     status = "FrameBufferStatus",
     derive = "PartialEq",
     shortname = "fb",
-    category = "all",
     doc = "A ring in shared memory for the containers of a pod. Pods ask for it with the label framebuffer.dev/inject.",
     validation = Rule::new("self.metadata.name.size() <= 63")
         .message("metadata.name must be at most 63 characters long: pods name it in a label"),
@@ -102,9 +104,26 @@ pub struct FrameBufferSpec {
     #[serde(default)]
     pub sidecar: SidecarSpec,
 
+    /// Secrets in the namespace of the pods for pulling the sidecar's image. They are added to those of the pod and to
+    /// those that the operator is set to add.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 16),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub image_pull_secrets: Vec<PullSecret>,
+
     /// How pods with an older injection than the current one are updated.
     #[serde(default)]
     pub update_strategy: UpdateStrategy,
+}
+
+/// A Secret for pulling an image.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+pub struct PullSecret {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253), regex(pattern = "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
 }
 
 /// The sidecar that owns the ring.

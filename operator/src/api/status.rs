@@ -5,6 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::PullSecret;
+
 /// Condition type: the spec is valid, and labelled pods that are created now get the ring.
 pub const READY: &str = "Ready";
 
@@ -79,6 +81,11 @@ pub struct Injection {
     /// Environment of the chosen containers.
     #[schemars(schema_with = "any_objects")]
     pub env: Vec<Value>,
+
+    /// Secrets for pulling the sidecar's image, added to those of the pod.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    pub image_pull_secrets: Vec<PullSecret>,
 }
 
 fn any_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::restart::Restarts;
 use super::watched::Dated;
 use crate::api::status::{Injection, PodCounts, READY, UP_TO_DATE};
-use crate::api::{FrameBufferStatus, UpdateKind};
+use crate::api::{FrameBufferStatus, PullSecret, UpdateKind};
 use crate::render::{Content, Rendering};
 use crate::validate::Invalid;
 
@@ -150,7 +150,8 @@ fn seconds(time: Timestamp) -> Time {
 }
 
 fn injection(rendering: &Rendering, before: &Dated, now: Timestamp) -> Injection {
-    let Rendering { hash, content: Content { containers, sidecar, volume, volume_mount, env } } = rendering;
+    let Rendering { hash, content } = rendering;
+    let Content { containers, sidecar, volume, volume_mount, env, image_pull_secrets } = content;
     Injection {
         hash: hash.clone(),
         rendered_at: before.rendered_at(hash).map_or_else(|| seconds(now), Time),
@@ -159,6 +160,7 @@ fn injection(rendering: &Rendering, before: &Dated, now: Timestamp) -> Injection
         volume: json(volume),
         volume_mount: json(volume_mount),
         env: env.iter().map(json).collect(),
+        image_pull_secrets: image_pull_secrets.iter().map(|secret| PullSecret { name: secret.name.clone() }).collect(),
     }
 }
 

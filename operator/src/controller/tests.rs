@@ -32,7 +32,7 @@ impl Fixture {
         let cluster = Arc::new(Cluster { template, ..Cluster::default() });
         let answers = Arc::clone(&cluster);
         let client = api.client(move |(method, uri, body)| answers.answer(method, uri, body));
-        let settings = Settings { sidecar_image: "sidecar:1".to_owned(), pull_policy: None };
+        let settings = Settings { sidecar_image: "sidecar:1".to_owned(), ..Settings::default() };
         let (_sender, readiness) = watch::channel(Some(Readiness::Ready));
         let context = Context::new(client, settings, "me", readiness, Arc::default());
         let spec = json!({"size": "1Mi", "updateStrategy": {"type": strategy}});
@@ -357,7 +357,7 @@ async fn readiness_is_announced_when_it_turns() {
 async fn a_framebuffer_that_is_deleted_meanwhile_is_no_error() {
     let api = FakeApi::default();
     let (_sender, readiness) = watch::channel(Some(Readiness::Ready));
-    let settings = Settings { sidecar_image: "sidecar:1".to_owned(), pull_policy: None };
+    let settings = Settings { sidecar_image: "sidecar:1".to_owned(), ..Settings::default() };
     let context = Context::new(api.client(|_| None), settings, "me", readiness, Arc::default());
     let framebuffer = framebuffer(json!({"size": "1Mi"}));
     assert_eq!(reconcile_at(&Watched::from(framebuffer), &context, Timestamp::now()).await.unwrap(), None);

@@ -1,8 +1,9 @@
 //! Denials: of everything that the API server would refuse with an obscure message, or that would make the ring
 //! silently unusable.
 
-use framebuffer_contract::kubernetes::{ADMIN_PORT, PORT, SIDECAR, VOLUME};
-use serde_json::Value;
+use framebuffer_contract::kubernetes::{ADMIN_PORT, INJECTED_ANNOTATION, PORT, SIDECAR, VOLUME};
+use framebuffer_contract::variables;
+use serde_json::{Value, json};
 
 use super::denial::Denial;
 use super::pod::{Container, Pod, text};
@@ -27,11 +28,27 @@ pub(super) fn chosen<'a>(pod: &Pod<'a>, rendering: &Rendering) -> Result<Vec<Con
     names.iter().map(|name| find(name).ok_or_else(|| missing(name))).collect()
 }
 
+/// Whether a container with the sidecar's name is a sidecar, of whatever version: anybody can use the name. The image
+/// says nothing, since mirrors have names of their own.
+pub(super) fn is_ours(container: &Container<'_>) -> bool {
+    let serves = container.field("args").is_some_and(|args| *args == json!(["serve"]));
+    serves && container.env().any(|variable| text(variable, "name") == variables::KEY)
+}
+
+/// Whether a volume is the ring's: its name, in memory.
+pub(super) fn is_memory(volume: &Value) -> bool {
+    let medium = volume.get("emptyDir").and_then(|dir| dir.get("medium")).and_then(Value::as_str);
+    text(volume, "name") == VOLUME && medium == Some("Memory")
+}
+
 /// A volume with the ring's name is allowed only together with the sidecar.
-pub(super) fn volume(pod: &Pod<'_>, injected: bool) -> Result<(), Denial> {
+pub(super) fn volume(pod: &Pod<'_>) -> Result<(), Denial> {
     let Some(volume) = pod.volumes().iter().find(|volume| text(volume, "name") == VOLUME) else { return Ok(()) };
-    let memory = volume.get("emptyDir").and_then(|dir| dir.get("medium")).and_then(Value::as_str) == Some("Memory");
-    if injected && memory { Ok(()) } else { Err(Denial::VolumeTaken { volume: VOLUME.to_owned() }) }
+    let limited = volume.get("emptyDir").is_some_and(|dir| dir.get("sizeLimit").is_some());
+    if pod.annotation(INJECTED_ANNOTATION).is_some() || (is_memory(volume) && limited) {
+        return Err(Denial::Remains { part: "volume" });
+    }
+    Err(Denial::VolumeTaken { volume: VOLUME.to_owned() })
 }
 
 /// Containers of a pod share its network, so every port except the sidecar's own counts. Ports of init containers count

@@ -1,6 +1,6 @@
 //! [`Denial`]: why a pod cannot have the ring, and what to do about it.
 
-use framebuffer_contract::kubernetes::INJECT_LABEL;
+use framebuffer_contract::kubernetes::{INJECT_LABEL, INJECTED_ANNOTATION, SIDECAR, VOLUME};
 use thiserror::Error;
 
 use crate::validate::Invalid;
@@ -64,6 +64,15 @@ pub enum Denial {
     VolumeTaken {
         /// The name.
         volume: String,
+    },
+    /// A part of an earlier injection is there, and the rest is missing.
+    #[error(
+        "the pod has the {part} of an earlier injection, but not all that belongs to it: remove the container \
+         `{SIDECAR}`, the volume `{VOLUME}`, its mounts and the annotation {INJECTED_ANNOTATION}, and it is injected anew"
+    )]
+    Remains {
+        /// What is there.
+        part: &'static str,
     },
     /// The path is in use.
     #[error(

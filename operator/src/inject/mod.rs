@@ -5,7 +5,8 @@
 //!
 //! - The patch only adds. Unknown fields stay as they are, since the pod is never decoded.
 //! - The patch for an injected pod is empty, except that containers added since get what they lack.
-//! - A pod with an earlier injection, or one made by hand, is left alone.
+//! - A pod with an earlier injection, or one made by hand, is left alone. A name alone makes no injection: the sidecar
+//!   has the arguments and the key of ours, and the volume is in memory.
 
 mod check;
 mod denial;
@@ -54,7 +55,9 @@ pub fn inject(pod: &Value, rendering: &Rendering) -> Result<Injection, Denial> {
         Before::Other => return Ok(Injection { patch: Vec::new(), warnings: vec![warnings::other(&pod, rendering)] }),
     };
     let chosen = check::chosen(&pod, rendering)?;
-    check::volume(&pod, injected)?;
+    if !injected {
+        check::volume(&pod)?;
+    }
     check::ports(&pod, rendering)?;
     check::mounts(&chosen, rendering)?;
     Ok(Injection {
@@ -81,8 +84,12 @@ fn before(pod: &Pod<'_>, rendering: &Rendering) -> Result<Before, Denial> {
         return Ok(Before::Nothing);
     };
     let native = sidecar.field("restartPolicy").and_then(Value::as_str) == Some("Always");
-    if !native || !sidecar.mounts().any(|mount| mount.volume == VOLUME) {
+    if !check::is_ours(&sidecar) {
         return Err(taken());
+    }
+    let mounted = sidecar.mounts().any(|mount| mount.volume == VOLUME);
+    if !native || !mounted || !pod.volumes().iter().any(check::is_memory) {
+        return Err(Denial::Remains { part: "sidecar" });
     }
     // The hash decides: another webhook may have changed the sidecar since, say its image's registry.
     let this = match pod.annotation(INJECTED_ANNOTATION) {

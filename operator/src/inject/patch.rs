@@ -25,6 +25,7 @@ pub(super) fn build(pod: &Pod<'_>, chosen: &[Container<'_>], injected: bool, ren
     if !pod.volumes().iter().any(|volume| text(volume, "name") == VOLUME) {
         patch.push(append("/spec/volumes", pod.field("volumes"), value(&rendering.content.volume)));
     }
+    patch.extend(pull_secrets(pod, rendering));
     if !injected {
         let value = value(&rendering.content.sidecar);
         patch.push(match pod.field("initContainers") {
@@ -36,6 +37,18 @@ pub(super) fn build(pod: &Pod<'_>, chosen: &[Container<'_>], injected: bool, ren
         patch.push(annotation(pod, &rendering.hash));
     }
     patch
+}
+
+fn pull_secrets(pod: &Pod<'_>, rendering: &Rendering) -> Vec<Operation> {
+    let has = |name: &str| pod.pull_secrets().iter().any(|secret| text(secret, "name") == name);
+    let missing = rendering.content.image_pull_secrets.iter().filter(|secret| !has(&secret.name)).map(value);
+    match pod.field("imagePullSecrets") {
+        Some(_) => missing.map(|secret| add("/spec/imagePullSecrets/-", secret)).collect(),
+        None => {
+            let all: Vec<Value> = missing.collect();
+            if all.is_empty() { Vec::new() } else { vec![add("/spec/imagePullSecrets", Value::Array(all))] }
+        }
+    }
 }
 
 fn in_container(container: &Container<'_>, rendering: &Rendering) -> Vec<Operation> {

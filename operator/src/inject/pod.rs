@@ -11,6 +11,7 @@ pub(super) struct Pod<'a> {
     containers: &'a [Value],
     init_containers: &'a [Value],
     volumes: &'a [Value],
+    pull_secrets: &'a [Value],
 }
 
 /// A container, and its path.
@@ -24,8 +25,8 @@ pub(super) struct Container<'a> {
 /// A volume or device mounted in a container.
 pub(super) struct Mount<'a> {
     pub(super) volume: &'a str,
-    /// Without a trailing slash.
-    pub(super) path: &'a str,
+    /// As the container sees it: see [`clean`].
+    pub(super) path: String,
 }
 
 /// A port of a container.
@@ -50,6 +51,7 @@ impl<'a> Pod<'a> {
             containers: list("containers")?,
             init_containers: list("initContainers")?,
             volumes: list("volumes")?,
+            pull_secrets: list("imagePullSecrets")?,
         };
         pod.check_containers()?;
         Ok(pod)
@@ -111,6 +113,10 @@ impl<'a> Pod<'a> {
         containers("/spec/initContainers", self.init_containers)
     }
 
+    pub(super) fn pull_secrets(&self) -> &'a [Value] {
+        self.pull_secrets
+    }
+
     pub(super) fn volumes(&self) -> &'a [Value] {
         self.volumes
     }
@@ -143,7 +149,7 @@ impl<'a> Container<'a> {
         let devices = self.list("volumeDevices").map(|device| (device, "devicePath"));
         files.chain(devices).map(|(mount, path)| {
             let path = text(mount, path);
-            Mount { volume: text(mount, "name"), path: path.strip_suffix('/').unwrap_or(path) }
+            Mount { volume: text(mount, "name"), path: clean(path) }
         })
     }
 
@@ -161,6 +167,20 @@ impl<'a> Container<'a> {
     fn list(&self, name: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
         self.field(name).and_then(Value::as_array).into_iter().flatten()
     }
+}
+
+/// The path at which a container finds what is mounted at `path`: absolute, without empty parts, `.` and `..`, and
+/// without a slash at its end. Container runtimes do the same.
+fn clean(path: &str) -> String {
+    let mut parts = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
 }
 
 /// A string, or the empty one.

@@ -1,8 +1,9 @@
 //! Warnings about effects that work but may surprise. Kubernetes shows them to the user who applies the pod.
 
-use framebuffer_contract::kubernetes::{INJECTED_ANNOTATION, VOLUME};
+use framebuffer_contract::kubernetes::{INJECTED_ANNOTATION, SIDECAR, VOLUME};
 use serde_json::Value;
 
+use super::patch::value;
 use super::pod::{Container, Pod, text};
 use crate::render::Rendering;
 
@@ -39,10 +40,37 @@ pub(super) fn collect(pod: &Pod<'_>, chosen: &[Container<'_>], rendering: &Rende
              {memory}"
         ));
     }
+    if is_guaranteed(pod) && !is_guaranteed_by(&sidecar_resources(rendering)) {
+        warnings.push(
+            "framebuffer: the pod loses the quality of service Guaranteed, since its sidecar has no CPU limit equal to its \
+             request: set both, and memory, in spec.sidecar.resources of the FrameBuffer, for example 100m"
+                .to_owned(),
+        );
+    }
     for container in chosen {
         in_container(container, rendering, &mut warnings);
     }
     warnings
+}
+
+fn sidecar_resources(rendering: &Rendering) -> Value {
+    value(&rendering.content.sidecar.resources)
+}
+
+/// Whether every container but the sidecar has limits of CPU and memory, and requests equal to them (by default they
+/// are). Kubernetes compares amounts, and here their texts are compared: a warning may be missing.
+fn is_guaranteed(pod: &Pod<'_>) -> bool {
+    let mut others = pod.containers().chain(pod.init_containers()).filter(|container| container.name() != SIDECAR);
+    pod.field("resources").is_none()
+        && others.all(|container| container.field("resources").is_some_and(is_guaranteed_by))
+}
+
+fn is_guaranteed_by(resources: &Value) -> bool {
+    ["cpu", "memory"].iter().all(|resource| {
+        let of = |kind: &str| resources.get(kind).and_then(|amounts| amounts.get(resource));
+        let limit = of("limits");
+        limit.is_some() && of("requests").is_none_or(|request| Some(request) == limit)
+    })
 }
 
 fn in_container(container: &Container<'_>, rendering: &Rendering, warnings: &mut Vec<String>) {
@@ -56,7 +84,7 @@ fn in_container(container: &Container<'_>, rendering: &Rendering, warnings: &mut
     }
     let path = rendering.content.volume_mount.mount_path.as_str();
     for mount in container.mounts().filter(|mount| mount.volume != VOLUME) {
-        let (inner, outer) = (mount.path, mount.volume);
+        let (inner, outer) = (mount.path.as_str(), mount.volume);
         if lies_in(inner, path) {
             warnings.push(format!("framebuffer: container {name} mounts {outer} at {inner}, inside the ring's {path}"));
         } else if lies_in(path, inner) {

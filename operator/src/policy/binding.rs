@@ -102,6 +102,18 @@ pub fn binding(policy: &Policy, framebuffer: &str) -> Value {
     })
 }
 
+/// The names among `names` that the chart's bindings serve: one binding for each, or one for all.
+pub fn served(policy: &Policy, found: &[DynamicObject], names: &BTreeSet<String>) -> BTreeSet<String> {
+    let specs: Vec<&Value> = found.iter().filter_map(|binding| binding.data.get("spec")).collect();
+    let all = json!({
+        "policyName": policy.name,
+        "paramRef": {"selector": {}, "parameterNotFoundAction": "Allow"},
+        "matchResources": {"matchPolicy": "Equivalent", "namespaceSelector": {}, "objectSelector": {}},
+    });
+    let is_served = |name: &&String| specs.contains(&&all) || specs.contains(&&binding(policy, name)["spec"]);
+    names.iter().filter(is_served).cloned().collect()
+}
+
 /// The JSON patch from `found` to `wanted`; `None` if they agree.
 pub fn repair(found: &DynamicObject, wanted: &Value) -> Option<Value> {
     let labels = found.metadata.labels.clone().unwrap_or_default();

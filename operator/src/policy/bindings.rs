@@ -11,7 +11,7 @@ use kube::{Api, Client, ResourceExt as _};
 use serde_json::Value;
 use tracing::{info, warn};
 
-use super::binding::{POLICY_LABEL, Policy, binding, name, policy_resource, repair, resource};
+use super::binding::{POLICY_LABEL, Policy, binding, name, policy_resource, repair, resource, served};
 use crate::client::{PAGE, watching};
 use crate::{MANAGER, brief};
 
@@ -93,7 +93,7 @@ impl Bindings {
     pub async fn reconcile(&self, policy: &Policy, names: &BTreeSet<String>, delete: usize) -> anyhow::Result<Round> {
         let wanted: BTreeMap<String, &String> =
             names.iter().map(|framebuffer| (name(&policy.name, framebuffer), framebuffer)).collect();
-        let found = self.look(policy, &wanted).await?;
+        let found = self.existing(policy, &wanted).await?;
         let mut round = Round::default();
         let mut ensured = stream::iter(&wanted)
             .map(async |(name, framebuffer)| {
@@ -124,7 +124,7 @@ impl Bindings {
 
     /// The names of the bindings that exist, and whether each is as wanted. A page at a time, of which no more is kept:
     /// there can be thousands.
-    async fn look(
+    async fn existing(
         &self,
         policy: &Policy,
         wanted: &BTreeMap<String, &String>,
@@ -143,6 +143,30 @@ impl Bindings {
                 return Ok(found);
             }
         }
+    }
+
+    /// Looks which names the chart's bindings serve, and writes nothing. A name counts as bound before if `before` says
+    /// so.
+    ///
+    /// # Errors
+    ///
+    /// The API server could not be asked.
+    pub async fn look(
+        &self,
+        policy: &Policy,
+        names: &BTreeSet<String>,
+        before: impl Fn(&str) -> bool,
+    ) -> anyhow::Result<Round> {
+        let found = self.all.list(&ListParams::default().labels(&self.selector())).await.map_err(brief);
+        let found = found.context("failed to list bindings of the policy")?;
+        let served = served(policy, &found.items, names);
+        let failure = (served.len() < names.len()).then(|| {
+            "no binding of the chart serves this name: labelled pods are refused until `helm upgrade` adds it to \
+             injection.names"
+                .to_owned()
+        });
+        let bound = served.into_iter().map(|name| (name.clone(), before(&name))).collect();
+        Ok(Round { bound, failure, more: false })
     }
 
     /// Creates or repairs a binding; returns whether it was there before, and correct.

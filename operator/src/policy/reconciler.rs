@@ -66,6 +66,8 @@ pub struct BindingReconciler {
     /// Signals a change of `store`.
     changed: watch::Receiver<()>,
     readiness: watch::Sender<Option<Readiness>>,
+    /// Whether the chart makes the bindings: this one then only looks at them.
+    only_looks: bool,
     /// The names of the last round.
     names: Names,
     max_names: usize,
@@ -112,6 +114,11 @@ impl Known {
         self.bound.retain(|name, _| names.contains(name));
     }
 
+    /// Whether a name was bound in the last round. Before the first, every name counts as bound.
+    fn had(&self, name: &str) -> bool {
+        self.policy.is_none() || self.bound.contains_key(name)
+    }
+
     /// The policy is gone: API servers have to notice a new one.
     pub(super) fn forget(&mut self, name: &str) {
         self.policy = Some((Policy { name: name.to_owned(), uid: String::new() }, Instant::now()));
@@ -152,7 +159,14 @@ impl BindingReconciler {
         readiness: watch::Sender<Option<Readiness>>,
         max_names: usize,
     ) -> Self {
-        Self { bindings, store, changed, readiness, names: Names::default(), max_names, known: Known::default() }
+        let (names, known) = (Names::default(), Known::default());
+        Self { bindings, store, changed, readiness, only_looks: false, names, max_names, known }
+    }
+
+    /// The same for bindings that the chart makes: it writes none, and reports which names they serve.
+    #[must_use]
+    pub fn only_looking(self) -> Self {
+        Self { only_looks: true, max_names: usize::MAX, ..self }
     }
 
     /// Runs until the future is dropped.
@@ -204,7 +218,11 @@ impl BindingReconciler {
         }
         let done = async {
             let Some(policy) = self.bindings.policy().await? else { return Ok(None) };
-            let round = self.bindings.reconcile(&policy, &self.names.chosen, DELETED_AT_ONCE).await?;
+            let round = if self.only_looks {
+                self.bindings.look(&policy, &self.names.chosen, |name| self.known.had(name)).await?
+            } else {
+                self.bindings.reconcile(&policy, &self.names.chosen, DELETED_AT_ONCE).await?
+            };
             anyhow::Ok(Some((policy, round)))
         };
         match done.await {
@@ -219,6 +237,6 @@ impl BindingReconciler {
             }
         }
         let (readiness, next) = self.known.readiness(Instant::now());
-        (readiness, next, self.known.failure.is_some())
+        (readiness, next, self.known.failure.is_some() && !self.only_looks)
     }
 }

@@ -1,5 +1,6 @@
 //! [`PolicyRole`]: a replica while the API server injects. It creates missing bindings when it starts, and the leader
-//! reconciles them. It serves nothing, and no pod waits for it.
+//! reconciles them; if the chart makes the bindings, the leader only reports which names they serve. It serves nothing,
+//! and no pod waits for it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,8 +29,12 @@ impl PolicyRole {
 
     /// The work of every replica.
     pub(super) async fn work(&self, closing: &CancellationToken) -> anyhow::Result<()> {
-        let created = create_missing(&self.bindings, &self.shared.store, self.shared.args.max_names);
-        if closing.run_until_cancelled(created).await.is_some() {
+        let bind = async {
+            if !self.shared.args.static_bindings {
+                create_missing(&self.bindings, &self.shared.store, self.shared.args.max_names).await;
+            }
+        };
+        if closing.run_until_cancelled(bind).await.is_some() {
             self.bound.store(true, Ordering::Relaxed);
             info!("all names are bound");
         }
@@ -46,6 +51,7 @@ impl PolicyRole {
     pub(super) async fn lead(&self, report: watch::Sender<Option<Readiness>>) {
         let Shared { args, store, changed, .. } = &*self.shared;
         let (bindings, changed) = (self.bindings.clone(), changed.subscribe());
-        BindingReconciler::new(bindings, store.clone(), changed, report, args.max_names).run().await;
+        let reconciler = BindingReconciler::new(bindings, store.clone(), changed, report, args.max_names);
+        if args.static_bindings { reconciler.only_looking().run().await } else { reconciler.run().await }
     }
 }

@@ -22,7 +22,7 @@ fn admission(api: &FakeApi, stored: &[crate::api::FrameBuffer], fresh: Option<Va
     let client = api.client(move |_| fresh.clone());
     Arc::new(Admission {
         framebuffers: Lookup::new(store, client),
-        settings: Settings { sidecar_image: "sidecar:1".to_owned(), pull_policy: None },
+        settings: Settings { sidecar_image: "sidecar:1".to_owned(), ..Settings::default() },
         metrics: Arc::default(),
     })
 }

@@ -16,7 +16,7 @@ fn later() -> Timestamp {
 }
 
 fn rendering(framebuffer: &FrameBuffer) -> Rendering {
-    let settings = Settings { sidecar_image: "sidecar:1".to_owned(), pull_policy: None };
+    let settings = Settings { sidecar_image: "sidecar:1".to_owned(), ..Settings::default() };
     render(&validate(framebuffer).unwrap(), &settings)
 }
 
