@@ -103,7 +103,7 @@ async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     });
     let role = match shared.args.injection_mode {
         Injector::Policy => Role::Policy(Box::new(policy::PolicyRole::new(&shared))),
-        Injector::Webhook => Role::Webhook(webhook::WebhookRole::new(&shared).await?),
+        Injector::Webhook => Role::Webhook(webhook::WebhookRole::new(&shared)?),
     };
     let replica = Arc::new(Replica { shared: Arc::clone(&shared), role });
     info!(version = env!("CARGO_PKG_VERSION"), injection_mode = shared.args.injection_mode.as_str(), "starting");

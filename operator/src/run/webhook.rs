@@ -39,7 +39,7 @@ pub(super) struct WebhookRole {
 }
 
 impl WebhookRole {
-    pub(super) async fn new(shared: &Arc<Shared>) -> anyhow::Result<Self> {
+    pub(super) fn new(shared: &Arc<Shared>) -> anyhow::Result<Self> {
         let listener = listen(shared.args.listen)?;
         info!(listen = %shared.args.listen, "listening");
         let listener = Mutex::new(Some(listener));

@@ -158,11 +158,11 @@ fn answer(request: &Request, verdict: Verdict) -> (Outcome, axum::Json<review::R
         Verdict::Denied(denial) => {
             let denial = cut(&denial.to_string(), MAX_MESSAGE);
             info!(namespace, pod, dry_run, denial, "denied a pod");
-            (Outcome::Denied, review::deny(&request.uid, StatusCode::FORBIDDEN, denial))
+            (Outcome::Denied, review::deny(&request.uid, StatusCode::FORBIDDEN, &denial))
         }
         Verdict::TooLarge(malformed) => {
             info!(namespace, pod, dry_run, %malformed, "refused a pod that is too large");
-            (Outcome::Denied, review::deny(&request.uid, StatusCode::PAYLOAD_TOO_LARGE, malformed.to_string()))
+            (Outcome::Denied, review::deny(&request.uid, StatusCode::PAYLOAD_TOO_LARGE, &malformed.to_string()))
         }
         Verdict::Failed(error) => {
             error!(
@@ -172,7 +172,7 @@ fn answer(request: &Request, verdict: Verdict) -> (Outcome, axum::Json<review::R
                 error = &error as &dyn std::error::Error,
                 "failed to look up a FrameBuffer"
             );
-            let message = "the operator could not look up the pod's FrameBuffer; try again".to_owned();
+            let message = "the operator could not look up the pod's FrameBuffer; try again";
             (Outcome::Failed, review::deny(&request.uid, StatusCode::INTERNAL_SERVER_ERROR, message))
         }
     }

@@ -182,8 +182,8 @@ pub(super) fn allow(uid: &str, injection: &Injection) -> Json<Review> {
 }
 
 /// Denies the pod.
-pub(super) fn deny(uid: &str, code: StatusCode, message: String) -> Json<Review> {
-    let status = Some(Status { code: code.as_u16(), message: cut(&message, MAX_MESSAGE) });
+pub(super) fn deny(uid: &str, code: StatusCode, message: &str) -> Json<Review> {
+    let status = Some(Status { code: code.as_u16(), message: cut(message, MAX_MESSAGE) });
     review(Response { uid: uid.to_owned(), status, ..Response::default() })
 }
 
