@@ -192,8 +192,8 @@ impl Modules {
     fn kubernetes_version(&self) -> Result<String> {
         let file = self.root.join(&self.kubernetes).join("go.mod");
         let text = fs::read_to_string(&file).with_context(|| format!("failed to read {}", file.display()))?;
-        let lines = text.lines().map(|line| line.trim().trim_start_matches("require "));
-        let version = lines.filter_map(|line| line.strip_prefix("k8s.io/kubernetes ")?.split(' ').next()).next();
+        let mut lines = text.lines().map(|line| line.trim().trim_start_matches("require "));
+        let version = lines.find_map(|line| line.strip_prefix("k8s.io/kubernetes ")?.split(' ').next());
         version.map(str::to_owned).with_context(|| format!("no version of k8s.io/kubernetes in {}", file.display()))
     }
 
@@ -250,8 +250,9 @@ mod tests {
             fs::write(root.path().join(folder).join("go.sum"), "").unwrap();
             fs::write(root.path().join(folder).join("go.mod"), text).unwrap();
         };
-        ["etcd", "helm"].iter().for_each(|folder| write(folder, "module x\n"));
-        kubernetes.iter().for_each(|(folder, line)| write(folder, line));
+        for (folder, text) in [("etcd", ""), ("helm", "")].iter().chain(kubernetes) {
+            write(folder, text);
+        }
         root
     }
 

@@ -15,7 +15,8 @@ use framebuffer_operator::certificates::issue;
 use framebuffer_operator::certificates::plan::Lifetimes;
 use framebuffer_operator::certificates::serving::Serving;
 use framebuffer_operator::metrics::Metrics;
-use framebuffer_operator::webhook::serve::{serve, tls};
+use framebuffer_operator::serve::bounds::WEBHOOK;
+use framebuffer_operator::serve::{serve, tls};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
 use serde_json::{Value, json};
@@ -45,7 +46,7 @@ async fn start(namespace: &TestNamespace, shutdown: CancellationToken) -> Value 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let router = Router::new().route("/mutate", post(mutate));
-    tokio::spawn(serve(listener, tls(serving).unwrap(), router, shutdown));
+    tokio::spawn(serve(listener, Some(tls(serving).unwrap()), router, WEBHOOK, shutdown));
     json!({
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "MutatingWebhookConfiguration",

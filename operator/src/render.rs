@@ -36,7 +36,7 @@ pub struct Settings {
     pub pull_policy: Option<String>,
     /// Names of Secrets for pulling it, in the pods' namespaces; a `FrameBuffer` may add more.
     pub pull_secrets: Vec<String>,
-    /// Whether user and group are the platform's choice, as on OpenShift, rather than [`USER`].
+    /// Whether user and group are the platform's choice, as on `OpenShift`, rather than [`USER`].
     pub platform_user: bool,
     /// CPU request of sidecars whose `FrameBuffer` sets none; `None` for [`CPU_REQUEST`].
     pub cpu_request: Option<String>,

@@ -87,8 +87,8 @@ pub enum Invalid {
     },
     /// Not the name of a Secret.
     #[error(
-        "spec.imagePullSecrets names `{name}`, which is no name of a Secret: up to {MAX_SECRET} lowercase letters, digits, \
-         `-` and `.`"
+        "spec.imagePullSecrets names `{name}`, which is no name of a Secret: up to {MAX_SECRET} lowercase letters, \
+         digits, `-` and `.`"
     )]
     PullSecret {
         /// The name.

@@ -258,23 +258,25 @@ fn any(seed: &mut u64, depth: u32, template: &Value) -> Value {
     }
 }
 
+/// The manifest with `injected` in place of each `template`.
+fn replaced(value: &Value, template: &Value, injected: &Value) -> Value {
+    match value {
+        value if value == template => injected.clone(),
+        Value::Array(items) => items.iter().map(|item| replaced(item, template, injected)).collect(),
+        Value::Object(fields) => {
+            let replaced = |(name, field): (&String, &Value)| (name.clone(), replaced(field, template, injected));
+            Value::Object(fields.iter().map(replaced).collect())
+        }
+        value => value.clone(),
+    }
+}
+
 #[test]
 fn whatever_the_manifest_nothing_but_the_templates_changes_and_each_of_them_does() {
     let pod = read(&fixtures().join("pods/01-plain.yaml"));
     let template = json!({"metadata": pod["metadata"], "spec": pod["spec"]});
     let mut injected = template.clone();
     bring(&mut injected, &rendering("ring"));
-    fn replaced(value: &Value, template: &Value, injected: &Value) -> Value {
-        match value {
-            value if value == template => injected.clone(),
-            Value::Array(items) => items.iter().map(|item| replaced(item, template, injected)).collect(),
-            Value::Object(fields) => {
-                let replaced = |(name, field): (&String, &Value)| (name.clone(), replaced(field, template, injected));
-                Value::Object(fields.iter().map(replaced).collect())
-            }
-            value => value.clone(),
-        }
-    }
     let mut seed = 7;
     for _ in 0..200 {
         let manifest = any(&mut seed, 4, &template);

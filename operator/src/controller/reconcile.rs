@@ -61,5 +61,5 @@ pub(super) async fn reconcile_at(
 fn resync(key: &ObjectRef<FrameBuffer>) -> Duration {
     let mut hasher = DefaultHasher::new();
     key.hash(&mut hasher);
-    RESYNC + RESYNC.mul_f64((hasher.finish() % 512) as f64 / 1024.0)
+    RESYNC + RESYNC * (hasher.finish() % 512) as u32 / 1024
 }

@@ -9,7 +9,7 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
-use kube::{Api, Client, ResourceExt as _};
+use kube::{Api, Client, ResourceExt};
 use tokio::sync::Mutex;
 
 /// How long an answer of the API server counts.
@@ -67,6 +67,6 @@ impl Replicas {
         // One that was evicted stays behind.
         let others = ListParams::default().labels(&selector).fields("status.phase!=Failed,status.phase!=Succeeded");
         let others = self.pods.list_metadata(&others).await?;
-        Ok(others.items.iter().map(|pod| pod.name_any()).collect())
+        Ok(others.items.iter().map(ResourceExt::name_any).collect())
     }
 }

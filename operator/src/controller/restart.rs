@@ -171,19 +171,24 @@ async fn follow(framebuffer: &FrameBuffer, key: &ObjectRef<FrameBuffer>, context
             }
             Err(_) => Fate::Rolling(workload.clone()),
         };
-        let mut pace = context.pace.lock().expect("nobody panics with this lock");
-        let fate = match fate {
-            Fate::Rolling(_) if pace.is_stuck(&workload, updated, now) => Fate::Stuck(workload.to_string()),
-            Fate::Rolling(_) => continue,
-            fate => fate,
-        };
+        let Some(fate) = ended(&workload, fate, updated, context, now) else { continue };
         left -= 1;
-        pace.end(&workload);
-        drop(pace);
         context.restarted.lock().expect("nobody panics with this lock").rolled(key, &workload, &fate);
         announce(framebuffer, &fate, context).await;
     }
     left > 0
+}
+
+/// The fate of a workload that does not roll any more, and gives its place to another.
+fn ended(workload: &Workload, fate: Fate, updated: Option<i64>, context: &Context, now: Timestamp) -> Option<Fate> {
+    let mut pace = context.pace.lock().expect("nobody panics with this lock");
+    let fate = match fate {
+        Fate::Rolling(_) if pace.is_stuck(workload, updated, now) => Fate::Stuck(workload.to_string()),
+        Fate::Rolling(_) => return None,
+        fate => fate,
+    };
+    pace.end(workload);
+    Some(fate)
 }
 
 /// What has become of a workload whose template names the change.

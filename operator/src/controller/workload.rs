@@ -6,7 +6,7 @@ use std::fmt;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use kube::api::DynamicObject;
 use kube::core::{ApiResource, GroupVersionKind};
-use kube::{Api, Client, ResourceExt as _};
+use kube::{Api, Client, ResourceExt};
 use serde_json::Value;
 
 use super::error::Error;
@@ -114,7 +114,7 @@ pub(super) async fn of_owner(
             let api: Api<ReplicaSet> = Api::namespaced(client.clone(), namespace);
             let found = api.get_metadata_opt(&owner.name).await;
             let found = found.map_err(|source| Error::Restart { owner: title.clone(), source })?;
-            let owners = found.iter().flat_map(|found| found.owner_references());
+            let owners = found.iter().flat_map(ResourceExt::owner_references);
             let deployment = owners.into_iter().find(|owner| owner.controller == Some(true));
             Ok(match deployment {
                 Some(owner) if owner.api_version == APPS && owner.kind == "Deployment" => {

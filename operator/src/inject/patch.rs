@@ -42,13 +42,11 @@ pub(super) fn build(pod: &Pod<'_>, chosen: &[Container<'_>], injected: bool, ren
 fn pull_secrets(pod: &Pod<'_>, rendering: &Rendering) -> Vec<Operation> {
     let has = |name: &str| pod.pull_secrets().iter().any(|secret| text(secret, "name") == name);
     let missing = rendering.content.image_pull_secrets.iter().filter(|secret| !has(&secret.name)).map(value);
-    match pod.field("imagePullSecrets") {
-        Some(_) => missing.map(|secret| add("/spec/imagePullSecrets/-", secret)).collect(),
-        None => {
-            let all: Vec<Value> = missing.collect();
-            if all.is_empty() { Vec::new() } else { vec![add("/spec/imagePullSecrets", Value::Array(all))] }
-        }
+    if pod.field("imagePullSecrets").is_some() {
+        return missing.map(|secret| add("/spec/imagePullSecrets/-", secret)).collect();
     }
+    let all: Vec<Value> = missing.collect();
+    if all.is_empty() { Vec::new() } else { vec![add("/spec/imagePullSecrets", Value::Array(all))] }
 }
 
 fn in_container(container: &Container<'_>, rendering: &Rendering) -> Vec<Operation> {

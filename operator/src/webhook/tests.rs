@@ -193,7 +193,7 @@ fn the_webhook_sees_of_every_fixture_what_inject_sees() {
     let read = |path: std::path::PathBuf| std::fs::read_to_string(path).unwrap();
     let framebuffers: Vec<crate::api::FrameBuffer> =
         serde_saphyr::from_multiple(&read(folder.join("framebuffers.yaml"))).unwrap();
-    let settings = Settings { sidecar_image: "sidecar:1".to_owned(), pull_policy: None };
+    let settings = Settings { sidecar_image: "sidecar:1".to_owned(), ..Settings::default() };
     let mut seen = 0;
     for entry in ["pods", "denied", "injected"].iter().flat_map(|part| std::fs::read_dir(folder.join(part)).unwrap()) {
         let path = entry.unwrap().path();

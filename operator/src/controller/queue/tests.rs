@@ -29,7 +29,7 @@ impl World {
             "PATCH" => Some(serde_json::to_value(framebuffer(json!({"size": "1Mi"}))).unwrap()),
             _ => Some(body.clone()),
         });
-        let settings = Settings { sidecar_image: "sidecar:1".to_owned(), pull_policy: None };
+        let settings = Settings { sidecar_image: "sidecar:1".to_owned(), ..Settings::default() };
         let (_sender, readiness) = watch::channel(Some(Readiness::Ready));
         let context = Arc::new(Context::new(client, settings, "me", readiness, Arc::default()));
         let (events, received) = unbounded();
