@@ -162,7 +162,10 @@ async fn handle(State(shared): State<Arc<Shared>>, method: Method, uri: Uri, bod
             let path = path.strip_suffix("/status").unwrap_or(&path).to_owned();
             let object = shared.objects().all.get(&path).cloned();
             found(object.map(|mut object| {
-                merge(&mut object, body);
+                match body {
+                    Value::Array(operations) => operations.iter().for_each(|operation| apply(&mut object, operation)),
+                    body => merge(&mut object, body),
+                }
                 shared.put(&path, object)
             }))
         }
@@ -214,6 +217,18 @@ fn lines(objects: &Objects, next: &mut usize, path: &str, query: &BTreeMap<Strin
     }
     *next = objects.events.len().max(*next);
     lines
+}
+
+/// An operation of a JSON patch that holds, or adds a field to an object.
+fn apply(object: &mut Value, operation: &Value) {
+    let (path, value) = (operation["path"].as_str().unwrap(), &operation["value"]);
+    if operation["op"] == "test" {
+        let found = object.pointer(path).unwrap_or(&Value::Null);
+        return assert_eq!(found, value, "{path}");
+    }
+    assert_eq!(operation["op"], "add");
+    let (parent, key) = path.rsplit_once('/').unwrap();
+    object.pointer_mut(parent).unwrap()[key.replace("~1", "/")] = value.clone();
 }
 
 /// A merge patch; lists of objects with names are merged by these.
