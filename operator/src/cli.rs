@@ -114,7 +114,8 @@ pub struct RunArgs {
         value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=100_000)
     )]
     pub max_names: usize,
-    /// Write no bindings of the policy: only report which names the chart's bindings serve, with --injection-mode=policy
+    /// Write no bindings of the policy: only report which names the chart's bindings serve, with
+    /// --injection-mode=policy
     #[arg(long, env = "FRAMEBUFFER_OPERATOR_STATIC_BINDINGS")]
     pub static_bindings: bool,
     /// Name of the webhook's Service

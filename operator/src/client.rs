@@ -1,8 +1,8 @@
 //! [`connect`]: a client of the API server with which nothing waits for ever. [`watching`]: the same for watches.
 //!
-//! A connection can die without a sign: a node is gone, a firewall has forgotten it, a proxy takes everything and passes
-//! nothing on. TCP notices that after many minutes, and if the proxy still acknowledges, never. So it is a missing
-//! answer that counts:
+//! A connection can die without a sign: a node is gone, a firewall has forgotten it, a proxy takes everything and
+//! passes nothing on. TCP notices that after many minutes, and if the proxy still acknowledges, never. So it is a
+//! missing answer that counts:
 //!
 //! - A request has [`DEADLINE`], from looking for a connection to the last byte of its response.
 //! - A watch is asked to end after [`WATCH_SECONDS`]; kube gives up a watch that has been silent for 5 s longer. The

@@ -52,8 +52,8 @@ fn whole_numbers(value: &mut Value) {
     }
 }
 
-/// Prints manifests as the webhook would inject them. Warnings, notes about manifests that ask for no ring, and how much
-/// was injected go to standard error.
+/// Prints manifests as the webhook would inject them. Warnings, notes about manifests that ask for no ring, and how
+/// much was injected go to standard error.
 ///
 /// # Errors
 ///

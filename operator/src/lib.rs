@@ -6,8 +6,8 @@
 //!   `status.injection`; the operator only binds names. [`webhook`]: the operator, at the API server's request.
 //!   [`commands`]: injects manifests in a file.
 //! - [`controller`]: counts pods, writes statuses, restarts workloads.
-//! - [`client`]: calls to the API server within deadlines. [`serve`]: listeners within bounds. [`certificates`], [`leader`], [`events`], [`admin`], [`metrics`]: support for
-//!   these.
+//! - [`client`]: calls to the API server within deadlines. [`serve`]: listeners within bounds. [`certificates`],
+//!   [`leader`], [`events`], [`admin`], [`metrics`]: support for these.
 //! - [`run`]: puts everything together.
 #![allow(rustdoc::private_intra_doc_links, reason = "the documentation of a program is for readers of its code")]
 

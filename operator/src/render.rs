@@ -209,8 +209,8 @@ fn is_less(left: &str, right: &str) -> bool {
     parse_milli_cpu(left) < parse_milli_cpu(right)
 }
 
-/// Meets the restricted Pod Security Standard, with a read-only root file system. The image's own user, which Kubernetes
-/// takes if nobody chooses another, is not root either.
+/// Meets the restricted Pod Security Standard, with a read-only root file system. The image's own user, which
+/// Kubernetes takes if nobody chooses another, is not root either.
 fn security_context(settings: &Settings) -> SecurityContext {
     let user = (!settings.platform_user).then_some(USER);
     SecurityContext {

@@ -2,8 +2,8 @@
 //! whole cluster outdated; without a pace all of them would be replaced in the same minute.
 //!
 //! A workload counts from its restart until its rollout is seen to be complete, or has made no progress for
-//! [`DEADLINE`]. The count is in memory: a new leader counts those that still roll as it comes to them, and may start as
-//! many again meanwhile.
+//! [`DEADLINE`]. The count is in memory: a new leader counts those that still roll as it comes to them, and may start
+//! as many again meanwhile.
 
 use std::collections::HashMap;
 

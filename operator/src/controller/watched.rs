@@ -1,5 +1,5 @@
-//! [`Watched`]: a `FrameBuffer` as the controller keeps it in memory: its spec, and of its status only what the next one
-//! is built from and compared with. What is injected takes kilobytes for each, and annotations may take hundreds.
+//! [`Watched`]: a `FrameBuffer` as the controller keeps it in memory: its spec, and of its status only what the next
+//! one is built from and compared with. What is injected takes kilobytes for each, and annotations may take hundreds.
 
 use std::borrow::Cow;
 

@@ -1,5 +1,5 @@
-//! [`Workload`]: a Deployment, `StatefulSet` or `DaemonSet`: which one a pod belongs to, what keeps it from rolling, and
-//! how far its rollout is. What it says about itself is read here and nowhere else.
+//! [`Workload`]: a Deployment, `StatefulSet` or `DaemonSet`: which one a pod belongs to, what keeps it from rolling,
+//! and how far its rollout is. What it says about itself is read here and nowhere else.
 
 use std::fmt;
 

@@ -68,7 +68,8 @@ pub enum Denial {
     /// A part of an earlier injection is there, and the rest is missing.
     #[error(
         "the pod has the {part} of an earlier injection, but not all that belongs to it: remove the container \
-         `{SIDECAR}`, the volume `{VOLUME}`, its mounts and the annotation {INJECTED_ANNOTATION}, and it is injected anew"
+         `{SIDECAR}`, the volume `{VOLUME}`, its mounts and the annotation {INJECTED_ANNOTATION}, and it is injected \
+         anew"
     )]
     Remains {
         /// What is there.

@@ -42,8 +42,8 @@ pub(super) fn collect(pod: &Pod<'_>, chosen: &[Container<'_>], rendering: &Rende
     }
     if is_guaranteed(pod) && !is_guaranteed_by(&sidecar_resources(rendering)) {
         warnings.push(
-            "framebuffer: the pod loses the quality of service Guaranteed, since its sidecar has no CPU limit equal to its \
-             request: set both, and memory, in spec.sidecar.resources of the FrameBuffer, for example 100m"
+            "framebuffer: the pod loses the quality of service Guaranteed, since its sidecar has no CPU limit equal to \
+             its request: set both, and memory, in spec.sidecar.resources of the FrameBuffer, for example 100m"
                 .to_owned(),
         );
     }

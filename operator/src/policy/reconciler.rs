@@ -150,8 +150,8 @@ impl Known {
 }
 
 impl BindingReconciler {
-    /// A reconciler for the `FrameBuffer`s in `store`, whose changes `changed` signals. Reports on `readiness`. Binds at
-    /// most `max_names`.
+    /// A reconciler for the `FrameBuffer`s in `store`, whose changes `changed` signals. Reports on `readiness`. Binds
+    /// at most `max_names`.
     pub fn new(
         bindings: Bindings,
         store: Store<FrameBuffer>,

@@ -57,8 +57,8 @@ pub struct Bounds {
     pub linger: Duration,
 }
 
-/// Of the webhook. The API server closes its connections after 90 idle seconds; if we were the first, we could close one
-/// over which the next request is just coming. By default it waits 10 seconds for an answer.
+/// Of the webhook. The API server closes its connections after 90 idle seconds; if we were the first, we could close
+/// one over which the next request is just coming. By default it waits 10 seconds for an answer.
 pub const WEBHOOK: Bounds = Bounds {
     connections: 64,
     body: BODY_LIMIT,
