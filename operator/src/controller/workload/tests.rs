@@ -1,6 +1,6 @@
 //! Tests of what a workload says about its rollout.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -8,11 +8,17 @@ fn workload(kind: &'static str) -> Workload {
     Workload { kind, namespace: "video".to_owned(), name: "web".to_owned() }
 }
 
+fn deployment(updated: i64, all: i64, available: i64) -> Value {
+    json!({"updatedReplicas": updated, "replicas": all, "availableReplicas": available})
+}
+
+fn daemons(updated: i64, available: i64) -> Value {
+    json!({"desiredNumberScheduled": 3, "updatedNumberScheduled": updated, "numberAvailable": available})
+}
+
 #[test]
 fn a_rollout_is_over_when_every_pod_is_new_and_available() {
     use Progress::{Complete, Partial, Rolling, Stuck};
-    let deployment = |updated: i64, all: i64, available: i64| json!({"updatedReplicas": updated, "replicas": all, "availableReplicas": available});
-    let daemons = |updated: i64, available: i64| json!({"desiredNumberScheduled": 3, "updatedNumberScheduled": updated, "numberAvailable": available});
     let gave_up = json!({"updatedReplicas": 1, "conditions": [{"reason": "ProgressDeadlineExceeded"}]});
     let partition = |number: i64| json!({"replicas": 3, "updateStrategy": {"rollingUpdate": {"partition": number}}});
     let cases = [
