@@ -11,8 +11,9 @@ use crate::workspace::{THIS_MACHINE, Workspace};
 const BENCHMARK: &str = "framebuffer-bench";
 /// The crates whose tests have parts of their own: they need a cluster, Helm, peers, or an installed library.
 const ELSEWHERE: [&str; 4] = ["framebuffer-e2e", "framebuffer-chart-tests", BENCHMARK, "framebuffer-c"];
-/// The crates whose tests start no program. Part `unit` runs them: it has built the large crates for Kubernetes anyway.
-const IN_PROCESS: [&str; 1] = ["framebuffer-operator"];
+/// The crates whose tests part `unit` runs: it has built the large crates for Kubernetes anyway, and profile `fast` would
+/// build them once more.
+const WITH_UNIT: [&str; 1] = ["framebuffer-operator"];
 /// Holds a lock as another process, in tests.
 const PYTHON3: Need = Need::Package { name: "python3", gives: "python3" };
 
@@ -44,7 +45,7 @@ fn unit(workspace: &Workspace, _: &mut Setup) -> Result<Counts> {
     let mut command = workspace.cargo(["test", "--workspace", "--no-fail-fast", "--lib"]);
     // The peers of the benchmark are large: only its own part builds them.
     command.args(workspace.select("bin", |package| package != BENCHMARK));
-    run(command.args(workspace.select("test", |package| IN_PROCESS.contains(&package))))
+    run(command.args(workspace.select("test", |package| WITH_UNIT.contains(&package))))
 }
 
 fn loom(workspace: &Workspace, _: &mut Setup) -> Result<Counts> {
@@ -60,9 +61,9 @@ fn processes(workspace: &Workspace, setup: &mut Setup) -> Result<Counts> {
     run(&mut command)
 }
 
-/// Whether a crate's tests are those of part `processes`.
+/// Whether the tests of a crate are those of part `processes`.
 fn starts_programs(package: &str) -> bool {
-    !ELSEWHERE.contains(&package) && !IN_PROCESS.contains(&package)
+    !ELSEWHERE.contains(&package) && !WITH_UNIT.contains(&package)
 }
 
 /// Builds the sidecar, the writer and the reader as `processes` does, with their tests.
@@ -87,7 +88,7 @@ mod tests {
         // A test is selected by its name alone.
         let workspace = Workspace::find().unwrap();
         let mut names = workspace.select("test", starts_programs);
-        for crate_elsewhere in ELSEWHERE.into_iter().chain(IN_PROCESS) {
+        for crate_elsewhere in ELSEWHERE.into_iter().chain(WITH_UNIT) {
             let own = workspace.select("test", |package| package == crate_elsewhere);
             assert!(!own.is_empty(), "{crate_elsewhere} has no tests");
             assert!(names.is_disjoint(&own), "{crate_elsewhere} has a test with the name of another");
