@@ -11,8 +11,8 @@ use crate::workspace::{THIS_MACHINE, Workspace};
 const BENCHMARK: &str = "framebuffer-bench";
 /// The crates whose tests have parts of their own: they need a cluster, Helm, peers, or an installed library.
 const ELSEWHERE: [&str; 4] = ["framebuffer-e2e", "framebuffer-chart-tests", BENCHMARK, "framebuffer-c"];
-/// The crates whose tests part `unit` runs: it has built the large crates for Kubernetes anyway, and profile `fast` would
-/// build them once more.
+/// The crates whose tests part `unit` runs: it has built the large crates for Kubernetes anyway, and profile `fast`
+/// would build them once more.
 const WITH_UNIT: [&str; 1] = ["framebuffer-operator"];
 /// Holds a lock as another process, in tests.
 const PYTHON3: Need = Need::Package { name: "python3", gives: "python3" };
