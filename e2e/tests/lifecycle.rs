@@ -114,13 +114,12 @@ fn a_job_completes_with_all_its_frames() {
 #[test]
 fn a_status_that_somebody_else_edits_is_put_back_within_seconds_without_a_pod() {
     in_namespace(async |namespace| {
-        namespace.accept(&framebuffer(&json!({"size": "1Mi"}))).await;
-        let rendered = |found: &FrameBuffer| found.status.as_ref().is_some_and(|status| status.injection.is_some());
-        let good = namespace.wait(RING, "to be rendered", rendered).await.status.unwrap();
+        namespace.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
         let api = namespace.api::<FrameBuffer>();
+        let good = api.get(RING).await.unwrap().status.unwrap();
         let edits = [
             json!([{"op": "remove", "path": "/status/injection"}]),
-            json!([{"op": "add", "path": "/status/injection/containers", "value": ["other"]}]),
+            json!([{"op": "replace", "path": "/status", "value": {}}]),
             json!([{"op": "add", "path": "/status/pods/matched", "value": 7}]),
             json!([{"op": "replace", "path": "/status/conditions/0/status", "value": "Unknown"}]),
         ];
