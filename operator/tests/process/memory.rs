@@ -133,8 +133,10 @@ async fn a_pod_is_injected_while_others_take_all_connections_and_say_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn thousands_of_framebuffers_with_names_of_their_own_fit_into_the_charts_memory_limit() {
-    const COUNT: usize = 4000;
+async fn a_thousand_framebuffers_with_names_of_their_own_take_a_few_kilobytes_each() {
+    const COUNT: usize = 1000;
+    // With a thousand. Decoded statuses, with what is injected, would take 40 more.
+    const MOST_MIB: u64 = 32;
     let server = ApiServer::start().await;
     prepare(&server);
     for number in 0..COUNT {
@@ -162,12 +164,12 @@ async fn thousands_of_framebuffers_with_names_of_their_own_fit_into_the_charts_m
     // The next leader finds them with their statuses, and waits for its predecessor's lease to end.
     let operator = Operator::start(&server, &["--identity=next"]).await;
     let leads = async {
-        while !operator.get("/metrics").await.is_some_and(|text| text.contains("reconciliations_total 4001")) {
+        while operator.metric("framebuffer_operator_reconciliations_total").await.is_none_or(|done| done < COUNT) {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
     tokio::time::timeout(Duration::from_mins(3), leads).await.expect("all are reconciled");
     let second = operator.peak_mib();
     eprintln!("{COUNT} FrameBuffers: peak {first} MiB, of the next leader {second} MiB");
-    assert!(first.max(second) < LIMIT_MIB - SPARE_MIB, "{first} MiB, {second} MiB");
+    assert!(first.max(second) < MOST_MIB, "{first} MiB, {second} MiB");
 }

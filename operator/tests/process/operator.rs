@@ -88,6 +88,12 @@ impl Operator {
         operator
     }
 
+    /// The value of a metric.
+    pub(crate) async fn metric(&self, name: &str) -> Option<usize> {
+        let text = self.get("/metrics").await?;
+        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    }
+
     /// Asks the admin port.
     pub(crate) async fn get(&self, path: &str) -> Option<String> {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.admin)).await.ok()?;
