@@ -183,11 +183,12 @@ mod tests {
     #[test]
     fn go_is_as_new_as_the_modules_of_the_cluster_demand() {
         let versions = crate::workspace::Workspace::find().unwrap().root.join("cluster/versions");
-        for module in fs::read_dir(versions).unwrap() {
+        let demanded = fs::read_dir(versions).unwrap().map(|module| {
             let text = fs::read_to_string(module.unwrap().path().join("go.mod")).unwrap();
-            let demanded = text.lines().find_map(|line| line.strip_prefix("go ")).unwrap();
-            assert_eq!(major_and_minor(demanded), GO_AT_LEAST);
-        }
+            major_and_minor(text.lines().find_map(|line| line.strip_prefix("go ")).unwrap())
+        });
+        // Older versions of Kubernetes demand less.
+        assert_eq!(demanded.max(), Some(GO_AT_LEAST));
         assert!(Need::Go.name().contains(&format!("{}.{}", GO_AT_LEAST.0, GO_AT_LEAST.1)));
     }
 
