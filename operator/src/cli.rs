@@ -163,10 +163,10 @@ pub struct RunArgs {
         value_parser = clap::value_parser!(u16).range(1..)
     )]
     pub max_restarts: u16,
-    /// Address of the webhook; [::] stands for all, IPv4 too
+    /// Address of the webhook; `[::]` stands for all, IPv4 too
     #[arg(long, env = "FRAMEBUFFER_OPERATOR_LISTEN", default_value = "[::]:8443")]
     pub listen: SocketAddr,
-    /// Address of /healthz, /readyz and /metrics; [::] stands for all, IPv4 too
+    /// Address of /healthz, /readyz and /metrics; `[::]` stands for all, IPv4 too
     #[arg(long, env = "FRAMEBUFFER_OPERATOR_ADMIN", default_value = "[::]:8080")]
     pub admin: SocketAddr,
     /// Seconds after the first signal during which connections are accepted, until no node routes to this replica
