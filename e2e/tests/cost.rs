@@ -19,7 +19,7 @@ use kube::api::ListParams;
 use serde_json::{Value, json};
 
 /// Pods for each number of `FrameBuffer`s.
-const PODS: usize = 300;
+const PODS: usize = 100;
 
 const STEP: &str = "apiserver_admission_step_admission_duration_seconds";
 
