@@ -13,6 +13,9 @@ use super::xxh3::PRIME32_1;
 pub(super) static KERNEL: Kernel =
     Kernel { name: "avx2", copy, streams: [(size_of::<__m256i>(), stream), sse2::KERNEL.streams[0]], hash };
 
+/// # Safety
+///
+/// As [`Kernel`]: the processor has AVX2, and both sides are valid for `len` bytes, more than `SHORT`.
 #[target_feature(enable = "avx2")]
 unsafe fn copy(from: *const u8, to: *mut u8, len: usize) -> u64 {
     // SAFETY: see `Kernel`.
@@ -64,6 +67,7 @@ impl Vector for __m256i {
         _mm256_add_epi64(_mm256_add_epi64(self, neighbour), product)
     }
 
+    // SAFETY: for the caller to ensure, as of all functions of `Vector`: the processor has AVX2.
     #[inline]
     #[target_feature(enable = "avx2")]
     unsafe fn scramble(self, secret: Self) -> Self {

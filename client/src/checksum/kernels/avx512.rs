@@ -13,6 +13,9 @@ use super::xxh3::PRIME32_1;
 pub(super) static KERNEL: Kernel =
     Kernel { name: "avx512", copy, streams: [(size_of::<__m512i>(), stream), sse2::KERNEL.streams[0]], hash };
 
+/// # Safety
+///
+/// As [`Kernel`]: the processor has AVX-512F, and both sides are valid for `len` bytes, more than `SHORT`.
 #[target_feature(enable = "avx512f")]
 unsafe fn copy(from: *const u8, to: *mut u8, len: usize) -> u64 {
     // SAFETY: see `Kernel`.
@@ -64,6 +67,7 @@ impl Vector for __m512i {
         _mm512_add_epi64(_mm512_add_epi64(self, neighbour), product)
     }
 
+    // SAFETY: for the caller to ensure, as of all functions of `Vector`: the processor has AVX-512F.
     #[inline]
     #[target_feature(enable = "avx512f")]
     unsafe fn scramble(self, secret: Self) -> Self {

@@ -33,12 +33,24 @@ pub(super) trait Vector: Copy {
 
     /// Stores past the caches, to an address that is a multiple of the vector's size. Other processors may see it late:
     /// `sfence`.
+    ///
+    /// # Safety
+    ///
+    /// As the trait, and the address is aligned to the vector's size.
     unsafe fn stream(self, to: *mut u8);
 
     /// The accumulators `self` after this data, with the secret that belongs to it.
+    ///
+    /// # Safety
+    ///
+    /// As the trait.
     unsafe fn accumulate(self, data: Self, secret: Self) -> Self;
 
     /// The accumulators `self` after a block.
+    ///
+    /// # Safety
+    ///
+    /// As the trait.
     unsafe fn scramble(self, secret: Self) -> Self;
 }
 
@@ -175,6 +187,7 @@ impl<const STREAM: bool> Transfer for Copying<STREAM> {
         if STREAM { STREAM_AHEAD } else { V::AHEAD }
     }
 
+    // SAFETY: for the caller to ensure, as of the trait's: `to` is valid for a stripe, and aligned if it is streamed.
     #[inline(always)]
     unsafe fn stripe<V: Vector, const N: usize>(data: Stripe<V, N>, to: *mut u8) {
         if STREAM {
@@ -202,6 +215,7 @@ impl Transfer for InPlace {
         0
     }
 
+    // SAFETY: neither this nor `rest` touches anything.
     #[inline(always)]
     unsafe fn stripe<V: Vector, const N: usize>(_: Stripe<V, N>, _: *mut u8) {}
 

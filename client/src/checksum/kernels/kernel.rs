@@ -6,6 +6,10 @@ use super::portable;
 pub(super) const SHORT: usize = 240;
 
 /// Copies and hashes.
+///
+/// # Safety
+///
+/// As [`Kernel`], and both sides are valid for that many bytes, and do not overlap.
 pub(super) type Copy = unsafe fn(*const u8, *mut u8, usize) -> u64;
 
 /// Code for one instruction set.

@@ -9,6 +9,10 @@ use twox_hash::xxhash3_64::{RawHasher, SecretBuffer};
 const BLOCK: usize = 16 * 1024;
 
 /// For any length. See [`Kernel::copy`](super::Kernel::copy).
+///
+/// # Safety
+///
+/// Both sides are valid for `len` bytes, and do not overlap.
 pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) -> u64 {
     let copy_block = |at: usize, block: usize| {
         let (from, to) = (from.wrapping_add(at), to.wrapping_add(at));

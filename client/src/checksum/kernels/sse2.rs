@@ -11,6 +11,9 @@ use super::xxh3::PRIME32_1;
 
 pub(super) static KERNEL: Kernel = Kernel { name: "sse2", copy, streams: [(size_of::<__m128i>(), stream); 2], hash };
 
+/// # Safety
+///
+/// As [`Kernel`]: the processor has SSE2, and both sides are valid for `len` bytes, more than `SHORT`.
 #[target_feature(enable = "sse2")]
 unsafe fn copy(from: *const u8, to: *mut u8, len: usize) -> u64 {
     // SAFETY: see `Kernel`.
@@ -62,6 +65,7 @@ impl Vector for __m128i {
         _mm_add_epi64(_mm_add_epi64(self, neighbour), product)
     }
 
+    // SAFETY: for the caller to ensure, as of all functions of `Vector`: the processor has SSE2.
     #[inline]
     #[target_feature(enable = "sse2")]
     unsafe fn scramble(self, secret: Self) -> Self {
