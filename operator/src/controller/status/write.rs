@@ -136,3 +136,6 @@ async fn send(watched: &Watched, type_: EventType, reason: &str, note: String, c
     let object = watched.framebuffer.object_ref(&());
     send_event(&context.recorder, &object, type_, reason, "Reconcile", note).await;
 }
+
+#[cfg(test)]
+mod tests;
