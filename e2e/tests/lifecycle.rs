@@ -5,6 +5,7 @@ use framebuffer_e2e::manifests::{RING, framebuffer, pod, script, video};
 use framebuffer_e2e::namespace::{is_ready, restarts};
 use framebuffer_e2e::{TestNamespace, in_namespace};
 use framebuffer_operator::api::FrameBuffer;
+use framebuffer_operator::api::status::READY;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, Patch, PatchParams};
@@ -115,8 +116,13 @@ fn a_job_completes_with_all_its_frames() {
 fn a_status_that_somebody_else_edits_is_put_back_within_seconds_without_a_pod() {
     in_namespace(async |namespace| {
         namespace.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
+        // In webhook mode it may be declared before it is rendered.
+        let ready = |found: &FrameBuffer| {
+            let conditions = found.status.iter().flat_map(|status| &status.conditions);
+            conditions.into_iter().any(|condition| condition.type_ == READY && condition.status == "True")
+        };
+        let good = namespace.wait(RING, "to be ready", ready).await.status.unwrap();
         let api = namespace.api::<FrameBuffer>();
-        let good = api.get(RING).await.unwrap().status.unwrap();
         let edits = [
             json!([{"op": "remove", "path": "/status/injection"}]),
             json!([{"op": "replace", "path": "/status", "value": {}}]),
