@@ -77,6 +77,13 @@ pub const ENROLLED_WORDS: usize = PARTICIPANTS.div_ceil(64);
 /// Words for counters in a slot.
 pub const COUNTERS: usize = 16;
 
+/// Channels that a ring can have.
+pub const CHANNELS: usize = 64;
+/// Frames that the index of a channel records: the last ones.
+pub const INDEX: usize = if cfg!(loom) { 2 } else { 1024 };
+/// Bytes for the name of a channel, of which the last is 0.
+pub const NAME_LENGTH: usize = 64;
+
 /// Offset in the file of slot number `index`.
 #[inline]
 pub const fn slot_offset(index: usize) -> u64 {
@@ -171,6 +178,21 @@ pub struct CounterWords {
     /// A word for each counter.
     pub words: [std::sync::atomic::AtomicU64; COUNTERS],
     _reserved: [u64; 16],
+}
+
+/// A channel, without its index.
+#[repr(C, align(256))]
+#[derive(Default)]
+pub struct ChannelWords {
+    /// XXH3-64 of the name; 0 if there is no channel here.
+    pub name_hash: AtomicU64,
+    /// Sequence number of the next frame. Its lower half is a futex.
+    pub tail: AtomicU64,
+    /// Not 0 if a reader may be asleep.
+    pub waiting: AtomicU64,
+    _reserved: [u64; 5],
+    /// The name, padded with zeros.
+    pub name: [AtomicU64; NAME_LENGTH / 8],
 }
 
 /// The header in front of each payload.

@@ -63,6 +63,8 @@
 //! after the other), then the public types.
 #![cfg_attr(loom, allow(dead_code, unused_imports))]
 
+#[allow(dead_code)]
+mod channel;
 mod checksum;
 #[cfg(not(loom))]
 mod client;

@@ -1,0 +1,249 @@
+//! [`Index`]: the frames of one channel, in the order in which they were sent.
+//!
+//! The *tail* is the sequence number of the channel's next frame. The frame with number `t` is recorded in word
+//! `t % INDEX` of the channel's index, in one word, so there is nothing half-written that a stalled writer could leave:
+//!
+//! ```text
+//!  63                                          6 5            0
+//! +---------------------------------------------+--------------+
+//! | stream position of the frame, by 64         | t / INDEX    |
+//! +---------------------------------------------+  modulo 64   +
+//!                                               +--------------+
+//! ```
+//!
+//! - **append**: load the tail `t`, load word `t % INDEX`, load the tail again; if it has moved, begin again. If the
+//!   word has `t`'s lap already, somebody has recorded number `t` and not moved the tail yet: move it for them, begin
+//!   again. Otherwise write `t` into my frame's header, and replace the word by my frame's position and lap with one
+//!   compare-and-swap. Then the frame has number `t`, whatever becomes of me; move the tail.
+//! - **look at** number `t`: if the tail is `t`, and the word does not have `t`'s lap, it is not there yet. (If it has,
+//!   its writer has stalled or died before it moved the tail: move it.) If the tail is more than `INDEX` ahead, or the
+//!   word has another lap, number `t` is lost. Otherwise it is the frame at that position, if its header says so.
+//!
+//! # Why it is right
+//!
+//! *One frame for each number.* A word changes only from what an append has seen to a position that was never recorded
+//! before (positions never repeat, and nobody records a frame twice). So a compare-and-swap succeeds only if nothing
+//! else was recorded there since. And it is number `t`'s turn: the tail was `t` after the word was loaded, so no number
+//! above `t` was recorded yet, and what was seen is number `t - INDEX`, or nothing.
+//!
+//! *Every number has a frame.* The tail moves from `t` to `t + 1` only after a word with `t`'s lap was seen.
+//!
+//! *Laps repeat* after 64: a reader that stalls between the tail and the word for 64 laps may see number
+//! `t + 64 * INDEX` in place of `t`. The header says which it is.
+//!
+//! *Wakes.* A reader sets `waiting`, has a fence, looks once more, and sleeps on the tail's lower half, of which the
+//! kernel checks under a lock that it is still the same. A writer moves the tail, has a fence, and looks at `waiting`.
+//! (SYNC POINT "tail and waiting".) Two SeqCst fences have an order: one of the two sees the other.
+
+use crate::layout::{FRAME_ALIGN, INDEX};
+use crate::sync::{AtomicU64, Ordering, fence};
+
+/// Laps that a word of the index tells apart: the bits that a position, a multiple of 64, leaves free.
+const LAPS: u64 = FRAME_ALIGN;
+
+/// A word that records no frame: it has the last lap, and the first frame recorded there has the first.
+pub(crate) const NOTHING: u64 = LAPS - 1;
+
+/// The words of one channel.
+#[derive(Clone, Copy)]
+pub(crate) struct Index<'m> {
+    /// Sequence number of the next frame. Its lower half is a futex.
+    pub(crate) tail: &'m AtomicU64,
+    /// Not 0 if a reader may be asleep.
+    pub(crate) waiting: &'m AtomicU64,
+    /// [`INDEX`] words.
+    pub(crate) words: &'m [AtomicU64],
+}
+
+/// What the index says of a sequence number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Recorded {
+    /// The frame that begins at this stream position, if its header has the number.
+    At(u64),
+    /// It was recorded, and others since in its place. The oldest number that may still be there.
+    Lost { oldest: u64 },
+    /// It is the next.
+    NotYet,
+}
+
+impl Index<'_> {
+    /// Records the frame that begins at stream position `start` as the channel's next one, and returns its number.
+    /// `number_is` writes the number into the frame's header, perhaps several times; nobody reads it before it is right.
+    pub(crate) fn append(self, start: u64, number_is: impl Fn(u64)) -> u64 {
+        loop {
+            // Acquire, pairs with `move_tail`: whoever sees a tail sees what was recorded before it.
+            let tail = self.tail.load(Ordering::Acquire);
+            let word = self.word(tail);
+            let seen = word.load(Ordering::Acquire);
+            if self.tail.load(Ordering::Acquire) != tail {
+                continue;
+            }
+            if lap_of(seen) == lap(tail) {
+                self.move_tail(tail);
+                continue;
+            }
+            number_is(tail);
+            // Release: whoever finds the position finds the header complete. It fails if somebody else was faster.
+            let new = start | lap(tail);
+            if word.compare_exchange(seen, new, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                self.move_tail(tail);
+                return tail;
+            }
+        }
+    }
+
+    /// What is recorded under `number`.
+    pub(crate) fn look_at(self, number: u64) -> Recorded {
+        let tail = self.tail.load(Ordering::Acquire);
+        let seen = self.word(number).load(Ordering::Acquire);
+        if number >= tail {
+            if number > tail || lap_of(seen) != lap(number) {
+                return Recorded::NotYet;
+            }
+            // Its writer has not moved the tail, and may never.
+            self.move_tail(number);
+        }
+        let oldest = tail.saturating_sub(INDEX as u64);
+        if number < oldest {
+            return Recorded::Lost { oldest };
+        }
+        if lap_of(seen) != lap(number) {
+            // Recorded over since: so is at least that one.
+            return Recorded::Lost { oldest: number + 1 };
+        }
+        Recorded::At(seen - lap_of(seen))
+    }
+
+    /// The number of the next frame.
+    pub(crate) fn next(self) -> u64 {
+        self.tail.load(Ordering::Acquire)
+    }
+
+    /// Announces that the caller is going to sleep until number `number` is there. False if it is there already:
+    /// then it must not sleep.
+    pub(crate) fn announce_sleep(self, number: u64) -> bool {
+        self.waiting.store(1, Ordering::Relaxed);
+        // SYNC POINT "tail and waiting".
+        fence(Ordering::SeqCst);
+        self.look_at(number) == Recorded::NotYet
+    }
+
+    /// After an append: whether somebody may be asleep, and is to be woken by the caller.
+    pub(crate) fn take_sleepers(self) -> bool {
+        // SYNC POINT "tail and waiting".
+        fence(Ordering::SeqCst);
+        self.waiting.load(Ordering::Relaxed) != 0 && self.waiting.swap(0, Ordering::AcqRel) != 0
+    }
+
+    fn word(&self, number: u64) -> &AtomicU64 {
+        &self.words[(number % INDEX as u64) as usize]
+    }
+
+    fn move_tail(&self, number: u64) {
+        // Release, pairs with the Acquire of whoever loads it. If it fails, somebody else has done it.
+        let _ = self.tail.compare_exchange(number, number + 1, Ordering::AcqRel, Ordering::Relaxed);
+    }
+}
+
+/// The lap of a number, as in a word.
+fn lap(number: u64) -> u64 {
+    number / INDEX as u64 % LAPS
+}
+
+fn lap_of(word: u64) -> u64 {
+    word % LAPS
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    struct Words {
+        tail: AtomicU64,
+        waiting: AtomicU64,
+        words: Vec<AtomicU64>,
+    }
+
+    impl Words {
+        fn from(tail: u64) -> Self {
+            // As if `tail` frames had been sent before: the last one of each word.
+            let before = |slot: u64| match tail.checked_sub(slot + 1) {
+                Some(since) => {
+                    let number = slot + since / INDEX as u64 * INDEX as u64;
+                    number * FRAME_ALIGN | lap(number)
+                }
+                None => NOTHING,
+            };
+            Self {
+                tail: AtomicU64::new(tail),
+                waiting: AtomicU64::new(0),
+                words: (0..INDEX as u64).map(|slot| AtomicU64::new(before(slot))).collect(),
+            }
+        }
+
+        fn index(&self) -> Index<'_> {
+            Index { tail: &self.tail, waiting: &self.waiting, words: &self.words }
+        }
+    }
+
+    #[test]
+    fn a_frame_is_found_under_its_number_until_the_index_has_gone_around() {
+        let words = Words::from(0);
+        let index = words.index();
+        assert_eq!(index.look_at(0), Recorded::NotYet);
+        assert_eq!(index.append(0, |number| assert_eq!(number, 0)), 0);
+        assert_eq!(index.look_at(0), Recorded::At(0));
+        for number in 1..=INDEX as u64 {
+            assert_eq!(index.append(number * 128, |_| {}), number);
+        }
+        assert_eq!(index.look_at(0), Recorded::Lost { oldest: 1 });
+        assert_eq!(index.look_at(1), Recorded::At(128));
+        assert_eq!(index.look_at(INDEX as u64), Recorded::At(INDEX as u64 * 128));
+        assert_eq!(index.look_at(INDEX as u64 + 1), Recorded::NotYet);
+    }
+
+    #[test]
+    fn a_frame_whose_writer_died_before_it_moved_the_tail_is_found_by_a_reader() {
+        let words = Words::from(7);
+        words.words[7].store(4096 | lap(7), Ordering::Relaxed);
+        assert_eq!(words.index().look_at(7), Recorded::At(4096));
+        assert_eq!(words.index().next(), 8);
+    }
+
+    proptest! {
+        /// However far the channel is: what was appended is there, in order, and what was overwritten is counted.
+        #[test]
+        fn what_a_reader_passes_is_received_or_lost(
+            before in prop_oneof![0..5000_u64, 1_u64 << 40..1 << 41],
+            steps in prop::collection::vec((0..700_u64, 0..700_u64), 1..20),
+        ) {
+            let words = Words::from(before);
+            let index = words.index();
+            let (mut cursor, mut received, mut lost, mut sent) = (before, 0, 0, 0);
+            for (sends, reads) in steps {
+                for _ in 0..sends {
+                    let number = before + sent;
+                    prop_assert_eq!(index.append((number + 9) * FRAME_ALIGN, |_| {}), number);
+                    sent += 1;
+                }
+                for _ in 0..reads {
+                    match index.look_at(cursor) {
+                        Recorded::At(start) => {
+                            prop_assert_eq!(start, (cursor + 9) * FRAME_ALIGN);
+                            (cursor, received) = (cursor + 1, received + 1);
+                        }
+                        Recorded::Lost { oldest } => {
+                            prop_assert!(oldest > cursor);
+                            (lost, cursor) = (lost + oldest - cursor, oldest);
+                        }
+                        Recorded::NotYet => prop_assert_eq!(cursor, before + sent),
+                    }
+                }
+                prop_assert_eq!(received + lost, cursor - before);
+                prop_assert!(before + sent - cursor <= INDEX as u64 || index.look_at(cursor) != Recorded::NotYet);
+            }
+        }
+    }
+}
