@@ -89,30 +89,25 @@ fn check(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     builder.check(model);
 }
 
+/// The other sends so many that the index goes around while this one is stalled.
 #[test]
 fn what_two_send_has_numbers_one_after_the_other() {
     check(4, || {
         let model = Arc::new(Model::new());
         let other = thread::spawn({
             let model = Arc::clone(&model);
-            move || [model.send(1), model.send(2)]
+            move || [1, 2, 3].map(|frame| model.send(frame))
         });
-        let mine = model.send(3);
-        let [first, second] = other.join().expect("no panic");
-        assert!(first < second);
-        let mut all = [first, second, mine];
-        all.sort_unstable();
-        assert_eq!(all, [0, 1, 2]);
-        assert_eq!(model.index().next(), 3);
-        for number in [1, 2] {
-            let frame = if number == first {
-                1
-            } else if number == second {
-                2
-            } else {
-                3
-            };
-            assert_eq!(model.index().look_at(number), Recorded::At(frame * FRAME_ALIGN));
+        let mine = model.send(4);
+        let theirs = other.join().expect("no panic");
+        assert!(theirs.is_sorted());
+        let numbers = [theirs[0], theirs[1], theirs[2], mine];
+        let frame_of = |number| numbers.iter().position(|found| *found == number).expect("each number once") as u64 + 1;
+        assert_eq!(model.index().next(), 4);
+        for number in 0..4 {
+            let position = frame_of(number) * FRAME_ALIGN;
+            let expected = if number < 2 { Recorded::Lost { oldest: 2 } } else { Recorded::At(position) };
+            assert_eq!(model.index().look_at(number), expected);
         }
     });
 }
