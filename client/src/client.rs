@@ -290,7 +290,7 @@ impl FrameBufferClient {
     }
 
     /// The part in the ring that this client is in, whether that was given up or not: to look at it.
-    fn joined(&self) -> Result<&Membership, Error> {
+    pub(crate) fn joined(&self) -> Result<&Membership, Error> {
         self.rings.as_ref().map(Rings::current).ok_or(Error::Stopped)
     }
 

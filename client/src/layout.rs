@@ -21,21 +21,48 @@
 //! byte 4096                                        PARTICIPANT SLOTS, 256 times 1344 bytes
 //!  +----------------+----------------+---------------------------------+
 //!  | 0 active pins  | 8 incarnation  | 16 pins, 64 times (start, end)  |  written by its participant,
-//!  |   (a bit each) |                |    1040 reserved                |  read by every allocation
+//!  |   (a bit each) |                |                                 |  read by every allocation
+//!  +----------------+----------------+---------------------------------+
+//!  | 1040 subscribed| 1048 publishing| 1056 without keeping, 1064 res. |  a bit for each channel
 //!  +----------------+----------------+---------------------------------+
 //!  | 1088 counters, 16 words | 1216 reserved                           |  written by its participant
 //!  +-------------------------------------------------------------------+
-//! byte 348160, or 2 MiB in rings of 64 MiB and more                   DATA RING, capacity bytes
+//! byte 348160                                       CHANNELS, 64 times 1024 bytes
+//!  +----------------+----------------+---------------------------------+
+//!  | 0 name's hash  | 8 reserved     | 64 name, 64 bytes               |  written once
+//!  +----------------+----------------+---------------------------------+
+//!  | 128 content type, 256 bytes                                       |  written once
+//!  +----------------+----------------+----------------+----------------+
+//!  | 384 tail       | 392 sleepers   | 400 bytes      | 408 lossless   |  written by every send
+//!  +----------------+----------------+----------------+----------------+
+//!  | 416 sent, ns   | 424 reserved                                     |
+//!  +----------------+----------------+----------------+----------------+
+//!  | 448 lost       | 456 skipped    | 464 held up    | 472 moves, res.|  written by subscribers
+//!  +----------------+----------------+----------------+----------------+
+//!  | 512 cursors of lossless subscribers, 8 times (holder, number), each in a line of its own               |
 //!  +-------------------------------------------------------------------+
-//!  | frame header, 64 bytes | payload | padding to 64 bytes | header...|
+//! byte 413696                                       INDEXES OF CHANNELS, 64 times 1024 words
+//!  +-------------------------------------------------------------------+
+//!  | a word for each of the channel's last 1024 frames, see `channel::index`                                |
+//!  +-------------------------------------------------------------------+
+//! byte 937984, or 2 MiB in rings of 64 MiB and more                   DATA RING, capacity bytes
+//!  +-------------------------------------------------------------------+
+//!  | [descriptor] | frame header | payload | padding to 64 bytes | ... |
 //!  +-------------------------------------------------------------------+
 //!
 //! FRAME HEADER, 64 bytes in front of each payload
 //!  +----------------+----------------+----------------+----------------+
 //!  | 0 offset       | 8 allocated    | 16 length      | 24 state       |
 //!  +----------------+----------------+----------------+----------------+
-//!  | 32 checksum    | 40 committed,ns| 48 reserved                     |
-//!  +----------------+----------------+---------------------------------+
+//!  | 32 checksum    | 40 committed,ns| 48 channel + 1 | 56 reserved     |
+//!  +----------------+----------------+----------------+----------------+
+//!
+//! DESCRIPTOR, 64 bytes in front of the headers of frames that are sent over a channel
+//!  +----------------+----------------+----------------+----------------+
+//!  | 0 number       | 8 time, ns     | 16 element     | 24 dims 0 and 1|
+//!  +----------------+----------------+----------------+----------------+
+//!  | 32 dims 2 and 3| 40 stride      | 48 fourcc, rank| 56 the user's  |
+//!  +----------------+----------------+----------------+----------------+
 //! ```
 //!
 //! Bytes of the file also name locks (`F_OFD_SETLK`): byte 0 the owner's; the first byte of each slot that of the
@@ -51,7 +78,7 @@ use crate::sync::AtomicU64;
 /// "FRAMEBUF" in ASCII, as a little-endian number.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"FRAMEBUF");
 /// Version of this layout. Segments of another version are refused.
-pub const VERSION: u64 = 2;
+pub const VERSION: u64 = 3;
 
 /// The byte of the file whose lock makes its holder the owner.
 pub const OWNER_BYTE: u64 = 0;
@@ -59,6 +86,12 @@ pub const OWNER_BYTE: u64 = 0;
 pub const SLOTS_OFFSET: u64 = 4096;
 /// Bytes of a participant slot: 21 cache lines.
 pub const SLOT_SIZE: u64 = 1344;
+/// Offset of the channels in the file, without their indexes.
+pub const CHANNELS_OFFSET: u64 = SLOTS_OFFSET + 256 * SLOT_SIZE;
+/// Bytes of a channel, without its index.
+pub const CHANNEL_SIZE: u64 = 1024;
+/// Offset of the channels' indexes in the file.
+pub const INDEXES_OFFSET: u64 = CHANNELS_OFFSET + CHANNELS as u64 * CHANNEL_SIZE;
 /// Offset of the data ring in the file, when it has no huge pages to align to.
 #[cfg(not(loom))]
 pub const RING_OFFSET: u64 = framebuffer_contract::segment::CONTROL_LENGTH;
@@ -67,6 +100,8 @@ pub const RING_OFFSET: u64 = framebuffer_contract::segment::CONTROL_LENGTH;
 pub const FRAME_ALIGN: u64 = 64;
 /// Bytes of a frame header.
 pub const HEADER_SIZE: u64 = 64;
+/// Bytes of a frame's descriptor.
+pub const DESCRIPTOR_SIZE: u64 = 64;
 
 /// Participant slots in a segment.
 pub const PARTICIPANTS: usize = if cfg!(loom) { 3 } else { 256 };
@@ -83,6 +118,10 @@ pub const CHANNELS: usize = 64;
 pub const INDEX: usize = if cfg!(loom) { 2 } else { 1024 };
 /// Bytes for the name of a channel, of which the last is 0.
 pub const NAME_LENGTH: usize = 64;
+/// Bytes for the content type of a channel, of which one ends it.
+pub const CONTENT_TYPE_LENGTH: usize = 256;
+/// Lossless subscribers that a channel can have.
+pub const CURSORS: usize = if cfg!(loom) { 2 } else { 8 };
 
 /// Offset in the file of slot number `index`.
 #[inline]
@@ -167,6 +206,8 @@ pub struct Slot {
     pub incarnation: AtomicU64,
     /// The pins.
     pub pins: [PinWords; PINS],
+    /// What it does with which channel. No part of the protocol, so loom need not see it.
+    pub attached: AttachedWords,
     /// The counters.
     pub counters: CounterWords,
 }
@@ -180,19 +221,75 @@ pub struct CounterWords {
     _reserved: [u64; 16],
 }
 
-/// A channel, without its index.
-#[repr(C, align(256))]
+/// What a participant does with channels: a bit for each channel, as long as it does so.
+#[repr(C)]
+#[derive(Default)]
+pub struct AttachedWords {
+    /// It subscribes to the channel.
+    pub subscribed: std::sync::atomic::AtomicU64,
+    /// It publishes on the channel.
+    pub publishing: std::sync::atomic::AtomicU64,
+    /// It publishes on the channel, and keeps none of its frames.
+    pub keeping_none: std::sync::atomic::AtomicU64,
+}
+
+/// A channel, without its index. Words that different sides write have cache lines of their own.
+#[repr(C, align(64))]
 #[derive(Default)]
 pub struct ChannelWords {
     /// XXH3-64 of the name; 0 if there is no channel here.
     pub name_hash: AtomicU64,
-    /// Sequence number of the next frame. Its lower half is a futex.
-    pub tail: AtomicU64,
-    /// Not 0 if a reader may be asleep.
-    pub waiting: AtomicU64,
-    _reserved: [u64; 5],
+    _own_line: [u64; 7],
     /// The name, padded with zeros.
     pub name: [AtomicU64; NAME_LENGTH / 8],
+    /// The content type, ended by a byte 255, which is in no text, and padded with zeros. All zeros if it has none.
+    pub content_type: [AtomicU64; CONTENT_TYPE_LENGTH / 8],
+    /// What is written with each frame.
+    pub tail: TailWords,
+    /// What subscribers have missed, and publishers that wait for them.
+    pub missed: MissedWords,
+    /// The lossless subscribers.
+    pub cursors: [CursorWords; CURSORS],
+}
+
+/// The words of a channel that are written with each frame.
+#[repr(C, align(64))]
+#[derive(Default)]
+pub struct TailWords {
+    /// Sequence number of the next frame. Its lower half is a futex.
+    pub next: AtomicU64,
+    /// Not 0 if a reader may be asleep.
+    pub sleepers: AtomicU64,
+    /// Bytes of all frames that were sent.
+    pub bytes: std::sync::atomic::AtomicU64,
+    /// A bit for each of the channel's cursors that has ever been in use.
+    pub lossless: AtomicU64,
+    /// When the last frame was sent, in nanoseconds since 1970 (`CLOCK_REALTIME`).
+    pub sent_at: std::sync::atomic::AtomicU64,
+}
+
+/// What subscribers have missed, and the publishers that wait for lossless ones.
+#[repr(C, align(64))]
+#[derive(Default)]
+pub struct MissedWords {
+    /// Frames that subscribers have lost.
+    pub lost: std::sync::atomic::AtomicU64,
+    /// Frames that subscribers have skipped for a newer one.
+    pub skipped: std::sync::atomic::AtomicU64,
+    /// Not 0 if a publisher may be asleep.
+    pub held_up: AtomicU64,
+    /// Grows when a lossless subscriber moves on or goes, and a publisher may be asleep. Its lower half is a futex.
+    pub moves: AtomicU64,
+}
+
+/// The place of a lossless subscriber.
+#[repr(C, align(64))]
+#[derive(Default)]
+pub struct CursorWords {
+    /// Who has it: the slot's number plus 1 in the lower 16 bits, above it the slot's incarnation. 0: nobody.
+    pub holder: AtomicU64,
+    /// Number of the first frame that it has not received yet.
+    pub number: AtomicU64,
 }
 
 /// The header in front of each payload.
@@ -211,6 +308,18 @@ pub struct FrameHeader {
     pub checksum: AtomicU64,
     /// When it was committed, in nanoseconds since 1970 (`CLOCK_REALTIME`).
     pub committed: AtomicU64,
+    /// The channel that it is sent over, plus 1: then there is a descriptor in front of the header. 0: none.
+    pub channel: AtomicU64,
+}
+
+/// The descriptor in front of the header of a frame that is sent over a channel.
+#[repr(C, align(64))]
+#[derive(Default)]
+pub struct DescriptorWords {
+    /// Sequence number in its channel.
+    pub number: AtomicU64,
+    /// What the user says of the frame: see `channel::descriptor`.
+    pub description: [AtomicU64; 7],
 }
 
 impl Slot {
@@ -222,6 +331,7 @@ impl Slot {
             active: AtomicU64::new(0),
             incarnation: AtomicU64::new(0),
             pins: std::array::from_fn(pin),
+            attached: AttachedWords::default(),
             counters: CounterWords::default(),
         }
     }
@@ -238,10 +348,20 @@ const _: () = {
     assert!(offset_of!(Control, enrolled) == 256);
     assert!(size_of::<Control>() as u64 == SLOTS_OFFSET);
     assert!(offset_of!(Slot, pins) == 16);
+    assert!(offset_of!(Slot, attached) == 1040);
     assert!(offset_of!(Slot, counters) == 1088);
     assert!(size_of::<Slot>() as u64 == SLOT_SIZE);
+    assert!(CHANNELS_OFFSET == SLOTS_OFFSET + PARTICIPANTS as u64 * SLOT_SIZE && CHANNELS_OFFSET == 348_160);
+    assert!(offset_of!(ChannelWords, name) == 64);
+    assert!(offset_of!(ChannelWords, content_type) == 128);
+    assert!(offset_of!(ChannelWords, tail) == 384);
+    assert!(offset_of!(ChannelWords, missed) == 448);
+    assert!(offset_of!(ChannelWords, cursors) == 512);
+    assert!(size_of::<ChannelWords>() as u64 == CHANNEL_SIZE);
+    assert!(INDEXES_OFFSET == 413_696);
+    assert!(RING_OFFSET == INDEXES_OFFSET + (CHANNELS * INDEX) as u64 * 8 && RING_OFFSET == 937_984);
+    assert!(offset_of!(FrameHeader, channel) == 48);
     assert!(size_of::<FrameHeader>() as u64 == HEADER_SIZE);
-    assert!(RING_OFFSET == SLOTS_OFFSET + PARTICIPANTS as u64 * SLOT_SIZE);
-    assert!(RING_OFFSET == 348_160);
+    assert!(size_of::<DescriptorWords>() as u64 == DESCRIPTOR_SIZE);
     assert!(HEADER_SIZE == framebuffer_contract::segment::FRAME_HEADER && FRAME_ALIGN == HEADER_SIZE);
 };

@@ -63,7 +63,8 @@
 //! after the other), then the public types.
 #![cfg_attr(loom, allow(dead_code, unused_imports))]
 
-#[allow(dead_code)]
+#[cfg(not(loom))]
+mod attachments;
 mod channel;
 mod checksum;
 #[cfg(not(loom))]
@@ -114,6 +115,13 @@ mod trial;
 #[cfg(not(loom))]
 mod view;
 
+pub use channel::descriptor::{Descriptor, Element, FourCc};
+#[cfg(not(loom))]
+pub use channel::list::{ChannelInfo, LosslessInfo, channels};
+#[cfg(not(loom))]
+pub use channel::publisher::{Publisher, PublisherOptions, SendingLoan, Sent};
+#[cfg(not(loom))]
+pub use channel::subscriber::{Sample, Start, Subscriber, SubscriberOptions};
 #[cfg(feature = "_kernels")]
 #[doc(hidden)]
 pub use checksum::kernels;
@@ -122,6 +130,7 @@ pub use checksum::{Checksum, InvalidChecksum};
 pub use client::{ClientOptions, FrameBufferClient};
 #[cfg(all(feature = "connect", not(loom)))]
 pub use connect::{Connect, ConnectError, connect, connect_env};
+pub use error::channel::ChannelError;
 pub use error::segment::SegmentError;
 pub use error::{Error, FrameBufferTimeout, TimeoutReason};
 pub use frame::{Frame, InvalidRingId, RingId};

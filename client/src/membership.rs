@@ -132,7 +132,7 @@ impl Membership {
 
     /// This process's slots: new ones after a fork.
     #[inline]
-    fn slots(&self) -> Result<&ClaimedSlots, SegmentError> {
+    pub(crate) fn slots(&self) -> Result<&ClaimedSlots, SegmentError> {
         let slots = self.slots.load(Ordering::Acquire);
         // SAFETY: never null, and freed only when `self` is dropped: see `replace_slots`.
         let current = unsafe { &*slots };

@@ -270,7 +270,7 @@ impl FrameBufferServer {
     }
 
     /// The membership, if the ring is ours and can be touched.
-    fn confirmed(&self) -> Result<&Membership, Error> {
+    pub(crate) fn confirmed(&self) -> Result<&Membership, Error> {
         let running = self.running()?;
         running.ownership.confirm().map_err(out_of_order)?;
         Ok(&running.membership)

@@ -6,13 +6,14 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::attachments::{Attachments, Role};
 use crate::error::Error;
 use crate::error::segment::SegmentError;
 use crate::layout::{PARTICIPANTS, PINS};
 use crate::os::fork;
-use crate::ring::Ring;
 use crate::ring::participants::SlotClaim;
 use crate::ring::pin::Pin;
+use crate::ring::{Ring, RingMemory};
 use crate::segment::Segment;
 use crate::segment::locks::{LifeLocks, Probe};
 
@@ -35,6 +36,7 @@ pub(crate) struct ClaimedSlots {
     leaving: AtomicBool,
     locks: LifeLocks,
     probe: Probe,
+    attachments: Attachments,
     /// The slots before these, or null. Other threads and open views may still use them: they live as long as the
     /// membership.
     pub(crate) replaced: AtomicPtr<ClaimedSlots>,
@@ -59,8 +61,9 @@ impl ClaimedSlots {
         };
         let further = Mutex::default();
         let (some_idle, leaving) = (AtomicBool::new(false), AtomicBool::new(false));
-        let replaced = AtomicPtr::default();
-        Ok(Self { generation: fork::generation(), first, further, some_idle, leaving, locks, probe, replaced })
+        let (attachments, replaced) = (Attachments::default(), AtomicPtr::default());
+        let generation = fork::generation();
+        Ok(Self { generation, first, further, some_idle, leaving, locks, probe, attachments, replaced })
     }
 
     /// Takes a pin in one of the slots; claims another slot if all their pins are in use.
@@ -117,6 +120,18 @@ impl ClaimedSlots {
     #[inline]
     pub(crate) fn are_own(&self) -> bool {
         self.generation == fork::generation()
+    }
+
+    /// The first slot: what stands for this process.
+    #[inline]
+    pub(crate) fn first(&self) -> SlotClaim {
+        self.first
+    }
+
+    /// Notes in the first slot what is done with the channel at this place, for as long as what is returned lives.
+    pub(crate) fn attach<'m>(&'m self, ring: &'m Ring<Segment>, role: Role, place: usize) -> Attachment<'m> {
+        self.attachments.add(&ring.memory().slot(self.first.slot).attached, role, place);
+        Attachment { slots: self, ring, role, place }
     }
 
     /// Finds out who lives.
@@ -214,6 +229,23 @@ fn cannot_reopen(source: io::Error) -> SegmentError {
         action: "open the segment anew through /proc, which a process needs once to take part, a forked child at its \
                  first operation (before it drops privileges or leaves /proc)",
         source,
+    }
+}
+
+/// Something that this process does with a channel.
+pub(crate) struct Attachment<'m> {
+    slots: &'m ClaimedSlots,
+    ring: &'m Ring<Segment>,
+    role: Role,
+    place: usize,
+}
+
+impl Drop for Attachment<'_> {
+    fn drop(&mut self) {
+        let Self { slots, ring, role, place } = *self;
+        if slots.are_own() && ring.has_slot(slots.first) {
+            slots.attachments.remove(&ring.memory().slot(slots.first.slot).attached, role, place);
+        }
     }
 }
 

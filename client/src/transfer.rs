@@ -81,16 +81,28 @@ unsafe fn write_frame(
     data: *const u8,
     len: usize,
 ) -> Result<Frame, Error> {
-    let payload = membership.segment().payload(offset);
-    // SAFETY: at least `len` bytes are allocated there and nobody else touches them: they are pinned and we are their
-    // one writer (the ring's invariant). `data` is private memory, or a view or loan, which is another range of the
-    // ring.
-    let checksum = unsafe { copy_in(data, payload, len, membership.segment().streaming()) };
+    // SAFETY: as the caller vouches for.
+    let checksum = unsafe { copy_frame_in(membership, offset, data, len) };
     let frame = Frame { offset, size: len as u64, checksum, ring: Some(membership.segment().id()) };
     let now = nanoseconds_since_1970();
     membership.check_name(now)?;
     membership.ring().commit(&frame, Checksummed::Bytes, now, guard.pin())?;
     Ok(frame)
+}
+
+/// Copies the `len` bytes at `data` into the frame at `offset`, which is pinned and whose one writer the caller is, and
+/// returns their checksum.
+///
+/// # Safety
+///
+/// `data` is valid for reads of `len` bytes, and as many are allocated at `offset`.
+#[inline]
+pub(crate) unsafe fn copy_frame_in(membership: &Membership, offset: u64, data: *const u8, len: usize) -> Checksum {
+    let payload = membership.segment().payload(offset);
+    // SAFETY: at least `len` bytes are allocated there and nobody else touches them: they are pinned and we are their
+    // one writer (the ring's invariant). `data` is private memory, or a view or loan, which is another range of the
+    // ring.
+    unsafe { copy_in(data, payload, len, membership.segment().streaming()) }
 }
 
 /// Copies the frame that `guard` pins to `to` and verifies its checksum, if that is one of its bytes.

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  +-------------------------+------------------+-----------------------------------------------+
-//!  | control, 348,160 bytes  | up to a page     | data ring, `capacity` bytes                   |
+//!  | control, 937,984 bytes  | up to a page     | data ring, `capacity` bytes                   |
 //!  +-------------------------+------------------+-----------------------------------------------+
 //!  0                                            `ring_offset`                      `file_length`
 //! ```
@@ -16,8 +16,8 @@ pub const HUGE_PAGE: u64 = 2 << 20;
 /// The largest page of Linux on 64-bit little-endian machines, in bytes: for calculations for an unknown machine.
 pub const LARGEST_PAGE: u64 = 64 << 10;
 
-/// Bytes of control block and participant slots, in front of the ring.
-pub const CONTROL_LENGTH: u64 = 348_160;
+/// Bytes of control block, participant slots and channels, in front of the ring.
+pub const CONTROL_LENGTH: u64 = 937_984;
 
 /// Bytes of a frame's header, and of the unit in which frames are allocated.
 pub const FRAME_HEADER: u64 = 64;

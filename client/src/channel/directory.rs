@@ -9,12 +9,9 @@
 use std::fmt;
 
 use crate::checksum::hash;
-
-use crate::layout::{CHANNELS, ChannelWords, NAME_LENGTH};
+use crate::error::channel::{ChannelError, LONGEST_CONTENT_TYPE, LONGEST_NAME};
+use crate::layout::{CHANNELS, CONTENT_TYPE_LENGTH, ChannelWords, NAME_LENGTH};
 use crate::sync::{AtomicU64, Ordering};
-
-/// Bytes of the longest name.
-pub(crate) const LONGEST_NAME: usize = NAME_LENGTH - 1;
 
 /// The name of a channel: 1 to 63 of `A-Za-z0-9._/-`.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -23,37 +20,24 @@ pub(crate) struct Name {
     length: usize,
 }
 
-/// What is no name of a channel.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum InvalidName {
-    #[error("the name of a channel is empty; it has 1 to {LONGEST_NAME} bytes")]
-    Empty,
-    #[error("the name of a channel, `{name}`, has {} bytes; {LONGEST_NAME} are the most", name.len())]
-    TooLong { name: String },
-    #[error(
-        "the name of a channel, `{name}`, has {character:?} in it; only A-Z, a-z, 0-9, `.`, `_`, `/` and `-` may be"
-    )]
-    Character { name: String, character: char },
-}
-
 impl Name {
     /// # Errors
     ///
-    /// [`InvalidName`].
-    pub(crate) fn new(name: &str) -> Result<Self, InvalidName> {
+    /// [`ChannelError`].
+    pub(crate) fn new(name: &str) -> Result<Self, ChannelError> {
         if name.is_empty() {
-            return Err(InvalidName::Empty);
+            return Err(ChannelError::NameEmpty);
         }
         if name.len() > LONGEST_NAME {
-            return Err(InvalidName::TooLong { name: name.to_owned() });
+            return Err(ChannelError::NameTooLong { name: name.to_owned() });
         }
         let is_allowed = |character: &char| character.is_ascii_alphanumeric() || "._/-".contains(*character);
         if let Some(character) = name.chars().find(|character| !is_allowed(character)) {
-            return Err(InvalidName::Character { name: name.to_owned(), character });
+            return Err(ChannelError::NameCharacter { name: name.to_owned(), character });
         }
         let mut bytes = [0; NAME_LENGTH];
         bytes[..name.len()].copy_from_slice(name.as_bytes());
-        Ok(Self { words: words_of(bytes), length: name.len() })
+        Ok(Self { words: words_of(&bytes), length: name.len() })
     }
 
     pub(crate) fn as_str(&self) -> String {
@@ -67,7 +51,7 @@ impl Name {
     }
 }
 
-fn words_of(bytes: [u8; NAME_LENGTH]) -> [u64; NAME_LENGTH / 8] {
+fn words_of<const WORDS: usize>(bytes: &[u8]) -> [u64; WORDS] {
     std::array::from_fn(|word| u64::from_le_bytes(std::array::from_fn(|byte| bytes[word * 8 + byte])))
 }
 
@@ -95,24 +79,11 @@ impl Directory<'_> {
         for place in places(hash) {
             let channel = &self.channels[place];
             let claimed = channel.name_hash.compare_exchange(0, hash, Ordering::AcqRel, Ordering::Acquire);
-            if claimed.map_or_else(|found| found == hash, |_| true) && write_once(&channel.name, name) {
+            if claimed.map_or_else(|found| found == hash, |_| true) && write_once(&channel.name, &name.words) {
                 return Ok(place);
             }
         }
         Err(Full)
-    }
-
-    /// The place of the channel with this name, if there is one.
-    pub(crate) fn find(self, name: &Name) -> Option<usize> {
-        let hash = name.hash();
-        for place in places(hash) {
-            match self.channels[place].name_hash.load(Ordering::Acquire) {
-                0 => return None,
-                found if found == hash && write_once(&self.channels[place].name, name) => return Some(place),
-                _ => {}
-            }
-        }
-        None
     }
 
     /// The places and names of all channels. One whose first opener died before it had written the name is not among
@@ -132,12 +103,48 @@ fn places(hash: u64) -> impl Iterator<Item = usize> {
     (0..CHANNELS).map(move |further| (hash as usize).wrapping_add(further) % CHANNELS)
 }
 
-/// Writes the text where it is missing. False if another is there: one with the same hash.
-fn write_once(to: &[AtomicU64], name: &Name) -> bool {
-    to.iter().zip(name.words).all(|(to, word)| {
+/// Writes the text where it is missing. False if another is there.
+fn write_once(to: &[AtomicU64], text: &[u64]) -> bool {
+    to.iter().zip(text).all(|(to, &word)| {
         let found = to.compare_exchange(0, word, Ordering::Relaxed, Ordering::Relaxed);
         found.map_or_else(|found| found == word, |_| true)
     })
+}
+
+/// The byte that ends a content type.
+const END: u8 = 0xff;
+
+/// Gives the channel this content type, if it has none yet. An empty one asks for nothing.
+///
+/// The end is written too, so of two that are written at once, one beginning like the other, only one comes to its end.
+///
+/// # Errors
+///
+/// [`ChannelError::ContentTypeDiffers`] if it has another; [`ChannelError::ContentTypeTooLong`].
+pub(crate) fn set_content_type(channel: &ChannelWords, name: &Name, asked: &str) -> Result<(), ChannelError> {
+    if asked.is_empty() {
+        return Ok(());
+    }
+    if asked.len() > LONGEST_CONTENT_TYPE {
+        return Err(ChannelError::ContentTypeTooLong { length: asked.len() });
+    }
+    let mut bytes = [0; CONTENT_TYPE_LENGTH];
+    bytes[..asked.len()].copy_from_slice(asked.as_bytes());
+    bytes[asked.len()] = END;
+    let words = asked.len() / 8 + 1;
+    if write_once(&channel.content_type, &words_of::<{ CONTENT_TYPE_LENGTH / 8 }>(&bytes)[..words]) {
+        return Ok(());
+    }
+    let found = content_type(channel).unwrap_or_default();
+    Err(ChannelError::ContentTypeDiffers { name: name.as_str(), found, asked: asked.to_owned() })
+}
+
+/// The channel's content type. `None` if it has none, or it is not complete.
+pub(crate) fn content_type(channel: &ChannelWords) -> Option<String> {
+    let words = channel.content_type.iter().map(|word| word.load(Ordering::Relaxed));
+    let bytes: Vec<u8> = words.flat_map(u64::to_le_bytes).collect();
+    let length = bytes.iter().position(|byte| *byte == END)?;
+    String::from_utf8(bytes[..length].to_vec()).ok()
 }
 
 /// The name in a channel's words. `None` if a program has scribbled on them, or they are not complete.
@@ -163,12 +170,10 @@ mod tests {
     fn a_channel_is_found_by_its_name_and_made_only_once() {
         let channels = channels();
         let directory = Directory { channels: &channels };
-        assert_eq!(directory.find(&name("camera")), None);
         let camera = directory.open(&name("camera")).expect("room");
         let depth = directory.open(&name("robot/depth_0.raw")).expect("room");
         assert_ne!(camera, depth);
         assert_eq!(directory.open(&name("camera")), Ok(camera));
-        assert_eq!(directory.find(&name("robot/depth_0.raw")), Some(depth));
         let mut listed: Vec<_> = directory.list().map(|(_, name)| name.as_str()).collect();
         listed.sort_unstable();
         assert_eq!(listed, ["camera", "robot/depth_0.raw"]);
@@ -181,8 +186,7 @@ mod tests {
         let names: Vec<_> = (0..CHANNELS).map(|number| name(&format!("channel-{number}"))).collect();
         let mut places: Vec<_> = names.iter().map(|name| directory.open(name).expect("room")).collect();
         assert_eq!(directory.open(&name("one-more")), Err(Full));
-        assert_eq!(directory.find(&name("one-more")), None);
-        assert!(names.iter().zip(&places).all(|(name, place)| directory.find(name) == Some(*place)));
+        assert!(names.iter().zip(&places).all(|(name, place)| directory.open(name) == Ok(*place)));
         places.sort_unstable();
         assert_eq!(places, (0..CHANNELS).collect::<Vec<_>>());
     }
@@ -205,9 +209,29 @@ mod tests {
         let error = |name: &str| Name::new(name).expect_err("no name").to_string();
         assert_eq!(error(""), "the name of a channel is empty; it has 1 to 63 bytes");
         assert!(error(&"x".repeat(64)).ends_with("has 64 bytes; 63 are the most"));
-        assert!(error("left camera").contains("`left camera`, has ' ' in it"));
+        assert!(error("left camera").contains("\"left camera\", has ' ' in it"));
         assert!(error("kamera\u{fc}").contains('\u{fc}'));
         assert!(Name::new(&"x".repeat(63)).is_ok());
+    }
+
+    #[test]
+    fn a_channel_keeps_its_first_content_type_and_refuses_another() {
+        let (channel, camera) = (ChannelWords::default(), name("camera"));
+        assert_eq!(content_type(&channel), None);
+        set_content_type(&channel, &camera, "").expect("nothing asked");
+        // Eight bytes fill a word: the end is in the next.
+        set_content_type(&channel, &camera, "image/ab").expect("the first");
+        set_content_type(&channel, &camera, "image/ab").expect("the same");
+        assert_eq!(content_type(&channel).as_deref(), Some("image/ab"));
+        for other in ["image/abc", "image/a", "image/ac", &"x".repeat(LONGEST_CONTENT_TYPE)] {
+            let error = set_content_type(&channel, &camera, other).expect_err("another");
+            assert!(error.to_string().contains("\"image/ab\", and not"), "{error}");
+        }
+        let error = set_content_type(&channel, &camera, &"x".repeat(256)).expect_err("too long").to_string();
+        assert_eq!(error, "a content type of 256 bytes: 255 are the most");
+        let longest = ChannelWords::default();
+        set_content_type(&longest, &camera, &"x".repeat(255)).expect("the longest");
+        assert_eq!(content_type(&longest).map(|text| text.len()), Some(255));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! ```text
 //!  63                                          6 5            0
 //! +---------------------------------------------+--------------+
-//! | stream position of the frame, by 64         | t / INDEX    |
+//! | stream position of the frame, by 64         | t / INDEX + 1|
 //! +---------------------------------------------+  modulo 64   +
 //!                                               +--------------+
 //! ```
@@ -31,9 +31,9 @@
 //! *Laps repeat* after 64: a reader that stalls between the tail and the word for 64 laps may see number
 //! `t + 64 * INDEX` in place of `t`. The header says which it is.
 //!
-//! *Wakes.* A reader sets `waiting`, has a fence, looks once more, and sleeps on the tail's lower half, of which the
-//! kernel checks under a lock that it is still the same. A writer moves the tail, has a fence, and looks at `waiting`.
-//! (SYNC POINT "tail and waiting".) Two SeqCst fences have an order: one of the two sees the other.
+//! *Wakes.* A reader sets `sleepers`, has a fence, looks once more, and sleeps on the tail's lower half, of which the
+//! kernel checks under a lock that it is still the same. A writer moves the tail, has a fence, and looks at `sleepers`.
+//! (SYNC POINT "tail and sleepers".) Two SeqCst fences have an order: one of the two sees the other.
 
 use crate::layout::{FRAME_ALIGN, INDEX};
 use crate::sync::{AtomicU64, Ordering, fence};
@@ -41,16 +41,13 @@ use crate::sync::{AtomicU64, Ordering, fence};
 /// Laps that a word of the index tells apart: the bits that a position, a multiple of 64, leaves free.
 const LAPS: u64 = FRAME_ALIGN;
 
-/// A word that records no frame: it has the last lap, and the first frame recorded there has the first.
-pub(crate) const NOTHING: u64 = LAPS - 1;
-
 /// The words of one channel.
 #[derive(Clone, Copy)]
 pub(crate) struct Index<'m> {
     /// Sequence number of the next frame. Its lower half is a futex.
     pub(crate) tail: &'m AtomicU64,
     /// Not 0 if a reader may be asleep.
-    pub(crate) waiting: &'m AtomicU64,
+    pub(crate) sleepers: &'m AtomicU64,
     /// [`INDEX`] words.
     pub(crate) words: &'m [AtomicU64],
 }
@@ -68,8 +65,10 @@ pub(crate) enum Recorded {
 
 impl Index<'_> {
     /// Records the frame that begins at stream position `start` as the channel's next one, and returns its number.
-    /// `number_is` writes the number into the frame's header, perhaps several times; nobody reads it before it is right.
-    pub(crate) fn append(self, start: u64, number_is: impl Fn(u64)) -> u64 {
+    ///
+    /// `number_is` writes the number into the frame's descriptor, perhaps several times; nobody reads it before it is
+    /// right. An error of it ends the attempt.
+    pub(crate) fn append<E>(self, start: u64, mut number_is: impl FnMut(u64) -> Result<(), E>) -> Result<u64, E> {
         loop {
             // Acquire, pairs with `move_tail`: whoever sees a tail sees what was recorded before it.
             let tail = self.tail.load(Ordering::Acquire);
@@ -82,12 +81,12 @@ impl Index<'_> {
                 self.move_tail(tail);
                 continue;
             }
-            number_is(tail);
+            number_is(tail)?;
             // Release: whoever finds the position finds the header complete. It fails if somebody else was faster.
             let new = start | lap(tail);
             if word.compare_exchange(seen, new, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
                 self.move_tail(tail);
-                return tail;
+                return Ok(tail);
             }
         }
     }
@@ -122,17 +121,17 @@ impl Index<'_> {
     /// Announces that the caller is going to sleep until number `number` is there. False if it is there already:
     /// then it must not sleep.
     pub(crate) fn announce_sleep(self, number: u64) -> bool {
-        self.waiting.store(1, Ordering::Relaxed);
-        // SYNC POINT "tail and waiting".
+        self.sleepers.store(1, Ordering::Relaxed);
+        // SYNC POINT "tail and sleepers".
         fence(Ordering::SeqCst);
         self.look_at(number) == Recorded::NotYet
     }
 
     /// After an append: whether somebody may be asleep, and is to be woken by the caller.
     pub(crate) fn take_sleepers(self) -> bool {
-        // SYNC POINT "tail and waiting".
+        // SYNC POINT "tail and sleepers".
         fence(Ordering::SeqCst);
-        self.waiting.load(Ordering::Relaxed) != 0 && self.waiting.swap(0, Ordering::AcqRel) != 0
+        self.sleepers.load(Ordering::Relaxed) != 0 && self.sleepers.swap(0, Ordering::AcqRel) != 0
     }
 
     fn word(&self, number: u64) -> &AtomicU64 {
@@ -145,9 +144,9 @@ impl Index<'_> {
     }
 }
 
-/// The lap of a number, as in a word.
+/// The lap of a number, as in a word. Not that of 0, a word that records nothing yet, until it has recorded others.
 fn lap(number: u64) -> u64 {
-    number / INDEX as u64 % LAPS
+    (number / INDEX as u64 + 1) % LAPS
 }
 
 fn lap_of(word: u64) -> u64 {
@@ -162,7 +161,7 @@ mod tests {
 
     struct Words {
         tail: AtomicU64,
-        waiting: AtomicU64,
+        sleepers: AtomicU64,
         words: Vec<AtomicU64>,
     }
 
@@ -174,18 +173,22 @@ mod tests {
                     let number = slot + since / INDEX as u64 * INDEX as u64;
                     number * FRAME_ALIGN | lap(number)
                 }
-                None => NOTHING,
+                None => 0,
             };
             Self {
                 tail: AtomicU64::new(tail),
-                waiting: AtomicU64::new(0),
+                sleepers: AtomicU64::new(0),
                 words: (0..INDEX as u64).map(|slot| AtomicU64::new(before(slot))).collect(),
             }
         }
 
         fn index(&self) -> Index<'_> {
-            Index { tail: &self.tail, waiting: &self.waiting, words: &self.words }
+            Index { tail: &self.tail, sleepers: &self.sleepers, words: &self.words }
         }
+    }
+
+    fn append(index: Index<'_>, start: u64) -> u64 {
+        index.append(start, |_| Ok::<_, std::convert::Infallible>(())).unwrap_or_else(|never| match never {})
     }
 
     #[test]
@@ -193,10 +196,10 @@ mod tests {
         let words = Words::from(0);
         let index = words.index();
         assert_eq!(index.look_at(0), Recorded::NotYet);
-        assert_eq!(index.append(0, |number| assert_eq!(number, 0)), 0);
+        assert_eq!(append(index, 0), 0);
         assert_eq!(index.look_at(0), Recorded::At(0));
         for number in 1..=INDEX as u64 {
-            assert_eq!(index.append(number * 128, |_| {}), number);
+            assert_eq!(append(index, number * 128), number);
         }
         assert_eq!(index.look_at(0), Recorded::Lost { oldest: 1 });
         assert_eq!(index.look_at(1), Recorded::At(128));
@@ -225,7 +228,7 @@ mod tests {
             for (sends, reads) in steps {
                 for _ in 0..sends {
                     let number = before + sent;
-                    prop_assert_eq!(index.append((number + 9) * FRAME_ALIGN, |_| {}), number);
+                    prop_assert_eq!(append(index, (number + 9) * FRAME_ALIGN), number);
                     sent += 1;
                 }
                 for _ in 0..reads {

@@ -4,14 +4,14 @@
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 
-use super::index::{Index, NOTHING, Recorded};
+use super::index::{Index, Recorded};
 use crate::layout::{FRAME_ALIGN, INDEX};
 use crate::sync::{AtomicU64, Ordering};
 
 /// A channel's words, the headers of its frames, and a futex.
 struct Model {
     tail: AtomicU64,
-    waiting: AtomicU64,
+    sleepers: AtomicU64,
     words: Vec<AtomicU64>,
     /// For each frame, by its position: the number in its header, plus 1.
     numbers: Vec<AtomicU64>,
@@ -23,8 +23,8 @@ impl Model {
     fn new() -> Self {
         Self {
             tail: AtomicU64::new(0),
-            waiting: AtomicU64::new(0),
-            words: (0..INDEX).map(|_| AtomicU64::new(NOTHING)).collect(),
+            sleepers: AtomicU64::new(0),
+            words: (0..INDEX).map(|_| AtomicU64::new(0)).collect(),
             numbers: (0..6).map(|_| AtomicU64::new(0)).collect(),
             asleep: Mutex::new(()),
             woken: Condvar::new(),
@@ -32,20 +32,23 @@ impl Model {
     }
 
     fn index(&self) -> Index<'_> {
-        Index { tail: &self.tail, waiting: &self.waiting, words: &self.words }
+        Index { tail: &self.tail, sleepers: &self.sleepers, words: &self.words }
     }
 
     /// Sends the frame number `frame` of this model, which lies at that position.
     fn send(&self, frame: usize) -> u64 {
-        let number = |number| self.numbers[frame].store(number + 1, Ordering::Relaxed);
-        self.index().append(frame as u64 * FRAME_ALIGN, number)
+        let number = |number| {
+            self.numbers[frame].store(number + 1, Ordering::Relaxed);
+            Ok::<_, std::convert::Infallible>(())
+        };
+        self.index().append(frame as u64 * FRAME_ALIGN, number).unwrap_or_else(|never| match never {})
     }
 
     /// As [`send`](Self::send), by a writer that dies before it moves the tail. Alone with the channel's end.
     fn send_and_die(&self, frame: usize) {
         let tail = self.tail.load(Ordering::Acquire);
         self.numbers[frame].store(tail + 1, Ordering::Relaxed);
-        let lap = tail / INDEX as u64 % FRAME_ALIGN;
+        let lap = (tail / INDEX as u64 + 1) % FRAME_ALIGN;
         self.words[tail as usize % INDEX].store(frame as u64 * FRAME_ALIGN | lap, Ordering::Release);
     }
 

@@ -1,14 +1,17 @@
 //! Errors of frame operations: [`Error`](enum@Error) and [`FrameBufferTimeout`].
 //!
-//! Errors of the segment itself (creating, opening, joining) are [`SegmentError`], in [`segment`].
+//! Errors of the segment itself (creating, opening, joining) are [`SegmentError`], in [`segment`]; those of channels
+//! [`ChannelError`], in [`channel`].
 
 use thiserror::Error;
 
 use crate::checksum::Checksum;
 use crate::frame::RingId;
 
+pub(crate) mod channel;
 pub(crate) mod segment;
 
+use channel::ChannelError;
 use segment::SegmentError;
 
 /// Why a frame could not be allocated, written or read.
@@ -116,6 +119,9 @@ pub enum Error {
         /// The ring that is open.
         ring: RingId,
     },
+    /// The channel could not be opened, or the frame not be sent over it.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
     /// The process could not join the ring: after a fork, or for another slot when all pins of one were in use.
     #[error("failed to join the ring")]
     Join(#[from] SegmentError),

@@ -6,7 +6,7 @@ use super::participants::SlotLocks;
 use super::pin::{Pin, Range};
 use super::{Ring, RingMemory};
 use crate::error::Error;
-use crate::layout::{FRAME_ALIGN, HEADER_SIZE};
+use crate::layout::{DESCRIPTOR_SIZE, FRAME_ALIGN, HEADER_SIZE};
 use crate::stats::Counter;
 use crate::sync::{Ordering, fence};
 
@@ -27,15 +27,43 @@ impl<M: RingMemory> Ring<M> {
         pin: &Pin<'_, M>,
         locks: &impl SlotLocks,
     ) -> Result<u64, Error> {
+        self.allocate_behind(0, size, initial_state, pin, locks)
+    }
+
+    /// As [`allocate`](Self::allocate), a frame that is to be sent over the channel at this place: in front of its
+    /// header there is room for a descriptor. The caller goes on to write it under `pin`.
+    #[inline]
+    pub(crate) fn allocate_to_send(
+        &self,
+        size: u64,
+        channel: usize,
+        pin: &Pin<'_, M>,
+        locks: &impl SlotLocks,
+    ) -> Result<u64, Error> {
+        self.allocate_behind(channel as u64 + 1, size, InitialState::Writing, pin, locks)
+    }
+
+    /// Allocates a frame for the channel at place `channel` - 1; without a descriptor if that is 0.
+    #[inline]
+    fn allocate_behind(
+        &self,
+        channel: u64,
+        size: u64,
+        initial_state: InitialState,
+        pin: &Pin<'_, M>,
+        locks: &impl SlotLocks,
+    ) -> Result<u64, Error> {
         let slot = pin.place().0;
-        let range = self.reserve(size, pin, locks).inspect_err(|error| {
+        let front = if channel == 0 { HEADER_SIZE } else { DESCRIPTOR_SIZE + HEADER_SIZE };
+        let range = self.reserve(front, size, pin, locks).inspect_err(|error| {
             if matches!(error, Error::Exhausted { .. }) {
                 self.count(slot, Counter::Exhausted, 1);
             }
         })?;
-        let offset = range.start + HEADER_SIZE;
-        let header = self.memory.header(range.start);
+        let offset = range.start + front;
+        let header = self.memory.header(offset - HEADER_SIZE);
         header.allocated.store(size, Ordering::Relaxed);
+        header.channel.store(channel, Ordering::Relaxed);
         header.length.store(0, Ordering::Relaxed);
         header.state.store(initial_state as u64, Ordering::Relaxed);
         // Release, pairs with the Acquire of `lookup`: whoever finds its offset here finds the rest of the header.
@@ -45,10 +73,11 @@ impl<M: RingMemory> Ring<M> {
         Ok(offset)
     }
 
-    /// Moves the head over a range for a frame of `size` bytes that nobody else touches while `pin` protects it.
+    /// Moves the head over a range for a frame of `size` bytes, with `front` bytes before it, that nobody else touches
+    /// while `pin` protects it.
     #[inline]
-    fn reserve(&self, size: u64, pin: &Pin<'_, M>, locks: &impl SlotLocks) -> Result<Range, Error> {
-        let length = self.frame_length(size)?;
+    fn reserve(&self, front: u64, size: u64, pin: &Pin<'_, M>, locks: &impl SlotLocks) -> Result<Range, Error> {
+        let length = self.frame_length(front, size)?;
         let mut abandoned = 0;
         loop {
             // Acquire, pairs with the Release below: if we see somebody's head, we see their pin.
@@ -121,13 +150,13 @@ impl<M: RingMemory> Ring<M> {
         }
     }
 
-    /// Bytes of the ring that a frame of `size` bytes takes.
+    /// Bytes of the ring that a frame of `size` bytes takes, with `front` bytes before it.
     #[inline]
-    fn frame_length(&self, size: u64) -> Result<u64, Error> {
+    fn frame_length(&self, front: u64, size: u64) -> Result<u64, Error> {
         let limit = self.memory.size();
         if size > limit {
             return Err(Error::LargerThanRing { size, limit });
         }
-        Ok((HEADER_SIZE + size).next_multiple_of(FRAME_ALIGN))
+        Ok((front + size).next_multiple_of(FRAME_ALIGN))
     }
 }

@@ -5,7 +5,7 @@ use super::{Ring, RingMemory};
 use crate::checksum::Checksum;
 use crate::error::{Error, FrameBufferTimeout, TimeoutReason};
 use crate::frame::Frame;
-use crate::layout::{FRAME_ALIGN, FrameHeader, HEADER_SIZE, state};
+use crate::layout::{DESCRIPTOR_SIZE, FRAME_ALIGN, FrameHeader, HEADER_SIZE, state};
 use crate::stats::Counter;
 use crate::sync::Ordering;
 
@@ -27,6 +27,15 @@ pub(crate) enum Checksummed {
     Bytes = state::COMMITTED,
     /// The frame's identity: its bytes were not hashed.
     Identity = state::COMMITTED_UNHASHED,
+}
+
+/// A frame that was found through the index of its channel.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Received {
+    pub(crate) frame: Frame,
+    pub(crate) checksummed: Checksummed,
+    /// When it was committed, in nanoseconds since 1970.
+    pub(crate) committed: u64,
 }
 
 impl<M: RingMemory> Ring<M> {
@@ -109,6 +118,58 @@ impl<M: RingMemory> Ring<M> {
             return timeout(TimeoutReason::ChecksumMismatch { promised: checksum, found });
         }
         Ok(checksummed)
+    }
+
+    /// Pins the frame that starts, with its descriptor, at this stream position, if it is the one with this number in
+    /// the channel at this place. Its bytes may be read for as long as `pin` lives. `None` if it is gone.
+    ///
+    /// `expected` bytes are pinned at first: if the frame is no larger than that, it takes one step, otherwise two.
+    #[inline]
+    pub(crate) fn begin_receive(
+        &self,
+        start: u64,
+        (channel, number): (usize, u64),
+        expected: u64,
+        pin: &Pin<'_, M>,
+    ) -> Result<Option<Received>, Error> {
+        let offset = start.saturating_add(DESCRIPTOR_SIZE + HEADER_SIZE);
+        let head = self.memory.head().load(Ordering::Acquire);
+        // A pin that ends behind the head would not count.
+        if offset > head {
+            return Ok(None);
+        }
+        let end_of = |size: u64| offset.saturating_add(size).checked_next_multiple_of(FRAME_ALIGN).unwrap_or(u64::MAX);
+        let gone_at = |head| start.saturating_add(self.memory.capacity()) < head;
+        let protected = end_of(expected).min(head);
+        let head_then = pin.protect(Range { start, end: protected });
+        if !pin.has_slot() {
+            return Err(Error::ParticipantLost);
+        }
+        if gone_at(head_then) {
+            return Ok(None);
+        }
+        let header = self.memory.header(offset - HEADER_SIZE);
+        // Acquire, pairs with the Release of `allocate`.
+        let is_here = header.offset.load(Ordering::Acquire) == offset
+            && header.channel.load(Ordering::Relaxed) == channel as u64 + 1
+            && self.memory.descriptor(start).number.load(Ordering::Relaxed) == number;
+        // SYNC POINT "commit", see `commit`.
+        let checksummed = match header.state.load(Ordering::Acquire) {
+            state::COMMITTED if is_here => Checksummed::Bytes,
+            state::COMMITTED_UNHASHED if is_here => Checksummed::Identity,
+            _ => return Ok(None),
+        };
+        let size = header.length.load(Ordering::Relaxed);
+        if size > self.memory.size() || end_of(size) > head {
+            return Ok(None);
+        }
+        if end_of(size) > protected && gone_at(pin.widen(end_of(size))) {
+            return Ok(None);
+        }
+        let checksum = Checksum::from_u64(header.checksum.load(Ordering::Relaxed));
+        let frame = Frame { offset, size, checksum, ring: Some(self.memory.id()) };
+        let committed = header.committed.load(Ordering::Relaxed);
+        Ok(Some(Received { frame, checksummed, committed }))
     }
 
     /// Pins `len` bytes at `offset` (fewer if they reach beyond the head) and finds their header.

@@ -2,7 +2,7 @@
 
 use super::RingMemory;
 use crate::frame::RingId;
-use crate::layout::{ENROLLED_WORDS, FRAME_ALIGN, FrameHeader, HEADER_SIZE, PARTICIPANTS, Slot};
+use crate::layout::{DescriptorWords, ENROLLED_WORDS, FRAME_ALIGN, FrameHeader, HEADER_SIZE, PARTICIPANTS, Slot};
 use crate::sync::AtomicU64;
 
 pub(crate) struct Heap {
@@ -11,6 +11,7 @@ pub(crate) struct Heap {
     enrolled: [AtomicU64; ENROLLED_WORDS],
     slots: Vec<Slot>,
     headers: Vec<FrameHeader>,
+    descriptors: Vec<DescriptorWords>,
 }
 
 impl Heap {
@@ -23,6 +24,7 @@ impl Heap {
             enrolled: std::array::from_fn(|_| zero()),
             slots: (0..PARTICIPANTS).map(|_| Slot::vacant()).collect(),
             headers: (0..capacity / FRAME_ALIGN).map(|_| FrameHeader::default()).collect(),
+            descriptors: (0..capacity / FRAME_ALIGN).map(|_| DescriptorWords::default()).collect(),
         }
     }
 }
@@ -46,7 +48,10 @@ impl RingMemory for Heap {
     fn slot(&self, index: usize) -> &Slot {
         &self.slots[index]
     }
-    fn header(&self, start: u64) -> &FrameHeader {
-        &self.headers[(start % self.capacity / FRAME_ALIGN) as usize]
+    fn header(&self, position: u64) -> &FrameHeader {
+        &self.headers[(position % self.capacity / FRAME_ALIGN) as usize]
+    }
+    fn descriptor(&self, position: u64) -> &DescriptorWords {
+        &self.descriptors[(position % self.capacity / FRAME_ALIGN) as usize]
     }
 }

@@ -136,7 +136,7 @@ pub(crate) mod participants;
 pub(crate) mod pin;
 
 use crate::frame::RingId;
-use crate::layout::{FrameHeader, Slot};
+use crate::layout::{DescriptorWords, FrameHeader, Slot};
 use crate::sync::AtomicU64;
 
 /// The memory that the protocol needs: a mapped segment, or the heap that the loom models run on.
@@ -153,8 +153,10 @@ pub(crate) trait RingMemory {
     fn enrolled(&self, word: usize) -> &AtomicU64;
     /// Slot number `index`, below `PARTICIPANTS`.
     fn slot(&self, index: usize) -> &Slot;
-    /// The header of the frame that starts at this stream position, a multiple of 64.
-    fn header(&self, start: u64) -> &FrameHeader;
+    /// The frame header at this stream position, a multiple of 64.
+    fn header(&self, position: u64) -> &FrameHeader;
+    /// The descriptor at this stream position, a multiple of 64.
+    fn descriptor(&self, position: u64) -> &DescriptorWords;
 }
 
 /// The protocol over some memory.

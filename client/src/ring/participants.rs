@@ -1,7 +1,7 @@
 //! Participants: taking a slot, giving it back, and ending the incarnations of the dead.
 
 use super::{Ring, RingMemory};
-use crate::layout::{ENROLLED_WORDS, FREE, PARTICIPANTS, Slot};
+use crate::layout::{AttachedWords, ENROLLED_WORDS, FREE, PARTICIPANTS, Slot};
 use crate::stats::Counter;
 use crate::sync::Ordering;
 
@@ -59,7 +59,7 @@ impl<M: RingMemory> Ring<M> {
             let _ = self.end_incarnation(slot, seen);
         }
         // From here on nobody looks at the pins, and nobody else changes the slot: it has no participant.
-        free_pins(words);
+        clear(words);
         // Release: whoever sees this incarnation sees the pins free.
         let incarnation = words.incarnation.fetch_add(1, Ordering::AcqRel).wrapping_add(1);
         // Release, pairs with the Acquire of `enrolled`. That an allocation sees this bit when it must see a pin of
@@ -121,7 +121,19 @@ impl<M: RingMemory> Ring<M> {
     /// The number of slots that have a participant, dead or alive.
     #[cfg_attr(loom, allow(dead_code))]
     pub(crate) fn participants(&self) -> usize {
-        self.enrolled().filter(|&slot| is_taken(self.memory.slot(slot).incarnation.load(Ordering::Relaxed))).count()
+        self.taken().count()
+    }
+
+    /// The participants, dead or alive.
+    #[cfg_attr(loom, allow(dead_code))]
+    pub(crate) fn taken(&self) -> impl Iterator<Item = SlotClaim> {
+        self.enrolled().map(|slot| self.claim(slot)).filter(|claim| is_taken(claim.incarnation))
+    }
+
+    /// The slot as it is now.
+    #[cfg_attr(loom, allow(dead_code))]
+    pub(crate) fn claim(&self, slot: usize) -> SlotClaim {
+        SlotClaim { slot, incarnation: self.memory.slot(slot).incarnation.load(Ordering::Acquire) }
     }
 
     /// Ends an incarnation: the slot has no participant, and its pins do not count. False if it has ended already.
@@ -139,7 +151,7 @@ impl<M: RingMemory> Ring<M> {
             // Whoever enrolls needs the lock that we hold, so it stays vacant meanwhile.
             if !is_taken(self.memory.slot(slot).incarnation.load(Ordering::Acquire)) {
                 self.memory.enrolled(slot / 64).fetch_and(!(1 << (slot % 64)), Ordering::AcqRel);
-                free_pins(self.memory.slot(slot));
+                clear(self.memory.slot(slot));
             }
         });
     }
@@ -161,12 +173,16 @@ impl<M: RingMemory> Ring<M> {
     }
 }
 
-/// Frees all pins of a slot without a participant.
-fn free_pins(slot: &Slot) {
+/// Frees all pins of a slot without a participant, and detaches it from all channels.
+fn clear(slot: &Slot) {
     for pin in &slot.pins {
         pin.start.store(FREE, Ordering::Relaxed);
     }
     slot.active.store(0, Ordering::Relaxed);
+    let AttachedWords { subscribed, publishing, keeping_none } = &slot.attached;
+    for word in [subscribed, publishing, keeping_none] {
+        word.store(0, std::sync::atomic::Ordering::Relaxed);
+    }
 }
 
 /// Whether a slot with this incarnation has a participant, dead or alive: joining and ending count one each.

@@ -115,6 +115,16 @@ impl<'r, M: RingMemory> Pin<'r, M> {
         self.ring.memory.head().load(Ordering::Acquire)
     }
 
+    /// Moves the end of the range that was [protected](Self::protect) further on, and returns the head as it is after
+    /// that. What was protected stays so: whoever looks sees one end or the other.
+    #[inline]
+    pub(super) fn widen(&self, end: u64) -> u64 {
+        self.slot.pins[self.index].end.store(end, Ordering::Release);
+        // SYNC POINT "pin and head", as in `announce`.
+        fence(Ordering::SeqCst);
+        self.ring.memory.head().load(Ordering::Acquire)
+    }
+
     /// Stores `range` so that every allocation whose fence comes after this one's sees it.
     #[inline]
     pub(super) fn announce(&self, range: Range) {

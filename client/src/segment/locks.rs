@@ -19,7 +19,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
-use crate::layout::{OWNER_BYTE, PARTICIPANTS, RING_OFFSET, SLOTS_OFFSET, life_byte, repair_byte};
+use crate::layout::{CHANNELS_OFFSET, OWNER_BYTE, PARTICIPANTS, SLOTS_OFFSET, life_byte, repair_byte};
 use crate::os::fork;
 use crate::ring::participants::{Liveness, SlotLocks};
 
@@ -222,7 +222,7 @@ pub(crate) fn has_owner(file: &File) -> io::Result<bool> {
 
 /// Whether a participant of the segment lives, likewise. Whoever clears a slot is one too.
 pub(crate) fn has_participants(file: &File) -> io::Result<bool> {
-    is_locked(file, SLOTS_OFFSET..RING_OFFSET)
+    is_locked(file, SLOTS_OFFSET..CHANNELS_OFFSET)
 }
 
 /// Whether another file description than that of `file` holds a lock of one of the bytes. Takes no lock.

@@ -24,7 +24,10 @@ use crate::checksum::{Checksum, Streaming, hash};
 use crate::error::segment::SegmentError;
 use crate::frame::RingId;
 use crate::key::Key;
-use crate::layout::{Control, FRAME_ALIGN, FrameHeader, PARTICIPANTS, Slot, slot_offset};
+use crate::layout::{
+    CHANNELS, CHANNELS_OFFSET, ChannelWords, Control, DescriptorWords, FRAME_ALIGN, FrameHeader, INDEX, INDEXES_OFFSET,
+    PARTICIPANTS, Slot, slot_offset,
+};
 use crate::os::own_file::{Inheritance, OwnFile};
 use crate::ring::RingMemory;
 use crate::sync::{AtomicU64, Ordering};
@@ -146,6 +149,24 @@ impl Segment {
     pub(crate) fn control(&self) -> &Control {
         self.mapping.control_block()
     }
+
+    /// The channels.
+    #[inline]
+    pub(crate) fn channels(&self) -> &[ChannelWords] {
+        let channels = self.mapping.control(CHANNELS_OFFSET).cast::<ChannelWords>();
+        // SAFETY: as many lie between the slots and the indexes, aligned, since CHANNELS_OFFSET and their size are
+        // multiples of 64. They consist of atomics, and live as long as the mapping, which `self` borrows.
+        unsafe { std::slice::from_raw_parts(channels.as_ptr(), CHANNELS) }
+    }
+
+    /// The words of the index of the channel at this place, below `CHANNELS`.
+    #[inline]
+    pub(crate) fn index(&self, place: usize) -> &[AtomicU64] {
+        assert!(place < CHANNELS, "channel {place} of {CHANNELS}");
+        let words = self.mapping.control(INDEXES_OFFSET + (place * INDEX) as u64 * 8).cast::<AtomicU64>();
+        // SAFETY: as in `channels`; the last index ends where the ring begins, at the earliest.
+        unsafe { std::slice::from_raw_parts(words.as_ptr(), INDEX) }
+    }
 }
 
 impl RingMemory for Segment {
@@ -184,8 +205,8 @@ impl RingMemory for Segment {
     }
 
     #[inline]
-    fn header(&self, start: u64) -> &FrameHeader {
-        let aligned = start & !(FRAME_ALIGN - 1);
+    fn header(&self, position: u64) -> &FrameHeader {
+        let aligned = position & !(FRAME_ALIGN - 1);
         let header = self.mapping.ring(aligned).cast::<FrameHeader>();
         // SAFETY: mapped with `capacity` bytes behind it, and aligned (ring, capacity and position are multiples of
         // 64). All bit patterns are valid. Whoever looks for the header of a promised frame may find payload here
@@ -194,6 +215,14 @@ impl RingMemory for Segment {
         // compared with the offset and bounded by the ring's size), but it is a data race in the sense of the memory
         // model, as all is that a program does with a segment on which another scribbles.
         unsafe { header.as_ref() }
+    }
+
+    #[inline]
+    fn descriptor(&self, position: u64) -> &DescriptorWords {
+        let aligned = position & !(FRAME_ALIGN - 1);
+        let descriptor = self.mapping.ring(aligned).cast::<DescriptorWords>();
+        // SAFETY: as in `header`.
+        unsafe { descriptor.as_ref() }
     }
 }
 
