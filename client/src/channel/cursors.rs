@@ -6,14 +6,13 @@
 //!
 //! # Why nothing is lost from the beginning on
 //!
-//! A subscriber *begins*: it takes a place, stores its cursor, sets the place's bit in `lossless`, has a fence, and
-//! loads the tail, `b`. Every frame from number `b` on is kept until it was received:
+//! A subscriber *begins*: it takes a place, stores its cursor, sets the place's bit in `lossless`, and reads the tail,
+//! `b`, by writing it back in the same step. Every frame from number `b` on is kept until it was received:
 //!
-//! A publisher *sends*: it loads the tail, looks at the cursors, appends, has a fence (for sleepers, see
-//! [`index`](super::index)), and lets go of its oldest frame. Take one that lets go of a frame of number `b` or above.
-//! When it had sent that frame, it had a fence after it saw a tail above `b`, which the subscriber did not see yet
-//! after its own fence; so the subscriber's fence comes first, and the publisher has seen the cursor in all sends since.
-//! (SYNC POINT "cursors and tail".)
+//! A publisher *sends*: it loads the tail, looks at the cursors, appends (which moves the tail), and lets go of its
+//! oldest frame. Take one that lets go of a frame of number `b` or above. Since it sent that frame it has seen a tail
+//! above `b`, from a move that came after the subscriber's step on the same word, and so has seen the cursor. (SYNC
+//! POINT "cursors and tail", `Index::next_after_me`.)
 //!
 //! *Moves.* A subscriber stores its cursor, has a fence, and looks whether a publisher is held up. A publisher says that
 //! it is, has a fence, and looks at the cursors once more, before it sleeps on `moves`. (SYNC POINT "cursors and held
@@ -53,7 +52,7 @@ impl Cursors<'_> {
     /// Takes a place for `holder`, with the cursor at `number`. `is_gone` tells whether another holder is, whose place
     /// is taken over then. `None` if all places are taken.
     ///
-    /// Load the channel's tail afterwards: from that number on nothing is lost.
+    /// Ask [`Index::next_after_me`](super::index::Index::next_after_me) afterwards: from that number on nothing is lost.
     pub(crate) fn begin(self, holder: u64, number: u64, is_gone: impl Fn(u64) -> bool) -> Option<usize> {
         let place = self.places.iter().position(|place| {
             let found = place.holder.load(Ordering::Acquire);
@@ -62,8 +61,6 @@ impl Cursors<'_> {
         })?;
         self.places[place].number.store(number, Ordering::Release);
         self.lossless.fetch_or(1 << place, Ordering::AcqRel);
-        // SYNC POINT "cursors and tail". Its counterpart is the fence of `Index::take_sleepers`.
-        fence(Ordering::SeqCst);
         Some(place)
     }
 

@@ -31,12 +31,13 @@
 //! *Laps repeat* after 64: a reader that stalls between the tail and the word for 64 laps may see number
 //! `t + 64 * INDEX` in place of `t`. The header says which it is.
 //!
-//! *Wakes.* A reader sets `sleepers`, has a fence, looks once more, and sleeps on the tail's lower half, of which the
-//! kernel checks under a lock that it is still the same. A writer moves the tail, has a fence, and looks at `sleepers`.
-//! (SYNC POINT "tail and sleepers".) Two SeqCst fences have an order: one of the two sees the other.
+//! *Wakes.* A reader swaps 1 into `sleepers`, looks once more, and sleeps on the tail's lower half, of which the kernel
+//! checks under a lock that it is still the same. A writer moves the tail, then swaps 0 into `sleepers`. (SYNC POINT
+//! "tail and sleepers".) Each swap sees the one before it, and what came before that: either the writer finds the 1, or
+//! the reader finds the tail moved.
 
 use crate::layout::{FRAME_ALIGN, INDEX};
-use crate::sync::{AtomicU64, Ordering, fence};
+use crate::sync::{AtomicU64, Ordering};
 
 /// Laps that a word of the index tells apart: the bits that a position, a multiple of 64, leaves free.
 const LAPS: u64 = FRAME_ALIGN;
@@ -118,20 +119,24 @@ impl Index<'_> {
         self.tail.load(Ordering::Acquire)
     }
 
+    /// The number of the next frame. Whoever sends it, or one after it, sees what the caller has done before.
+    pub(crate) fn next_after_me(self) -> u64 {
+        // Release: heads the sequence of all that move the tail from here on. Acquire, as ever.
+        self.tail.fetch_add(0, Ordering::AcqRel)
+    }
+
     /// Announces that the caller is going to sleep until number `number` is there. False if it is there already:
     /// then it must not sleep.
     pub(crate) fn announce_sleep(self, number: u64) -> bool {
-        self.sleepers.store(1, Ordering::Relaxed);
         // SYNC POINT "tail and sleepers".
-        fence(Ordering::SeqCst);
+        self.sleepers.swap(1, Ordering::AcqRel);
         self.look_at(number) == Recorded::NotYet
     }
 
     /// After an append: whether somebody may be asleep, and is to be woken by the caller.
     pub(crate) fn take_sleepers(self) -> bool {
         // SYNC POINT "tail and sleepers".
-        fence(Ordering::SeqCst);
-        self.sleepers.load(Ordering::Relaxed) != 0 && self.sleepers.swap(0, Ordering::AcqRel) != 0
+        self.sleepers.swap(0, Ordering::AcqRel) != 0
     }
 
     fn word(&self, number: u64) -> &AtomicU64 {

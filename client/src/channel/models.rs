@@ -4,8 +4,9 @@
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 
+use super::cursors::Cursors;
 use super::index::{Index, Recorded};
-use crate::layout::{FRAME_ALIGN, INDEX};
+use crate::layout::{CursorWords, FRAME_ALIGN, INDEX};
 use crate::sync::{AtomicU64, Ordering};
 
 /// A channel's words, the headers of its frames, and a futex.
@@ -17,6 +18,12 @@ struct Model {
     numbers: Vec<AtomicU64>,
     asleep: Mutex<()>,
     woken: Condvar,
+    lossless: AtomicU64,
+    places: Vec<CursorWords>,
+    held_up: AtomicU64,
+    moves: AtomicU64,
+    /// For each frame, whether its publisher has let go of it.
+    gone: Vec<AtomicU64>,
 }
 
 impl Model {
@@ -28,11 +35,36 @@ impl Model {
             numbers: (0..6).map(|_| AtomicU64::new(0)).collect(),
             asleep: Mutex::new(()),
             woken: Condvar::new(),
+            lossless: AtomicU64::new(0),
+            places: vec![CursorWords::default()],
+            held_up: AtomicU64::new(0),
+            moves: AtomicU64::new(0),
+            gone: (0..6).map(|_| AtomicU64::new(0)).collect(),
         }
     }
 
     fn index(&self) -> Index<'_> {
         Index { tail: &self.tail, sleepers: &self.sleepers, words: &self.words }
+    }
+
+    fn cursors(&self) -> Cursors<'_> {
+        Cursors { lossless: &self.lossless, places: &self.places, held_up: &self.held_up, moves: &self.moves }
+    }
+
+    /// Sends this frame as a publisher does that keeps one, the `last`, and lets go of that. False if a lossless
+    /// subscriber has yet to receive it.
+    fn send_keeping_one(&self, frame: usize, last: Option<usize>) -> bool {
+        let sent = self.index().append(frame as u64 * FRAME_ALIGN, |number| {
+            self.numbers[frame].store(number + 1, Ordering::Relaxed);
+            if self.cursors().behind(number, 1).is_some() { Err(()) } else { Ok(()) }
+        });
+        if sent.is_ok() {
+            self.wake();
+            if let Some(last) = last {
+                self.gone[last].store(1, Ordering::Release);
+            }
+        }
+        sent.is_ok()
     }
 
     /// Sends the frame number `frame` of this model, which lies at that position.
@@ -175,5 +207,60 @@ fn no_wake_is_lost() {
             }
         }
         writer.join().expect("no panic");
+    });
+}
+
+/// Two publishers that keep one frame each. What was sent from the subscriber's beginning on is there until it moves on.
+#[test]
+fn what_is_sent_after_a_lossless_subscriber_began_is_kept_for_it() {
+    check(3, || {
+        let model = Arc::new(Model::new());
+        let publishers: Vec<_> = [[1, 2], [3, 4]]
+            .into_iter()
+            .map(|[first, second]| {
+                let model = Arc::clone(&model);
+                thread::spawn(move || {
+                    model.send_keeping_one(first, None) && model.send_keeping_one(second, Some(first))
+                })
+            })
+            .collect();
+        let place = model.cursors().begin(9, model.index().next(), |_| false).expect("a place");
+        let begin = model.index().next_after_me();
+        model.cursors().move_on(place, begin);
+        for publisher in publishers {
+            publisher.join().expect("no panic");
+        }
+        if let Recorded::At(start) = model.index().look_at(begin) {
+            let frame = (start / FRAME_ALIGN) as usize;
+            assert_eq!(model.gone[frame].load(Ordering::Acquire), 0, "its publisher has let go of frame {begin}");
+        }
+    });
+}
+
+#[test]
+fn a_publisher_that_is_held_up_is_woken_when_the_subscriber_moves_on() {
+    check(3, || {
+        let model = Arc::new(Model::new());
+        let place = model.cursors().begin(9, 0, |_| false).expect("a place");
+        assert!(model.send_keeping_one(1, None));
+        let subscriber = thread::spawn({
+            let model = Arc::clone(&model);
+            move || {
+                if model.cursors().move_on(place, 1) {
+                    drop(model.asleep.lock());
+                    model.woken.notify_all();
+                }
+            }
+        });
+        while !model.send_keeping_one(2, Some(1)) {
+            let moves = model.cursors().announce_sleep();
+            if model.cursors().behind(1, 1).is_some() {
+                let asleep = model.asleep.lock().expect("no panic");
+                if model.moves.load(Ordering::Acquire) == moves {
+                    drop(model.woken.wait(asleep));
+                }
+            }
+        }
+        subscriber.join().expect("no panic");
     });
 }

@@ -331,6 +331,10 @@ impl<'c> Publisher<'c> {
         let now = nanoseconds_since_1970();
         membership.check_name(now)?;
         membership.ring().commit(&frame, checksummed, now, guard.pin())?;
+        if self.options.keep > 0 {
+            // Before anybody finds the frame: whoever comes late may pin it as long as we have.
+            guard.pin().vouch();
+        }
         let number = loop {
             let appended = index.append(start, |number| {
                 in_front.number.store(number, Ordering::Relaxed);

@@ -192,7 +192,7 @@ impl<'c> Channel<'c> {
         let joined = Joined::new(client, &settings.name, Role::Subscriber)?;
         let lossless = settings.lossless.then(|| LosslessPlace::take(&joined, &settings.name)).transpose()?;
         // After the place was taken: from this number on a lossless subscriber loses nothing.
-        let next = joined.index().next();
+        let next = joined.index().next_after_me();
         let mut channel = Self { joined, cursor: next, lossless };
         channel.cursor = match start {
             Start::New => next,

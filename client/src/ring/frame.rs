@@ -139,13 +139,14 @@ impl<M: RingMemory> Ring<M> {
             return Ok(None);
         }
         let end_of = |size: u64| offset.saturating_add(size).checked_next_multiple_of(FRAME_ALIGN).unwrap_or(u64::MAX);
-        let gone_at = |head| start.saturating_add(self.memory.capacity()) < head;
+        // What the ring has moved past is there for as long as somebody else has it pinned: who sent it, say.
+        let is_gone = |head| start.saturating_add(self.memory.capacity()) < head && !pin.share(start);
         let protected = end_of(expected).min(head);
         let head_then = pin.protect(Range { start, end: protected });
         if !pin.has_slot() {
             return Err(Error::ParticipantLost);
         }
-        if gone_at(head_then) {
+        if is_gone(head_then) {
             return Ok(None);
         }
         let header = self.memory.header(offset - HEADER_SIZE);
@@ -163,7 +164,7 @@ impl<M: RingMemory> Ring<M> {
         if size > self.memory.size() || end_of(size) > head {
             return Ok(None);
         }
-        if end_of(size) > protected && gone_at(pin.widen(end_of(size))) {
+        if end_of(size) > protected && is_gone(pin.widen(end_of(size))) {
             return Ok(None);
         }
         let checksum = Checksum::from_u64(header.checksum.load(Ordering::Relaxed));

@@ -149,6 +149,8 @@ pub(crate) trait RingMemory {
     fn capacity(&self) -> u64;
     /// Stream position up to which the ring is allocated.
     fn head(&self) -> &AtomicU64;
+    /// How often a pin was shared that the head has moved past.
+    fn handovers(&self) -> &AtomicU64;
     /// Word number `word` of the bitmap of slots in use.
     fn enrolled(&self, word: usize) -> &AtomicU64;
     /// Slot number `index`, below `PARTICIPANTS`.

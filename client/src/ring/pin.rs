@@ -8,6 +8,10 @@ use crate::sync::{Ordering, fence};
 /// The bits of `active` that stand for a pin.
 const ALL_PINS: u64 = u64::MAX >> (64 - PINS);
 
+/// Set in the `end` of a pin that vouches for its frame: its holder had the bytes pinned from their allocation on. A
+/// position has the lower six bits free.
+const VOUCHES: u64 = 1;
+
 /// Stream positions `[start, end)` of a frame, header included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Range {
@@ -50,6 +54,25 @@ impl<M: RingMemory> Ring<M> {
         self.any_pin(head, own, |_, pinned| obstructs(pinned, candidate, capacity))
     }
 
+    /// As [`is_obstructed`](Self::is_obstructed), also by a pin that was handed from one participant to another while we
+    /// looked: seen with neither.
+    #[inline]
+    pub(super) fn is_obstructed_for_certain(&self, candidate: Range, head: u64, own: (usize, usize)) -> bool {
+        let handovers = self.memory.handovers();
+        let mut before = handovers.load(Ordering::Acquire);
+        loop {
+            if self.is_obstructed(candidate, head, own) {
+                return true;
+            }
+            // SYNC POINT "handover", see `Pin::share`.
+            let after = handovers.load(Ordering::Acquire);
+            if after == before {
+                return false;
+            }
+            before = after;
+        }
+    }
+
     /// Whether `test` holds for a pin's slot and range, of all pins but `own` that count for an allocation that moves
     /// the head on from `head`.
     ///
@@ -73,6 +96,10 @@ impl<M: RingMemory> Ring<M> {
                 let mut active = slot.active.load(Ordering::Acquire) & ALL_PINS;
                 while let Some(index) = next_bit(&mut active) {
                     let Range { start, end } = read(&slot.pins[index]);
+                    if start == FREE {
+                        // SYNC POINT "handover", see `Pin::share`. Rare: somebody is about to take or give the pin.
+                        fence(Ordering::SeqCst);
+                    }
                     let genuine = start < end && end <= head && end - start <= capacity;
                     if genuine && own != (slot_index, index) && test(slot_index, Range { start, end }) {
                         return true;
@@ -123,6 +150,53 @@ impl<'r, M: RingMemory> Pin<'r, M> {
         // SYNC POINT "pin and head", as in `announce`.
         fence(Ordering::SeqCst);
         self.ring.memory.head().load(Ordering::Acquire)
+    }
+
+    /// Lets others [share](Self::share) the pin, which is that of the frame's allocation: not only announced, but known to
+    /// protect the frame.
+    #[inline]
+    pub(crate) fn vouch(&self) {
+        let end = &self.slot.pins[self.index].end;
+        // Only we write it.
+        end.store(end.load(Ordering::Relaxed) | VOUCHES, Ordering::Release);
+    }
+
+    /// Whether another pin that [vouches](Self::vouch) for its frame begins at `start`, where this one does, and was there
+    /// after this one was announced: then the frame there is protected, however far the head has moved past it.
+    ///
+    /// An allocation may look at this pin before it is announced, and at the other one after it was given back, and so
+    /// see neither. Therefore it is counted that a pin was shared, and an allocation that finds another number after it
+    /// has looked at all pins than before looks at them again. (SYNC POINT "handover".) It does find another number:
+    /// after we have counted, we see the other pin, in words that we read and write in one step. So whatever shows the
+    /// allocation that the pin was given back comes after that step and shows it our count as well: the slot's
+    /// incarnation or the pin's bit in `active`, both of which change in such steps only; or, if the bit is still set,
+    /// `FREE`, which we would have seen, since the allocation's fence came before ours.
+    #[cold]
+    pub(super) fn share(&self, start: u64) -> bool {
+        // Mostly there is no such pin, and nobody needs to look again.
+        let begins_here = |pin: &PinWords| {
+            pin.start.load(Ordering::Acquire) == start && pin.end.load(Ordering::Acquire) & VOUCHES != 0
+        };
+        if !self.any_other(|slot, pin| begins_here(&slot.pins[pin])) {
+            return false;
+        }
+        self.ring.memory.handovers().fetch_add(1, Ordering::AcqRel);
+        fence(Ordering::SeqCst);
+        self.any_other(|slot, pin| {
+            begins_here(&slot.pins[pin])
+                && is_taken(slot.incarnation.fetch_add(0, Ordering::AcqRel))
+                && slot.active.fetch_or(0, Ordering::AcqRel) & 1 << pin != 0
+                && begins_here(&slot.pins[pin])
+        })
+    }
+
+    /// Whether `test` holds for a pin that is taken, given by its slot and its number there, other than this one.
+    fn any_other(&self, test: impl Fn(&Slot, usize) -> bool) -> bool {
+        self.ring.enrolled().any(|index| {
+            let slot = self.ring.memory.slot(index);
+            let mut active = slot.active.load(Ordering::Relaxed) & ALL_PINS;
+            std::iter::from_fn(|| next_bit(&mut active)).any(|pin| (index, pin) != self.place() && test(slot, pin))
+        })
     }
 
     /// Stores `range` so that every allocation whose fence comes after this one's sees it.
@@ -188,7 +262,7 @@ impl<M: RingMemory> Drop for Pin<'_, M> {
 fn read(pin: &PinWords) -> Range {
     // Acquire both, pairs with the Release of `announce`. A free pin starts at FREE, which is after every end.
     let start = pin.start.load(Ordering::Acquire);
-    Range { start, end: pin.end.load(Ordering::Acquire) }
+    Range { start, end: pin.end.load(Ordering::Acquire) & !VOUCHES }
 }
 
 /// Whether `candidate` shares bytes of the ring with `pinned`, which begins before it in the stream.

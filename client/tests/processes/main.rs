@@ -3,6 +3,7 @@
 //! Writers send the descriptions of their frames to readers over Unix datagram sockets. The contents of each frame
 //! follow from a number that is sent along, so a reader knows every byte that it must find, whatever the checksum says.
 
+mod channels;
 #[path = "../common/mod.rs"]
 mod common;
 mod participant;
@@ -49,17 +50,25 @@ fn helper_that_takes_part() {
     match role.as_str() {
         "writer" => write_for_ever(&client, Path::new(&dir), seed),
         "reader" => read_for_ever(&client, Path::new(&dir), number, seed),
+        "sender" => channels::send_for_ever(&client, seed),
+        "receiver" => channels::receive_for_ever(&client, seed),
         "lap-wise" => follow_orders(&client, Path::new(&dir)),
         other => panic!("no such role: {other}"),
     }
 }
 
-#[test]
-fn processes_that_are_killed_and_stopped_at_random_harm_nobody() {
+/// The seed of a test's choices, which it prints.
+fn seed() -> u64 {
     let seed = std::env::var("FRAMEBUFFER_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
     let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a clock").as_nanos() as u64;
     let seed = seed.unwrap_or_else(now);
     println!("FRAMEBUFFER_TEST_SEED={seed} repeats the choices, if not the timing");
+    seed
+}
+
+#[test]
+fn processes_that_are_killed_and_stopped_at_random_harm_nobody() {
+    let seed = seed();
     let mut random = Random::new(seed);
     let ring = TestRing::new(SIZE);
     let start = |role, number, random: &mut Random| Participant::start(ring.dir.path(), role, number, random.next());

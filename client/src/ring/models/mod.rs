@@ -8,6 +8,7 @@
 use loom::sync::Arc;
 use loom::thread;
 
+use super::RingMemory;
 use super::frame::InitialState;
 use super::participants::SlotState;
 use crate::checksum::Checksum;
@@ -29,10 +30,14 @@ fn intact_or_timeout(frame: &Frame, read: Result<u64, Error>) {
 }
 
 fn check(model: impl Fn() + Sync + Send + 'static) {
+    check_up_to(4, model);
+}
+
+/// Every interleaving with at most this many preemptions (loom's authors recommend 2 or 3), or as many as
+/// `LOOM_MAX_PREEMPTIONS` says.
+fn check_up_to(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    // Every interleaving with at most this many preemptions (loom's authors recommend 2 or 3). LOOM_MAX_PREEMPTIONS=5
-    // takes a minute.
-    builder.preemption_bound = builder.preemption_bound.or(Some(4));
+    builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
     builder.check(model);
 }
 
@@ -144,6 +149,64 @@ fn a_committed_frame_is_seen_whole_or_not_at_all() {
         model.fill_and_commit(offset, &pin).expect("its slot is its own");
         drop(pin);
         reader.join().expect("no panic");
+    });
+}
+
+/// A frame is overwritten, or another one of its length comes after it, while it is received through an index.
+#[test]
+fn a_receiver_gets_the_right_frame_or_none_while_the_ring_is_overwritten() {
+    check(|| {
+        let model = Arc::new(Model::new(3));
+        let claims = [model.join(), model.join()];
+        let (pin, start) = model.send(0, claims[0]).expect("room");
+        drop(pin);
+        let receiver = thread::spawn({
+            let model = Arc::clone(&model);
+            move || {
+                if let Some(found) = model.receive(start, 0, claims[1]) {
+                    assert_eq!(found, start + 2 * FRAME_ALIGN);
+                }
+            }
+        });
+        match model.send(1, claims[0]) {
+            Ok(_) | Err(Error::Exhausted { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+        receiver.join().expect("no panic");
+    });
+}
+
+/// The frame is kept by its sender, who lets go of it while somebody receives it, and the next allocation is for its
+/// bytes: it sees the pin of the one or of the other, or nobody has the frame. The sender receives it too: two that come
+/// late do not vouch for each other.
+#[test]
+fn a_kept_frame_that_the_ring_has_moved_past_is_handed_over_whole_or_not_at_all() {
+    check_up_to(3, || {
+        let model = Arc::new(Model::new(7));
+        let claims = [model.join(), model.join(), model.join()];
+        let (kept, start) = model.send(0, claims[0]).expect("room");
+        // Around the frame that is kept, into the next lap: behind this come its bytes.
+        while model.ring.memory().head().load(loom::sync::atomic::Ordering::Relaxed) < 14 * FRAME_ALIGN {
+            model.publish(claims[1]).expect("there is room beside it");
+        }
+        let receiver = thread::spawn({
+            let model = Arc::clone(&model);
+            move || {
+                if let Some(found) = model.receive(start, 0, claims[2]) {
+                    assert_eq!(found, start + 2 * FRAME_ALIGN);
+                }
+            }
+        });
+        let sender = thread::spawn({
+            let model = Arc::clone(&model);
+            move || drop(model.send(1, claims[1]).expect("there is room beside it"))
+        });
+        drop(kept);
+        if let Some(found) = model.receive(start, 0, claims[0]) {
+            assert_eq!(found, start + 2 * FRAME_ALIGN);
+        }
+        receiver.join().expect("no panic");
+        sender.join().expect("no panic");
     });
 }
 

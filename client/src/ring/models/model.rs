@@ -6,7 +6,7 @@ use loom::sync::atomic::{AtomicBool, Ordering};
 use crate::checksum::Checksum;
 use crate::error::Error;
 use crate::frame::Frame;
-use crate::layout::{FRAME_ALIGN, PARTICIPANTS};
+use crate::layout::{DESCRIPTOR_SIZE, FRAME_ALIGN, HEADER_SIZE, PARTICIPANTS};
 use crate::ring::frame::{Checksummed, InitialState};
 use crate::ring::heap::Heap;
 use crate::ring::participants::{Liveness, SlotClaim, SlotLocks};
@@ -114,5 +114,24 @@ impl Model {
         self.ring.begin_read(frame, &pin)?;
         // SAFETY: loom checks that nobody writes to the cell.
         Ok(self.cell(frame.offset).with(|cell| unsafe { *cell }))
+    }
+
+    /// Allocates and writes a frame of one channel with this number, and returns the pin on it and its beginning.
+    pub(super) fn send(&self, number: u64, claim: SlotClaim) -> Result<(Pin<'_, Heap>, u64), Error> {
+        let pin = self.take_pin(claim);
+        let offset = self.ring.allocate_to_send(FRAME_ALIGN, 0, &pin, &self.locks)?;
+        let start = offset - HEADER_SIZE - DESCRIPTOR_SIZE;
+        self.ring.memory().descriptor(start).number.store(number, Ordering::Relaxed);
+        self.fill_and_commit(offset, &pin)?;
+        pin.vouch();
+        Ok((pin, start))
+    }
+
+    /// Receives the frame with this number that begins at `start`: its bytes, if it is there.
+    pub(super) fn receive(&self, start: u64, number: u64, claim: SlotClaim) -> Option<u64> {
+        let pin = self.take_pin(claim);
+        let received = self.ring.begin_receive(start, (0, number), 0, &pin).expect("it has its slot")?;
+        // SAFETY: loom checks that nobody writes to the cell.
+        Some(self.cell(received.frame.offset).with(|cell| unsafe { *cell }))
     }
 }

@@ -1,0 +1,85 @@
+//! What a channel costs on top of the plain operations that it is made of, side by side, and how long a frame takes to a
+//! subscriber in another thread.
+//!
+//! `cargo bench -p framebuffer --bench channels`
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use framebuffer::{FrameBufferClient, FrameBufferServer, Prefault};
+
+const RING: u64 = 64 << 20;
+/// Operations in one sample: a clock takes as long as an operation.
+const BATCH: u32 = 200;
+
+fn main() {
+    let server = FrameBufferServer::options(RING).prefault(Prefault::Wait).start().expect("64 MiB of shared memory");
+    let open = || FrameBufferClient::open(server.get_key()).expect("the ring is there");
+    let (client, _others) = (open(), std::array::from_fn::<_, 6, _>(|_| open()));
+    println!("median time of an operation, in nanoseconds, in turns");
+    println!(
+        "{:>8} {:>10} {:>10} {:>10} {:>10} {:>10} {:>12}",
+        "bytes", "publish", "send", "more", "view", "try_next", "more"
+    );
+    for size in [64, 4 << 10, 64 << 10] {
+        row(&client, size);
+    }
+    println!("\nmedian time of a frame of 64 bytes there and another back, in nanoseconds");
+    for (name, spin) in [("spinning", Duration::from_secs(1)), ("asleep", Duration::ZERO)] {
+        println!("{name:>10} {:10.0}", there_and_back([&open(), &open()], spin));
+    }
+}
+
+fn row(client: &FrameBufferClient, size: usize) {
+    let data = vec![0xA5; size];
+    let mut publisher = client.publisher(&format!("bench/{size}")).expect("a publisher");
+    let mut subscriber = client.subscriber(&format!("bench/{size}")).expect("a subscriber");
+    let mut samples: [Vec<f64>; 4] = Default::default();
+    for _ in 0..500 {
+        let mut time = |index: usize, operation: &mut dyn FnMut()| {
+            let begun = Instant::now();
+            (0..BATCH).for_each(|_| operation());
+            samples[index].push(begun.elapsed().as_nanos() as f64 / f64::from(BATCH));
+        };
+        let mut frame = None;
+        time(0, &mut || frame = client.publish(black_box(&data)).ok());
+        time(1, &mut || drop(black_box(publisher.send(black_box(&data)))));
+        let frame = frame.expect("room");
+        time(2, &mut || drop(black_box(client.view(black_box(&frame)))));
+        time(3, &mut || drop(black_box(subscriber.try_next())));
+    }
+    let [publish, send, view, next] = samples.map(|mut samples| median(&mut samples));
+    let (more, more_to_receive) = (send - publish, next - view);
+    println!("{size:8} {publish:10.0} {send:10.0} {more:10.0} {view:10.0} {next:10.0} {more_to_receive:12.0}");
+}
+
+fn there_and_back([here, there]: [&FrameBufferClient; 2], spin: Duration) -> f64 {
+    const ROUNDS: usize = 20_000;
+    let name = |way: &str| format!("bench/{way}/{}", spin.as_millis());
+    let mut answers = here.subscriber_options(&name("back")).spin(spin).open().expect("a subscriber");
+    let mut calls = there.subscriber_options(&name("there")).spin(spin).open().expect("a subscriber");
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut publisher = there.publisher(&name("back")).expect("a publisher");
+            for _ in 0..ROUNDS {
+                let call = calls.next(Duration::MAX).expect("the ring is there").expect("a frame");
+                publisher.send(&call).expect("room");
+            }
+        });
+        let mut publisher = here.publisher(&name("there")).expect("a publisher");
+        let mut samples: Vec<_> = (0..ROUNDS)
+            .map(|_| {
+                let begun = Instant::now();
+                publisher.send(&[7; 64]).expect("room");
+                black_box(answers.next(Duration::MAX).expect("the ring is there"));
+                begun.elapsed().as_nanos() as f64
+            })
+            .collect();
+        median(&mut samples)
+    })
+}
+
+fn median(samples: &mut [f64]) -> f64 {
+    samples.sort_unstable_by(f64::total_cmp);
+    samples[samples.len() / 2]
+}
