@@ -28,6 +28,29 @@
 //! # }
 //! ```
 //!
+//! # Channels
+//!
+//! Or let the ring tell readers where the frames lie: a [`Publisher`] sends frames over a named channel, and every
+//! [`Subscriber`] of that name, in whatever process, is woken and receives them in order, with what was
+//! [said of them](Descriptor). Nobody waits for anybody unless asked to, and what is lost is counted.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let server = framebuffer::FrameBufferServer::options(16 << 20).start()?;
+//! # let client = || framebuffer::FrameBufferClient::open(server.get_key());
+//! # let (writer, reader) = (client()?, client()?);
+//! let mut camera = writer.publisher("camera")?;
+//! camera.send(&vec![42; 1920 * 1080 * 3])?;
+//!
+//! for frame in reader.subscriber("camera")? {
+//!     let frame = frame?; // in place: writers go around it while it lives
+//!     assert_eq!(frame.len(), 1920 * 1080 * 3);
+//! #   break;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Choosing a method
 //!
 //! | | copies | for |
@@ -37,16 +60,19 @@
 //! | [`allocate`](FrameBufferClient::allocate), [`write`](FrameBufferClient::write) | 1 | allocating here and writing elsewhere |
 //! | [`read_frame`](FrameBufferClient::read_frame), [`read_into`](FrameBufferClient::read_into) | 1 | keeping the bytes |
 //! | [`view`](FrameBufferClient::view) | 0 | computing on the bytes now |
+//! | [`send`](Publisher::send), [`loan`](Publisher::loan) | 1, 0 | as `publish` and `loan`, over a channel |
+//! | [`next`](Subscriber::next), [`latest`](Subscriber::latest) | 0 | waiting for frames, and missing none or only old ones |
 //!
 //! # Memory
 //!
-//! Each frame takes 64 bytes for its header, and is rounded up to 64 bytes. For that a ring of `size` bytes has 1/256
+//! Each frame takes 64 bytes for its header, one that is sent over a channel 64 more for its descriptor, and is rounded
+//! up to 64 bytes. For that a ring of `size` bytes has 1/256
 //! more room (at least 64 KiB), so it keeps at least the last `size` bytes of frames of 32 KiB and more, and fewer of
 //! smaller ones: [`FrameBufferServer::frames_kept`] counts them. Frames in use (views, loans, reads and writes in
 //! progress) stay where they are, and others go around them: small ones that are held for long, spread over the ring,
 //! leave no room for a large frame ([`Error::Exhausted`] says how much there is). Copy what you keep for long.
 //!
-//! The control block takes 340 KiB to 2 MiB more ([`segment_length`] is the sum). All of it is allocated when the
+//! The control block takes 916 KiB to 2 MiB more ([`segment_length`] is the sum). All of it is allocated when the
 //! server starts: later there is no error for lack of memory. Frames are aligned to 64 bytes.
 //!
 //! Linux on 64-bit little-endian machines only. `/proc` must be mounted.
@@ -60,7 +86,7 @@
 //! From the bottom up: `layout` (where everything lies), `checksum` (all copying and hashing), `os` (forks and closed
 //! descriptors), `threads`, `ring` (the protocol), `segment` (the file), `slots` and `membership` (a process's part in
 //! the ring), `ownership` (its owner's lock), `transfer` (moving bytes), `rings` (the rings that a client is in, one
-//! after the other), then the public types.
+//! after the other), then the public types, and `channel` on top.
 #![cfg_attr(loom, allow(dead_code, unused_imports))]
 
 #[cfg(not(loom))]

@@ -83,9 +83,9 @@ impl Drop for Tmpfs {
 fn a_ring_beyond_the_limit_on_file_sizes_is_refused_by_name_instead_of_a_kill() {
     alone("a_ring_beyond_the_limit_on_file_sizes_is_refused_by_name_instead_of_a_kill", || {
         let dir = folder();
-        lower(Resource::RLIMIT_FSIZE, MIB);
+        lower(Resource::RLIMIT_FSIZE, 2 * MIB);
         let error = ring(dir.path(), 8 * MIB).start().expect_err("beyond the limit");
-        names(&error, "RLIMIT_FSIZE", MIB, "ulimit -f");
+        names(&error, "RLIMIT_FSIZE", 2 * MIB, "ulimit -f");
         doctor_agrees(dir.path(), 8 * MIB, "RLIMIT_FSIZE");
         assert!(is_empty(&dir));
         ring(dir.path(), 256 << 10).start().expect("below the limit");

@@ -55,17 +55,17 @@ fn a_ring_larger_than_its_file_system_is_refused_at_the_start_and_leaves_nothing
         }
     }
     let dir = folder();
-    let (tmpfs, limit) = (Some("tmpfs"), Some("size=1m"));
+    let (tmpfs, limit) = (Some("tmpfs"), Some("size=2m"));
     if let Err(errno) = mount(tmpfs, dir.path(), tmpfs, MsFlags::empty(), limit) {
-        eprintln!("skipped: cannot mount a tmpfs of 1 MiB: {errno}");
+        eprintln!("skipped: cannot mount a tmpfs of 2 MiB: {errno}");
         return;
     }
     let mounted = Mounted(dir);
     let start = |size| FrameBufferServer::options(size).dir(mounted.0.path()).prefault(Prefault::Off).start();
-    for size in [1 << 20, 10 << 20] {
+    for size in [2 << 20, 10 << 20] {
         let error = start(size).expect_err("more than fits");
         let SegmentError::NoMemory { available, limited_by, .. } = error else { panic!("{}", chain(&error)) };
-        assert_eq!((available, &*limited_by), (1 << 20, "the shared memory folder (size 1048576)"));
+        assert_eq!((available, &*limited_by), (2 << 20, "the shared memory folder (size 2097152)"));
         assert!(is_empty(&mounted.0));
     }
     let server = start(256 << 10).expect("this fits");
@@ -151,6 +151,18 @@ fn foreign_files_are_refused_and_not_touched() {
         fs::write(segment_path(&dir), contents).expect("it can be written");
         everybody_refuses(&dir, what, |error| matches!(error, SegmentError::Magic { .. }));
     }
+}
+
+/// The smallest ring of version 2 was shorter than any of version 3.
+#[test]
+fn a_segment_of_an_older_version_is_refused_by_its_version_however_short_it_is() {
+    let (dir, _) = kept_segment();
+    let file = fs::OpenOptions::new().write(true).open(segment_path(&dir)).expect("the segment");
+    file.write_all_at(&2_u64.to_le_bytes(), offset_of!(Control, version) as u64).expect("it can be written");
+    file.set_len(348_160 + (64 << 10) + 4096).expect("it can be shortened");
+    everybody_refuses(&dir, "version 2", |error| {
+        matches!(error, SegmentError::Version { found: 2, supported: VERSION })
+    });
 }
 
 #[test]

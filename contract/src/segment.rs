@@ -129,7 +129,7 @@ mod tests {
     fn small_rings_are_made_of_pages_and_large_ones_of_huge_pages() {
         let small = Geometry::new(1 << 20, PAGE).unwrap();
         assert_eq!(small, Geometry { size: 1 << 20, capacity: (1 << 20) + (64 << 10), ring_offset: CONTROL_LENGTH });
-        assert_eq!(Geometry::new(1, LARGEST_PAGE).unwrap().ring_offset, 6 * LARGEST_PAGE);
+        assert_eq!(Geometry::new(1, LARGEST_PAGE).unwrap().ring_offset, 15 * LARGEST_PAGE);
         let large = Geometry::new(500 << 20, PAGE).unwrap();
         assert_eq!(large, Geometry { size: 500 << 20, capacity: 502 << 20, ring_offset: HUGE_PAGE });
         assert_eq!(segment_length(500 << 20, PAGE), Ok(504 << 20));

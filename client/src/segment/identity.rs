@@ -13,7 +13,7 @@ use framebuffer_contract::segment::SIZE_LIMIT;
 use super::geometry::geometry;
 use crate::error::segment::SegmentError;
 use crate::key::random_bytes;
-use crate::layout::{Control, HEADER_SIZE, MAGIC, PARTICIPANTS, RING_OFFSET, VERSION};
+use crate::layout::{Control, HEADER_SIZE, MAGIC, PARTICIPANTS, RING_OFFSET, SLOTS_OFFSET, VERSION};
 
 /// Writes the identity of a new segment. The magic comes last, though nobody can find the file before it has a name.
 pub(super) fn write(file: &File, geometry: Geometry) -> io::Result<()> {
@@ -73,13 +73,15 @@ fn set(file: &File, at: usize, word: u64) -> io::Result<()> {
 /// Reads the identity of a segment from its file and compares it with this library's layout and the file's length.
 pub(super) fn check(file: &File) -> Result<Geometry, SegmentError> {
     let length = file.metadata().map_err(SegmentError::io("look at the segment"))?.len();
-    let shortest = RING_OFFSET + HEADER_SIZE;
-    if length < shortest {
-        return Err(SegmentError::TooShort { len: length, needed: shortest });
-    }
+    let at_least = |bytes| {
+        let shortest = RING_OFFSET + HEADER_SIZE;
+        if length < bytes { Err(SegmentError::TooShort { len: length, needed: shortest }) } else { Ok(()) }
+    };
     let expect = |what, found, expected| {
         if found == expected { Ok(()) } else { Err(SegmentError::Damaged { what, found, expected }) }
     };
+    // A segment of another version may be shorter than any of this one: first what all versions have.
+    at_least(SLOTS_OFFSET)?;
     let magic = word(file, offset_of!(Control, magic))?;
     if magic != MAGIC {
         return Err(SegmentError::Magic { found: magic, expected: MAGIC });
@@ -88,6 +90,7 @@ pub(super) fn check(file: &File) -> Result<Geometry, SegmentError> {
     if version != VERSION {
         return Err(SegmentError::Version { found: version, supported: VERSION });
     }
+    at_least(RING_OFFSET + HEADER_SIZE)?;
     let size = word(file, offset_of!(Control, size))?;
     let geometry =
         geometry(size).map_err(|_| SegmentError::Damaged { what: "ring size", found: size, expected: SIZE_LIMIT })?;
