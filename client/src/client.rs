@@ -294,6 +294,11 @@ impl FrameBufferClient {
         self.rings.as_ref().map(Rings::current).ok_or(Error::Stopped)
     }
 
+    /// Whether the client goes over to the next ring when this one is given up.
+    pub(crate) fn finds_next_ring(&self) -> bool {
+        self.options.finder.is_some()
+    }
+
     #[cold]
     fn renew<'c>(&self, rings: &'c Rings) -> Result<&'c Membership, Error> {
         let finder = self.options.finder.as_ref().ok_or(Error::Retired)?;

@@ -80,6 +80,7 @@
 //! # Cargo features
 //!
 //! - `connect` (default): [`connect()`], [`connect_env`], [`Connect`].
+//! - `tokio`: `Subscriber::into_stream`, a [`Subscriber`] as a `Stream`, and `Publisher::send_async`.
 //!
 //! # In this crate
 //!
@@ -146,6 +147,8 @@ pub use channel::descriptor::{Descriptor, Element, FourCc};
 pub use channel::list::{ChannelInfo, LosslessInfo, channels};
 #[cfg(not(loom))]
 pub use channel::publisher::{Publisher, PublisherOptions, SendingLoan, Sent};
+#[cfg(all(feature = "tokio", not(loom)))]
+pub use channel::stream::SampleStream;
 #[cfg(not(loom))]
 pub use channel::subscriber::{Sample, Start, Subscriber, SubscriberOptions};
 #[cfg(feature = "_kernels")]

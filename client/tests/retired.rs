@@ -92,6 +92,32 @@ fn every_operation_in_a_retired_ring_says_so_and_views_stay_whole() {
 }
 
 #[test]
+fn a_subscriber_of_a_connected_client_goes_on_in_the_next_ring_and_counts_what_it_has_not_received() {
+    let dir = folder();
+    let sidecar = Sidecar::start(dir.path());
+    let mut first = server(dir.path(), "first");
+    sidecar.answer(Some("first"));
+    let (reader, writer) = (sidecar.connect(dir.path()), sidecar.connect(dir.path()));
+    let mut subscriber = reader.subscriber("camera").expect("a subscriber");
+    let mut publisher = writer.publisher("camera").expect("a publisher");
+    for number in 0..3 {
+        publisher.send(&payload(number, 1000)).expect("there is room");
+    }
+    let long = Duration::from_secs(30);
+    assert_eq!(subscriber.next(long).expect("no error").expect("it is there").number(), 0);
+    sidecar.answer(None);
+    first.stop().expect("it stops");
+    assert!(matches!(publisher.send(&[]), Err(Error::Retired)));
+    assert!(subscriber.next(Duration::from_millis(300)).expect("there may be another ring").is_none());
+    let _second = server(dir.path(), "second");
+    sidecar.answer(Some("second"));
+    wait_until("the publisher is in the next ring", || publisher.send(&payload(7, 1000)).is_ok());
+    let sample = subscriber.next(long).expect("no error").expect("it was sent");
+    assert!(sample.number() == 0 && is_payload(7, &sample));
+    assert_eq!((subscriber.received(), subscriber.lost()), (2, 2));
+}
+
+#[test]
 fn a_connected_client_finds_the_next_ring_by_itself_and_frees_the_old_one() {
     alone("a_connected_client_finds_the_next_ring_by_itself_and_frees_the_old_one", || {
         let dir = folder();

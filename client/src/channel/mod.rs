@@ -2,7 +2,8 @@
 //!
 //! Read [`index`] (who sent what, in which order), [`cursors`] (subscribers that lose nothing), [`directory`] (which
 //! channels there are) and [`descriptor`] (what is said of a frame), then [`joined`] (a channel in the ring that a
-//! client is in), [`publisher`], [`subscriber`], and [`list`] (how they look from outside).
+//! client is in), [`publisher`], [`subscriber`], [`watch`] and `stream` (for event loops), and [`list`] (how they look from
+//! outside).
 
 pub(crate) mod cursors;
 pub(crate) mod descriptor;
@@ -16,5 +17,9 @@ pub(crate) mod list;
 mod models;
 #[cfg(not(loom))]
 pub(crate) mod publisher;
+#[cfg(all(feature = "tokio", not(loom)))]
+pub(crate) mod stream;
 #[cfg(not(loom))]
 pub(crate) mod subscriber;
+#[cfg(not(loom))]
+mod watch;

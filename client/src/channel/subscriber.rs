@@ -2,19 +2,23 @@
 
 use std::fmt;
 use std::ops::{ControlFlow, Deref};
-use std::sync::OnceLock;
+use std::os::fd::BorrowedFd;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::sys::eventfd::EventFd;
 
 use super::descriptor::Descriptor;
 use super::directory::Name;
 use super::index::Recorded;
 use super::joined::Joined;
+use super::watch::Watch;
 use crate::attachments::Role;
 use crate::client::FrameBufferClient;
 use crate::error::Error;
 use crate::error::channel::ChannelError;
+use crate::error::segment::SegmentError;
 use crate::frame::Frame;
 use crate::layout::{DESCRIPTOR_SIZE, HEADER_SIZE, INDEX};
 use crate::os::futex;
@@ -27,6 +31,9 @@ use crate::view::View;
 /// How long a subscriber sleeps before it looks again by itself: a publisher may have been killed after it had sent a
 /// frame and before it had woken anybody.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+/// How long a ring that was given up is left alone between two attempts to find the next one.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// For how long a subscriber looks all the time before it sleeps, unless it is told otherwise. To wake a sleeper takes
 /// about as long. Not on a machine with one processor, where nobody could send meanwhile.
@@ -66,8 +73,11 @@ pub struct Subscriber<'c> {
     received: u64,
     lost: u64,
     skipped: u64,
+    /// Frames that it had yet to receive when its ring was given up.
+    unread: u64,
     /// Bytes of the last frame: the next one is probably as large.
     expected: u64,
+    watch: Option<Watch>,
 }
 
 /// Where a subscriber begins.
@@ -183,7 +193,17 @@ impl<'c> SubscriberOptions<'c> {
         let Self { client, name, start, lossless, spin } = self;
         let settings = Settings { name: Name::new(&name)?, lossless, spin };
         let channel = Channel::join(client, &settings, start)?;
-        Ok(Subscriber { client, settings, channel, received: 0, lost: 0, skipped: 0, expected: 0 })
+        Ok(Subscriber {
+            client,
+            settings,
+            channel,
+            received: 0,
+            lost: 0,
+            skipped: 0,
+            unread: 0,
+            expected: 0,
+            watch: None,
+        })
     }
 }
 
@@ -232,6 +252,15 @@ impl<'c> Channel<'c> {
         Ok(found.ok_or(Missing::Lost { next: number + 1 }))
     }
 
+    /// Watches for the next frame.
+    fn watch(&self, event: Option<Arc<EventFd>>) -> Result<Watch, Error> {
+        let mapping = Arc::clone(self.joined.membership().segment().mapping());
+        let watch = Watch::start(mapping, self.joined.place(), event)
+            .map_err(SegmentError::io("start a thread that waits for frames"))?;
+        watch.wait_for(self.cursor);
+        Ok(watch)
+    }
+
     /// Tells publishers where this subscriber is, if it is lossless.
     #[inline]
     fn announce_cursor(&self) {
@@ -277,16 +306,17 @@ enum Missing {
 }
 
 impl<'c> Subscriber<'c> {
-    /// The next frame. Waits for it, for at most `timeout`; `None` if none was sent in that time.
+    /// The next frame. Waits for it, for at most `timeout`; `None` if none was sent in that time. If the ring is given up
+    /// meanwhile, waits for the next one, if the client can find it (one from `connect`).
     ///
     /// # Errors
     ///
-    /// [`Error::Stopped`]; [`Error::Retired`] if the ring was given up and there is no other (yet);
+    /// [`Error::Stopped`]; [`Error::Retired`] if the ring was given up, and the client cannot find another;
     /// [`Error::Join`] and others of joining the ring anew.
     pub fn next(&mut self, timeout: Duration) -> Result<Option<Sample<'c>>, Error> {
         let deadline = Instant::now().checked_add(timeout);
         loop {
-            if let Some(sample) = self.try_next()? {
+            if let Some(sample) = self.try_next_in_any_ring()? {
                 return Ok(Some(sample));
             }
             let left = deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
@@ -298,18 +328,36 @@ impl<'c> Subscriber<'c> {
         }
     }
 
+    /// As [`try_next`](Self::try_next), but without a ring there is nothing yet, as long as there may be another.
+    pub(super) fn try_next_in_any_ring(&mut self) -> Result<Option<Sample<'c>>, Error> {
+        match self.try_next() {
+            Err(Error::Retired) if self.client.finds_next_ring() => {
+                if let Some(watch) = &self.watch {
+                    watch.wait_for(self.channel.cursor);
+                }
+                Ok(None)
+            }
+            found => found,
+        }
+    }
+
     /// The next frame, if it is there already.
     ///
     /// # Errors
     ///
-    /// As [`next`](Self::next).
+    /// As [`next`](Self::next), and [`Error::Retired`] as long as there is no next ring.
     #[inline]
     pub fn try_next(&mut self) -> Result<Option<Sample<'c>>, Error> {
         self.stay_current()?;
         loop {
             match self.channel.look_up(self.channel.cursor, self.expected)? {
                 Ok((received, guard)) => return Ok(Some(self.receive(received, guard))),
-                Err(Missing::NotYet) => return Ok(None),
+                Err(Missing::NotYet) => {
+                    if let Some(watch) = &self.watch {
+                        watch.wait_for(self.channel.cursor);
+                    }
+                    return Ok(None);
+                }
                 Err(Missing::Lost { next }) => {
                     self.count_lost(next - self.channel.cursor);
                     self.channel.cursor = next;
@@ -345,6 +393,10 @@ impl<'c> Subscriber<'c> {
     /// Waits until the next frame is there, for at most `timeout`, or a signal arrives, which returns
     /// [`ControlFlow::Break`]. May return earlier.
     pub(crate) fn wait(&self, timeout: Duration) -> ControlFlow<()> {
+        if self.channel.joined.membership().segment().is_retired() {
+            std::thread::sleep(timeout.min(PAUSE));
+            return ControlFlow::Continue(());
+        }
         if self.spin(timeout) {
             return ControlFlow::Continue(());
         }
@@ -382,6 +434,24 @@ impl<'c> Subscriber<'c> {
         }
     }
 
+    /// A descriptor for event loops (`epoll`, `poll`, `select`): it is readable when there may be a frame. Then call
+    /// [`try_next`](Self::try_next) until it returns `None`, which makes it unreadable until the next frame. It is the
+    /// same one for as long as the subscriber lives; in a forked child, ask for another.
+    ///
+    /// A thread waits for it. To receive frames in a thread of your own, [`next`](Self::next) is faster.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_next`](Self::try_next), and [`Error::Join`] if there can be no more threads or descriptors.
+    pub fn event_fd(&mut self) -> Result<BorrowedFd<'_>, Error> {
+        self.stay_current()?;
+        let watch = match self.watch.take().filter(Watch::is_own) {
+            Some(watch) => watch,
+            None => self.channel.watch(None)?,
+        };
+        Ok(self.watch.insert(watch).as_fd())
+    }
+
     /// Frames that this subscriber has received.
     pub fn received(&self) -> u64 {
         self.received
@@ -410,6 +480,10 @@ impl<'c> Subscriber<'c> {
     /// Goes over to the ring that the client is in, if that is another one now.
     #[inline]
     fn stay_current(&mut self) -> Result<(), Error> {
+        if self.channel.joined.membership().segment().is_retired() {
+            // Before the client goes over to the next ring, and gives the memory of this one up.
+            self.unread = self.channel.joined.index().next().saturating_sub(self.channel.cursor);
+        }
         if self.channel.joined.is_current(self.client)? { Ok(()) } else { self.join_again() }
     }
 
@@ -423,9 +497,12 @@ impl<'c> Subscriber<'c> {
             channel.announce_cursor();
             self.channel = channel;
         } else {
-            let unread = joined.index().next().saturating_sub(cursor);
             self.channel = Channel::join(self.client, &self.settings, Start::Oldest)?;
+            let unread = std::mem::take(&mut self.unread);
             self.count_lost(unread + self.channel.cursor);
+        }
+        if let Some(watch) = self.watch.take().filter(Watch::is_own) {
+            self.watch = Some(self.channel.watch(Some(watch.event()))?);
         }
         Ok(())
     }

@@ -15,7 +15,8 @@ use nix::libc;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 
 use crate::error::segment::SegmentError;
-use crate::layout::Control;
+use crate::layout::{CHANNELS, CHANNELS_OFFSET, ChannelWords, Control, INDEX, INDEXES_OFFSET};
+use crate::sync::AtomicU64;
 
 /// Advice to the kernel that changes no contents.
 #[derive(Debug, Clone, Copy)]
@@ -133,6 +134,24 @@ impl Mapping {
         unsafe { mmap_anonymous(address, length, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, flags) }
             .map_err(SegmentError::io("give up the memory of a retired ring"))?;
         Ok(())
+    }
+
+    /// The channels.
+    #[inline]
+    pub(crate) fn channels(&self) -> &[ChannelWords] {
+        let channels = self.control(CHANNELS_OFFSET).cast::<ChannelWords>();
+        // SAFETY: as many lie between the slots and the indexes, aligned, since CHANNELS_OFFSET and their size are
+        // multiples of 64. They consist of atomics, and live as long as the mapping, which `self` borrows.
+        unsafe { std::slice::from_raw_parts(channels.as_ptr(), CHANNELS) }
+    }
+
+    /// The words of the index of the channel at this place, below `CHANNELS`.
+    #[inline]
+    pub(crate) fn index(&self, place: usize) -> &[AtomicU64] {
+        assert!(place < CHANNELS, "channel {place} of {CHANNELS}");
+        let words = self.control(INDEXES_OFFSET + (place * INDEX) as u64 * 8).cast::<AtomicU64>();
+        // SAFETY: as in `channels`; the last index ends where the ring begins, at the latest.
+        unsafe { std::slice::from_raw_parts(words.as_ptr(), INDEX) }
     }
 
     /// The control block.

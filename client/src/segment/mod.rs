@@ -25,8 +25,7 @@ use crate::error::segment::SegmentError;
 use crate::frame::RingId;
 use crate::key::Key;
 use crate::layout::{
-    CHANNELS, CHANNELS_OFFSET, ChannelWords, Control, DescriptorWords, FRAME_ALIGN, FrameHeader, INDEX, INDEXES_OFFSET,
-    PARTICIPANTS, Slot, slot_offset,
+    ChannelWords, Control, DescriptorWords, FRAME_ALIGN, FrameHeader, PARTICIPANTS, Slot, slot_offset,
 };
 use crate::os::own_file::{Inheritance, OwnFile};
 use crate::ring::RingMemory;
@@ -38,7 +37,7 @@ pub(crate) mod health;
 mod identity;
 pub(crate) mod limits;
 pub(crate) mod locks;
-mod mapping;
+pub(crate) mod mapping;
 mod nameless;
 pub(crate) mod orphans;
 mod permission;
@@ -153,19 +152,13 @@ impl Segment {
     /// The channels.
     #[inline]
     pub(crate) fn channels(&self) -> &[ChannelWords] {
-        let channels = self.mapping.control(CHANNELS_OFFSET).cast::<ChannelWords>();
-        // SAFETY: as many lie between the slots and the indexes, aligned, since CHANNELS_OFFSET and their size are
-        // multiples of 64. They consist of atomics, and live as long as the mapping, which `self` borrows.
-        unsafe { std::slice::from_raw_parts(channels.as_ptr(), CHANNELS) }
+        self.mapping.channels()
     }
 
     /// The words of the index of the channel at this place, below `CHANNELS`.
     #[inline]
     pub(crate) fn index(&self, place: usize) -> &[AtomicU64] {
-        assert!(place < CHANNELS, "channel {place} of {CHANNELS}");
-        let words = self.mapping.control(INDEXES_OFFSET + (place * INDEX) as u64 * 8).cast::<AtomicU64>();
-        // SAFETY: as in `channels`; the last index ends where the ring begins, at the earliest.
-        unsafe { std::slice::from_raw_parts(words.as_ptr(), INDEX) }
+        self.mapping.index(place)
     }
 }
 
