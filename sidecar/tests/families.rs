@@ -85,14 +85,13 @@ fn without_any_ipv4_address_the_probe_reaches_the_sidecar_over_ipv6() {
 }
 
 #[test]
-fn without_ipv6_a_pods_sidecar_is_reached_over_ipv4_and_says_so() {
-    let name = "without_ipv6_a_pods_sidecar_is_reached_over_ipv4_and_says_so";
+fn where_ipv6_is_switched_off_a_pods_sidecar_is_reached_over_ipv4() {
+    let name = "where_ipv6_is_switched_off_a_pods_sidecar_is_reached_over_ipv4";
     let prepare = "ip address add 192.0.2.7/32 dev lo && echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6";
     in_network(name, prepare, || {
         let dir = tempfile::tempdir().unwrap();
         let sidecar = Sidecar::start_on(["127.0.0.1:0", &admin()], dir.path(), &["--size", "1Mi"]);
         assert_reached(&sidecar, &["192.0.2.7", "127.0.0.1"], &["::1"]);
-        assert!(sidecar.log().contains("this machine has no IPv6"), "{}", sidecar.log());
     });
 }
 
