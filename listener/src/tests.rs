@@ -20,7 +20,7 @@ const BOUNDS: ConnectionBounds = ConnectionBounds {
     keep_alive: true,
     read_buffer: 8 << 10,
     headers: 16,
-    idle: Duration::from_secs(60),
+    idle: Duration::from_mins(1),
     head: Duration::from_secs(10),
     request: Duration::from_secs(20),
     answer: Duration::from_secs(30),
@@ -80,7 +80,7 @@ async fn each_step_has_its_time_and_dripping_gives_no_more() {
 async fn an_idle_time_begins_anew_with_each_answer() {
     let (mut stream, served) = connect(BOUNDS).await;
     for _ in 0..3 {
-        sleep(BOUNDS.idle - Duration::from_secs(1)).await;
+        sleep(BOUNDS.idle.mul_f32(0.9)).await;
         stream.write_all(GET).await.unwrap();
         let len = stream.read(&mut [0; 1024]).await.unwrap();
         assert!(len > 0 && !served.is_finished());
@@ -125,9 +125,9 @@ async fn who_sends_on_after_a_refusal_can_read_it_and_is_read_within_bounds() {
 #[tokio::test(start_paused = true)]
 async fn who_does_not_hang_up_after_a_refusal_is_not_waited_for_longer_than_its_bounds() {
     let (_stream, served) = refused().await;
-    sleep(BOUNDS.linger - Duration::from_millis(10)).await;
+    sleep(BOUNDS.linger.mul_f32(0.9)).await;
     assert!(!served.is_finished(), "it waits for us to hang up");
-    sleep(Duration::from_millis(20)).await;
+    sleep(BOUNDS.linger.mul_f32(0.2)).await;
     assert!(served.is_finished(), "but no longer than that");
 }
 
