@@ -4,8 +4,8 @@
 //! of places ([`Crowd`]), a connection has a deadline for each step of a request ([`ConnectionBounds`]), and whoever
 //! does not get on makes room for whoever comes.
 //!
-//! Read [`listen`] (addresses), [`serve`] (accepts connections), [`Crowd`] (who has to leave when all places are taken),
-//! [`serve_connection`] (one connection), `watched` (how its bytes tell its [`Phase`]).
+//! Read [`listen`] (addresses), [`serve`] (accepts connections), [`Crowd`] (who has to leave when all places are
+//! taken), [`serve_connection`] (one connection), `watched` (how its bytes tell its [`Phase`]).
 //!
 //! What is served, over TLS or not, how a body is read and how large the bounds are is each program's own affair.
 
