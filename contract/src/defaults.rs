@@ -10,7 +10,7 @@ pub const ADMIN_PORT: u16 = 7571;
 pub const LISTEN: &str = "127.0.0.1:7570";
 
 /// Socket address of the sidecar's health and metrics.
-pub const ADMIN: &str = "0.0.0.0:7571";
+pub const ADMIN: &str = "[::]:7571";
 
 /// Where clients look for a sidecar.
 pub const URL: &str = "http://127.0.0.1:7570";

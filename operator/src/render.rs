@@ -144,7 +144,7 @@ fn environment(spec: &ValidSpec) -> Vec<EnvVar> {
         variable(variables::MODE, "0666"),
         variable(variables::DIR, spec.mount_path.clone()),
         variable(variables::LISTEN, format!("127.0.0.1:{}", spec.port)),
-        variable(variables::ADMIN, format!("0.0.0.0:{}", spec.admin_port)),
+        variable(variables::ADMIN, format!("[::]:{}", spec.admin_port)),
         variable(variables::LOG_LEVEL, spec.log_level.as_str()),
     ]
 }

@@ -61,7 +61,7 @@ pub struct ServeArgs {
     /// Path of a Unix socket that serves the API as well.
     #[arg(long, env = variables::SOCKET)]
     pub socket: Option<PathBuf>,
-    /// Address of /healthz, /readyz and /metrics.
+    /// Address of /healthz, /readyz and /metrics. `[::]` takes IPv4 too, and where there is no IPv6 only that.
     #[arg(long, env = variables::ADMIN, default_value = defaults::ADMIN)]
     pub admin: SocketAddr,
     /// Lowest level to log.

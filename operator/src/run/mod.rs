@@ -29,8 +29,7 @@ use crate::client::{self, watching};
 use crate::injector::{Injector, Readiness};
 use crate::leader::{Election, Timing};
 use crate::metrics::Metrics;
-use crate::serve::listen::listen;
-use crate::serve::{bounds, serve};
+use crate::serve::{bounds, listen, serve};
 use crate::{admin, controller};
 
 /// Threads of the runtime. Two keep up with any API server; more would cost memory.

@@ -22,8 +22,7 @@ use crate::certificates::rotator::{CertificateRotator, Names};
 use crate::certificates::serving::Serving;
 use crate::cli::RunArgs;
 use crate::injector::Readiness;
-use crate::serve::listen::listen;
-use crate::serve::{self, bounds};
+use crate::serve::{self, bounds, listen};
 use crate::webhook::{Admission, lookup::Lookup, router};
 
 /// Period of checks whether the API server trusts the certificate, until it does.

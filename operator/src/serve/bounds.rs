@@ -14,14 +14,16 @@
 
 use std::time::Duration;
 
+use framebuffer_listener::{ConnectionBounds, Lingers};
+
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 
 /// The most bytes of a request's head, and of what is read ahead.
-pub(super) const READ_BUFFER: usize = 16 * KIB;
+const READ_BUFFER: usize = 16 * KIB;
 
 /// The most headers of a request.
-pub(super) const MAX_HEADERS: usize = 48;
+const MAX_HEADERS: usize = 48;
 
 /// Socket buffers of a connection, each way. The kernel doubles them for its own records, and charges the container.
 pub(super) const SOCKET_BUFFER: u32 = 32 * KIB as u32;
@@ -35,6 +37,9 @@ pub(super) const LARGE_BODIES: usize = 2;
 /// The most bytes of a review. The API server accepts objects of up to 3 MiB, and a review of a creation has the pod
 /// once; the last MiB is for what it adds: who asks, options, managed fields, and escapes in JSON.
 pub const BODY_LIMIT: usize = 4 * MIB;
+
+/// The most bytes that are read and thrown away behind a request that was refused before its end.
+const DISCARDED: usize = 8 * MIB;
 
 /// What may come over a listener's connections, and how long it may take.
 #[derive(Debug, Clone, Copy)]
@@ -55,6 +60,26 @@ pub struct Bounds {
     pub answer: Duration,
     /// For the asker to hang up, if it was told that its request is not one.
     pub linger: Duration,
+}
+
+impl Bounds {
+    /// Those of one connection.
+    pub(super) const fn of_connection(&self) -> ConnectionBounds {
+        ConnectionBounds {
+            keep_alive: true,
+            read_buffer: READ_BUFFER,
+            headers: MAX_HEADERS,
+            idle: self.idle,
+            head: self.head,
+            // The refusal of a slow one is an answer, which takes time too.
+            request: self.receive.saturating_add(self.linger),
+            answer: self.answer,
+            // The API server may just be sending its next request.
+            lingers: Lingers::Always,
+            linger: self.linger,
+            discarded: DISCARDED,
+        }
+    }
 }
 
 /// Of the webhook. The API server closes its connections after 90 idle seconds; if we were the first, we could close

@@ -3,15 +3,14 @@
 //! It speaks HTTP/1.1 only, as the API server does with webhooks: a connection then has one request at a time, and the
 //! bound of connections is one of requests too.
 //!
-//! Read [`bounds`] (how much and how long), [`connection`] (one connection), [`body`] (one request's body), [`crowd`]
-//! (who has to leave when all places are taken), [`listen`] (addresses).
+//! Read [`bounds`] (how much and how long), [`connection`] (one connection), [`body`] (one request's body). Places,
+//! deadlines and addresses are those of [`framebuffer_listener`].
 
 mod body;
 pub mod bounds;
 mod connection;
-mod crowd;
-pub mod listen;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,20 +20,18 @@ use axum::extract::Request;
 use axum::http::HeaderValue;
 use axum::http::header::CONNECTION;
 use axum::middleware::{self, Next};
+use framebuffer_listener::{Crowd, Tcp};
 use rustls::ServerConfig;
 use rustls::server::ResolvesServerCert;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use tracing::debug;
 
 pub(crate) use body::busy;
-use bounds::{Bounds, LARGE_BODIES};
+use bounds::{Bounds, LARGE_BODIES, SOCKET_BUFFER};
 use connection::{Door, welcome};
-use crowd::Crowd;
 
 /// How long requests in progress may take at the end. By default the API server gives up on a webhook after 10 seconds.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -72,6 +69,15 @@ pub fn close_when_stopping(router: Router, stopping: CancellationToken) -> Route
     }))
 }
 
+/// Listens on an address. `[::]` stands for all addresses: IPv4 too, and on a machine without IPv6 only these.
+///
+/// # Errors
+///
+/// The address cannot be used.
+pub fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    framebuffer_listener::listen(address, SOCKET_BUFFER).with_context(|| format!("failed to listen on {address}"))
+}
+
 /// Serves until `closing` is cancelled; then accepts no more connections, and lets requests in progress finish.
 pub async fn serve(
     listener: TcpListener,
@@ -82,32 +88,16 @@ pub async fn serve(
 ) {
     let large = Arc::new(Semaphore::new(LARGE_BODIES));
     let door = Door { router, tls: tls.map(TlsAcceptor::from), bounds, large };
-    let (crowd, connections) = (Crowd::new(bounds.connections), TaskTracker::new());
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = closing.cancelled() => break,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                let place = tokio::select! {
-                    place = crowd.enter() => place,
-                    () = closing.cancelled() => break,
-                };
-                connections.spawn(welcome(stream, door.clone(), place, closing.clone()));
-                // Whoever has come may ask before the next one comes, who could push it out.
-                tokio::task::yield_now().await;
-            }
-            Err(error) => {
-                // Out of file descriptors, most likely: they come back when connections end.
-                debug!(%error, "failed to accept a connection");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
+    let listener = Tcp { listener, local: Crowd::new(bounds.connections), outside: None };
+    let welcome = |stream, place| welcome(stream, door.clone(), place, closing.clone());
+    let drained = async {
+        closing.cancelled().await;
+        sleep(DRAIN).await;
+    };
+    tokio::select! {
+        () = framebuffer_listener::serve(listener, welcome, closing.cancelled()) => {}
+        () = drained => {}
     }
-    drop(listener);
-    connections.close();
-    let _ = timeout(DRAIN, connections.wait()).await;
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@
 use std::time::Duration;
 
 use anyhow::bail;
+use framebuffer_listener::{ConnectionBounds, Lingers};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 const KIB: usize = 1 << 10;
@@ -28,10 +29,10 @@ const OWN_BYTES: usize = 6 * MIB;
 const PROBE_BYTES: usize = 2 * MIB;
 
 /// The most bytes of a request's head, and of what is read ahead. The least that hyper can be told.
-pub(super) const READ_BUFFER: usize = 8 * KIB;
+const READ_BUFFER: usize = 8 * KIB;
 
 /// The most headers of a request. As many as a map of headers has room for before it doubles.
-pub(super) const MAX_HEADERS: usize = 48;
+const MAX_HEADERS: usize = 48;
 
 /// Socket buffers of a connection, each way. The kernel doubles them for its own records, and charges the container.
 pub(super) const SOCKET_BUFFER: u32 = 4 * KIB as u32;
@@ -60,37 +61,32 @@ pub(super) struct Places {
     pub(super) admin_outside: usize,
 }
 
-/// Times after which a connection is closed.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
-    /// Whether a connection serves more than one request.
-    pub(super) keep_alive: bool,
-    /// From a connection's begin, or from the last answer, to the first byte of a request.
-    pub(super) idle: Duration,
-    /// From the first byte of a request's head to its last.
-    pub(super) head: Duration,
-    /// From there until the answer has been taken: for reading the body and writing.
-    pub(super) request: Duration,
-    /// For the asker to hang up, if it was told that its request is not one.
-    pub(super) linger: Duration,
-}
+/// The most bytes that are read and thrown away behind a request that was refused before its end.
+const DISCARDED: usize = 256 * KIB;
 
 /// Of the API: its clients may keep a connection for many requests.
-pub(super) const API: Bounds = Bounds {
+pub(super) const API: ConnectionBounds = ConnectionBounds {
     keep_alive: true,
+    read_buffer: READ_BUFFER,
+    headers: MAX_HEADERS,
     idle: Duration::from_mins(1),
     head: Duration::from_secs(10),
+    // Of one length, so that the body, the work and the answer have it together.
     request: Duration::from_secs(10),
+    answer: Duration::from_secs(10),
+    lingers: Lingers::WithinRequests,
     linger: Duration::from_secs(1),
+    discarded: DISCARDED,
 };
 
 /// Of the admin port: one request in a connection, and soon.
-pub(super) const ADMIN: Bounds = Bounds {
+pub(super) const ADMIN: ConnectionBounds = ConnectionBounds {
     keep_alive: false,
     idle: Duration::from_secs(5),
     head: Duration::from_secs(5),
     request: Duration::from_secs(5),
-    linger: Duration::from_secs(1),
+    answer: Duration::from_secs(5),
+    ..API
 };
 
 const PLACES: Places = Places { api: 64, unix: 32, admin: 16, admin_outside: 16 };

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use framebuffer::{FrameBufferServer, Key, ServerOptions};
+use framebuffer_listener::{Crowd, Tcp};
 use framebuffer_signals::{Signal, Signals};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
@@ -28,7 +29,6 @@ use crate::ring::CurrentRing;
 
 mod bounds;
 mod connection;
-mod crowd;
 mod listen;
 mod log;
 mod unix_socket;
@@ -36,8 +36,7 @@ mod watcher;
 
 use bounds::Places;
 use connection::Door;
-use crowd::Crowd;
-use listen::{Sockets, Tcp, Unix, UnixSocket};
+use listen::{Sockets, Unix, UnixSocket};
 use watcher::{Verdict, Watcher};
 
 /// How long requests under way may take to end after the first signal.

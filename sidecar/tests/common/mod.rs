@@ -87,9 +87,24 @@ impl Sidecar {
         Self::start_command(shell, dir, args, ANNOUNCEMENTS)
     }
 
-    fn start_command(mut command: Command, dir: &Path, args: &[&str], [api, admin]: [&str; 2]) -> Self {
+    /// The same on these addresses, of the API and the admin port.
+    pub fn start_on(addresses: [&str; 2], dir: &Path, args: &[&str]) -> Self {
+        Self::start_listening(command(&[]), addresses, dir, args, ANNOUNCEMENTS)
+    }
+
+    fn start_command(command: Command, dir: &Path, args: &[&str], announcements: [&str; 2]) -> Self {
+        Self::start_listening(command, ["127.0.0.1:0"; 2], dir, args, announcements)
+    }
+
+    fn start_listening(
+        mut command: Command,
+        [listen, admin_listen]: [&str; 2],
+        dir: &Path,
+        args: &[&str],
+        [api, admin]: [&str; 2],
+    ) -> Self {
         let dir = dir.to_str().unwrap();
-        command.args(["serve", "--dir", dir, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).args(args);
+        command.args(["serve", "--dir", dir, "--listen", listen, "--admin", admin_listen]).args(args);
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let reader = collect(BufReader::new(child.stderr.take().unwrap()), Arc::clone(&log));
