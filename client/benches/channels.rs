@@ -1,5 +1,5 @@
-//! What a channel costs on top of the plain operations that it is made of, side by side, and how long a frame takes to a
-//! subscriber in another thread.
+//! What a channel costs on top of the plain operations that it is made of, side by side, and how long a frame takes to
+//! a subscriber in another thread.
 //!
 //! `cargo bench -p framebuffer --bench channels`
 

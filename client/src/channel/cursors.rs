@@ -14,9 +14,9 @@
 //! above `b`, from a move that came after the subscriber's step on the same word, and so has seen the cursor. (SYNC
 //! POINT "cursors and tail", `Index::next_after_me`.)
 //!
-//! *Moves.* A subscriber stores its cursor, has a fence, and looks whether a publisher is held up. A publisher says that
-//! it is, has a fence, and looks at the cursors once more, before it sleeps on `moves`. (SYNC POINT "cursors and held
-//! up".)
+//! *Moves.* A subscriber stores its cursor, has a fence, and looks whether a publisher is held up. A publisher says
+//! that it is, has a fence, and looks at the cursors once more, before it sleeps on `moves`. (SYNC POINT "cursors and
+//! held up".)
 //!
 //! *Death.* The place names its holder, a participant by slot and incarnation. A publisher that would be held up asks
 //! whether it lives, and frees the place if not. Bits in `lossless` are never cleared: they only say where to look.
@@ -52,7 +52,8 @@ impl Cursors<'_> {
     /// Takes a place for `holder`, with the cursor at `number`. `is_gone` tells whether another holder is, whose place
     /// is taken over then. `None` if all places are taken.
     ///
-    /// Ask [`Index::next_after_me`](super::index::Index::next_after_me) afterwards: from that number on nothing is lost.
+    /// Ask [`Index::next_after_me`](super::index::Index::next_after_me) afterwards: from that number on nothing is
+    /// lost.
     pub(crate) fn begin(self, holder: u64, number: u64, is_gone: impl Fn(u64) -> bool) -> Option<usize> {
         let place = self.places.iter().position(|place| {
             let found = place.holder.load(Ordering::Acquire);

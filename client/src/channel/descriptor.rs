@@ -228,8 +228,8 @@ impl Descriptor {
         self.user
     }
 
-    /// Checks that a frame of `size` bytes has the bytes that the shape takes: as many exactly, or more if a stride or a
-    /// pixel format says that there is more to it than the shape tells. Without a shape or a type anything fits.
+    /// Checks that a frame of `size` bytes has the bytes that the shape takes: as many exactly, or more if a stride or
+    /// a pixel format says that there is more to it than the shape tells. Without a shape or a type anything fits.
     ///
     /// # Errors
     ///

@@ -2,8 +2,8 @@
 //!
 //! Read [`index`] (who sent what, in which order), [`cursors`] (subscribers that lose nothing), [`directory`] (which
 //! channels there are) and [`descriptor`] (what is said of a frame), then [`joined`] (a channel in the ring that a
-//! client is in), [`publisher`], [`subscriber`], [`watch`] and `stream` (for event loops), and [`list`] (how they look from
-//! outside).
+//! client is in), [`publisher`], [`subscriber`], [`watch`] and `stream` (for event loops), and [`list`] (how they look
+//! from outside).
 
 pub(crate) mod cursors;
 pub(crate) mod descriptor;

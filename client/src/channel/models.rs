@@ -210,7 +210,8 @@ fn no_wake_is_lost() {
     });
 }
 
-/// Two publishers that keep one frame each. What was sent from the subscriber's beginning on is there until it moves on.
+/// Two publishers that keep one frame each. What was sent from the subscriber's beginning on is there until it moves
+/// on.
 #[test]
 fn what_is_sent_after_a_lossless_subscriber_began_is_kept_for_it() {
     check(3, || {

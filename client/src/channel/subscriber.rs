@@ -306,8 +306,8 @@ enum Missing {
 }
 
 impl<'c> Subscriber<'c> {
-    /// The next frame. Waits for it, for at most `timeout`; `None` if none was sent in that time. If the ring is given up
-    /// meanwhile, waits for the next one, if the client can find it (one from `connect`).
+    /// The next frame. Waits for it, for at most `timeout`; `None` if none was sent in that time. If the ring is given
+    /// up meanwhile, waits for the next one, if the client can find it (one from `connect`).
     ///
     /// # Errors
     ///

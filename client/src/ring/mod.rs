@@ -36,9 +36,9 @@
 //!   again. *publish* and *loan* allocate in state `WRITING` and keep the pin of the allocation.
 //! - **read**, **view**: pin; the header must name this offset; state is one of the two (Acquire); length and checksum
 //!   are those promised. Copy and hash, or hand out the slice together with the pin.
-//! - **receive** ([`Ring::begin_receive`]): as view, of a frame that the index of its channel names by its beginning: the
-//!   size is not known before the header is pinned, so pin as much as the last frame had, and if this one is larger,
-//!   move the pin's end on, `fence(SeqCst)`, load `head` once more.
+//! - **receive** ([`Ring::begin_receive`]): as view, of a frame that the index of its channel names by its beginning:
+//!   the size is not known before the header is pinned, so pin as much as the last frame had, and if this one is
+//!   larger, move the pin's end on, `fence(SeqCst)`, load `head` once more.
 //! - **share** ([`pin::Pin::share`]): receive a frame that the head has moved past and its sender still keeps: pin it,
 //!   add one to `handovers`, `fence(SeqCst)`, see that the sender still has its pin.
 //! - **declare dead** ([`Ring::reap`]): see an odd incarnation, then see the life's lock free (`F_OFD_GETLK`, which
@@ -74,9 +74,10 @@
 //! look at the head count as P's.
 //!
 //! *A pin that is handed over.* P receives a frame that the head has moved past, which another, K, has pinned since its
-//! allocation. A may look at P's pin before it is there and at K's after it was given back. Then A sees that `handovers`
-//! has changed meanwhile, and looks again: see [`pin::Pin::share`]. K's pin says that it vouches for the frame. Those of
-//! others who come late do not, or two that find a frame gone could take each other's pins for proof that it is there.
+//! allocation. A may look at P's pin before it is there and at K's after it was given back. Then A sees that
+//! `handovers` has changed meanwhile, and looks again: see [`pin::Pin::share`]. K's pin says that it vouches for the
+//! frame. Those of others who come late do not, or two that find a frame gone could take each other's pins for proof
+//! that it is there.
 //!
 //! *Pins beyond the head.* A range that is in use ends at the head of its time, so at `h` at most. A pin that ends
 //! later belongs to an allocation that has yet to move the head, and will fail since A did; or it is a torn one. A

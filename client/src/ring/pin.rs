@@ -54,8 +54,8 @@ impl<M: RingMemory> Ring<M> {
         self.any_pin(head, own, |_, pinned| obstructs(pinned, candidate, capacity))
     }
 
-    /// As [`is_obstructed`](Self::is_obstructed), also by a pin that was handed from one participant to another while we
-    /// looked: seen with neither.
+    /// As [`is_obstructed`](Self::is_obstructed), also by a pin that was handed from one participant to another while
+    /// we looked: seen with neither.
     #[inline]
     pub(super) fn is_obstructed_for_certain(&self, candidate: Range, head: u64, own: (usize, usize)) -> bool {
         let handovers = self.memory.handovers();
@@ -152,8 +152,8 @@ impl<'r, M: RingMemory> Pin<'r, M> {
         self.ring.memory.head().load(Ordering::Acquire)
     }
 
-    /// Lets others [share](Self::share) the pin, which is that of the frame's allocation: not only announced, but known to
-    /// protect the frame.
+    /// Lets others [share](Self::share) the pin, which is that of the frame's allocation: not only announced, but known
+    /// to protect the frame.
     #[inline]
     pub(crate) fn vouch(&self) {
         let end = &self.slot.pins[self.index].end;
@@ -161,8 +161,8 @@ impl<'r, M: RingMemory> Pin<'r, M> {
         end.store(end.load(Ordering::Relaxed) | VOUCHES, Ordering::Release);
     }
 
-    /// Whether another pin that [vouches](Self::vouch) for its frame begins at `start`, where this one does, and was there
-    /// after this one was announced: then the frame there is protected, however far the head has moved past it.
+    /// Whether another pin that [vouches](Self::vouch) for its frame begins at `start`, where this one does, and was
+    /// there after this one was announced: then the frame there is protected, however far the head has moved past it.
     ///
     /// An allocation may look at this pin before it is announced, and at the other one after it was given back, and so
     /// see neither. Therefore it is counted that a pin was shared, and an allocation that finds another number after it

@@ -177,8 +177,8 @@ fn a_receiver_gets_the_right_frame_or_none_while_the_ring_is_overwritten() {
 }
 
 /// The frame is kept by its sender, who lets go of it while somebody receives it, and the next allocation is for its
-/// bytes: it sees the pin of the one or of the other, or nobody has the frame. The sender receives it too: two that come
-/// late do not vouch for each other.
+/// bytes: it sees the pin of the one or of the other, or nobody has the frame. The sender receives it too: two that
+/// come late do not vouch for each other.
 #[test]
 fn a_kept_frame_that_the_ring_has_moved_past_is_handed_over_whole_or_not_at_all() {
     check_up_to(2, || {
