@@ -39,7 +39,7 @@ fn row(client: &FrameBufferClient, size: usize) {
         let mut time = |index: usize, operation: &mut dyn FnMut()| {
             let begun = Instant::now();
             (0..BATCH).for_each(|_| operation());
-            samples[index].push(begun.elapsed().as_nanos() as f64 / f64::from(BATCH));
+            samples[index].push(begun.elapsed().as_secs_f64() * 1e9 / f64::from(BATCH));
         };
         let mut frame = None;
         time(0, &mut || frame = client.publish(black_box(&data)).ok());
@@ -72,7 +72,7 @@ fn there_and_back([here, there]: [&FrameBufferClient; 2], spin: Duration) -> f64
                 let begun = Instant::now();
                 publisher.send(&[7; 64]).expect("room");
                 black_box(answers.next(Duration::MAX).expect("the ring is there"));
-                begun.elapsed().as_nanos() as f64
+                begun.elapsed().as_secs_f64() * 1e9
             })
             .collect();
         median(&mut samples)

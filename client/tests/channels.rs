@@ -154,7 +154,7 @@ fn a_frame_as_large_as_the_ring_takes_the_room_of_those_that_are_kept() {
         publisher.send(&payload(number, 64 << 10)).expect("the frames before it give way");
         assert!(is_payload(number, &next(&mut subscriber)));
     }
-    let error = publisher.send(&[0; (64 << 10) + 1]).expect_err("larger than the ring");
+    let error = publisher.send(&vec![0; (64 << 10) + 1]).expect_err("larger than the ring");
     assert!(matches!(error, Error::LargerThanRing { .. }));
 }
 
@@ -256,8 +256,8 @@ fn a_publisher_that_keeps_frames_is_held_up_by_a_lossless_subscriber_that_is_beh
 
 #[test]
 fn a_lossless_subscriber_loses_nothing_of_publishers_that_wait() {
-    let ring = TestRing::new(64 << 10);
     const EACH: u64 = 3000;
+    let ring = TestRing::new(64 << 10);
     std::thread::scope(|scope| {
         let done: Vec<_> = [1, 4, 32]
             .into_iter()
@@ -293,7 +293,9 @@ fn a_lossless_subscriber_loses_nothing_of_publishers_that_wait() {
             }
         }
         assert_eq!((subscriber.lost(), subscriber.skipped()), (0, 0));
-        done.into_iter().for_each(|thread| thread.join().expect("no panic"));
+        for thread in done {
+            thread.join().expect("no panic");
+        }
     });
 }
 

@@ -30,7 +30,7 @@ pub struct Descriptor {
     user: u64,
 }
 
-/// The type of a frame's elements, as DLPack has it (`DLDataType`): a code, bits of a lane, and lanes.
+/// The type of a frame's elements, as `DLDataType` has it: a code, bits of a lane, and lanes.
 ///
 /// Source of the codes: `dlpack.h` 1.1.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -79,7 +79,7 @@ impl Element {
     /// Truth values of a byte each.
     pub const BOOL: Self = Self::new(6, 8);
 
-    /// The type with this code of DLPack and so many bits, in one lane.
+    /// The type with this code of `DLDataType` and so many bits, in one lane.
     pub const fn new(code: u8, bits: u8) -> Self {
         Self { code, bits, lanes: 1 }
     }
@@ -102,7 +102,7 @@ impl fmt::Debug for Element {
 }
 
 impl fmt::Display for Element {
-    /// As DLPack's users write it: `uint8`, `float32`, `float32x4`.
+    /// As Python's users write it: `uint8`, `float32`, `float32x4`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { code, bits, lanes } = *self;
         match code {

@@ -167,7 +167,7 @@ mod tests {
     struct Words {
         tail: AtomicU64,
         sleepers: AtomicU64,
-        words: Vec<AtomicU64>,
+        recorded: Vec<AtomicU64>,
     }
 
     impl Words {
@@ -176,19 +176,19 @@ mod tests {
             let before = |slot: u64| match tail.checked_sub(slot + 1) {
                 Some(since) => {
                     let number = slot + since / INDEX as u64 * INDEX as u64;
-                    number * FRAME_ALIGN | lap(number)
+                    (number * FRAME_ALIGN) | lap(number)
                 }
                 None => 0,
             };
             Self {
                 tail: AtomicU64::new(tail),
                 sleepers: AtomicU64::new(0),
-                words: (0..INDEX as u64).map(|slot| AtomicU64::new(before(slot))).collect(),
+                recorded: (0..INDEX as u64).map(|slot| AtomicU64::new(before(slot))).collect(),
             }
         }
 
         fn index(&self) -> Index<'_> {
-            Index { tail: &self.tail, sleepers: &self.sleepers, words: &self.words }
+            Index { tail: &self.tail, sleepers: &self.sleepers, words: &self.recorded }
         }
     }
 
@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn a_frame_whose_writer_died_before_it_moved_the_tail_is_found_by_a_reader() {
         let words = Words::from(7);
-        words.words[7].store(4096 | lap(7), Ordering::Relaxed);
+        words.recorded[7].store(4096 | lap(7), Ordering::Relaxed);
         assert_eq!(words.index().look_at(7), Recorded::At(4096));
         assert_eq!(words.index().next(), 8);
     }

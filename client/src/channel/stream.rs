@@ -44,7 +44,9 @@ impl<'c> Subscriber<'c> {
         let failed = |source| SegmentError::Io { action: "wait for frames in tokio", source };
         Handle::try_current().map_err(io::Error::other).map_err(failed)?;
         let event = self.event_fd()?.try_clone_to_owned().map_err(failed)?;
-        let event = AsyncFd::register_with_interest(event, Interest::READABLE).map_err(failed)?;
+        // SAFETY: an `OwnedFd` is the same open descriptor for as long as it lives.
+        let event = unsafe { AsyncFd::register_with_interest(event, Interest::READABLE) };
+        let event = event.map_err(|error| failed(error.into()))?;
         Ok(SampleStream { event, subscriber: self })
     }
 }

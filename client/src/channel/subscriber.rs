@@ -264,10 +264,10 @@ impl<'c> Channel<'c> {
     /// Tells publishers where this subscriber is, if it is lossless.
     #[inline]
     fn announce_cursor(&self) {
-        if let Some(LosslessPlace { place, .. }) = self.lossless {
-            if self.joined.cursors().move_on(place, self.cursor) {
-                futex::wake_all(&self.joined.words().missed.moves);
-            }
+        if let Some(LosslessPlace { place, .. }) = self.lossless
+            && self.joined.cursors().move_on(place, self.cursor)
+        {
+            futex::wake_all(&self.joined.words().missed.moves);
         }
     }
 }

@@ -108,6 +108,20 @@ async fn until(what: &str, condition: impl Fn() -> bool) {
 
 #[tokio::test]
 async fn another_takes_over_when_the_leader_hangs_even_if_its_own_attempt_hung_too() {
+    // A tenth of the real timing, with which they would be 15 and 30 s. A busy machine may miss them now and then.
+    let mut times = Vec::new();
+    for _ in 0..3 {
+        let [stopped, led] = take_over().await;
+        if stopped < Duration::from_millis(1500) && led < Duration::from_secs(3) {
+            return;
+        }
+        times.push([stopped, led]);
+    }
+    panic!("it stops before its lease ends, and another leads: {times:?}");
+}
+
+/// How long it takes until a leader that hangs stops, and until another leads.
+async fn take_over() -> [Duration; 2] {
     let server = ApiServer::start().await;
     let (first, second) = (Proxy::to(server.address).await, Proxy::to(server.address).await);
     // Without a deadline of the client: the election's own has to do.
@@ -125,12 +139,11 @@ async fn another_takes_over_when_the_leader_hangs_even_if_its_own_attempt_hung_t
     second.swallow(true);
     let hung = Instant::now();
     until("the first stops", || !leads.load(Ordering::SeqCst)).await;
-    assert!(hung.elapsed() < Duration::from_millis(1500), "it stops before its lease ends: {:?}", hung.elapsed());
+    let stopped = hung.elapsed();
     second.swallow(false);
     until("the second leads", || follows.load(Ordering::SeqCst)).await;
-    // A tenth of the real timing, with which it would be 30 s.
-    assert!(hung.elapsed() < Duration::from_secs(3), "{:?}", hung.elapsed());
     assert!(!leads.load(Ordering::SeqCst));
+    [stopped, hung.elapsed()]
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

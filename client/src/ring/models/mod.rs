@@ -6,11 +6,14 @@
 //! Run with `RUSTFLAGS="--cfg loom" cargo test -p framebuffer --lib --profile fast models`.
 
 use loom::sync::Arc;
+use loom::sync::atomic::Ordering;
 use loom::thread;
 
 use super::RingMemory;
 use super::frame::InitialState;
-use super::participants::SlotState;
+use super::heap::Heap;
+use super::participants::{SlotClaim, SlotState};
+use super::pin::Pin;
 use crate::checksum::Checksum;
 use crate::error::{Error, TimeoutReason};
 use crate::frame::Frame;
@@ -176,19 +179,23 @@ fn a_receiver_gets_the_right_frame_or_none_while_the_ring_is_overwritten() {
     });
 }
 
-/// The frame is kept by its sender, who lets go of it while somebody receives it, and the next allocation is for its
-/// bytes: it sees the pin of the one or of the other, or nobody has the frame. The sender receives it too: two that
-/// come late do not vouch for each other.
+/// A ring with a frame that its first participant keeps, and that the head has moved past: its bytes are the next ones.
+fn kept_and_passed(model: &Model, keeper: SlotClaim, other: SlotClaim) -> (Pin<'_, Heap>, u64) {
+    let (kept, start) = model.send(0, keeper).expect("room");
+    while model.ring.memory().head().load(Ordering::Relaxed) < 14 * FRAME_ALIGN {
+        model.publish(other).expect("there is room beside it");
+    }
+    (kept, start)
+}
+
+/// The sender lets go of the frame while somebody receives it, and the next allocation is for its bytes: it sees the pin
+/// of the one or of the other, or nobody has the frame.
 #[test]
 fn a_kept_frame_that_the_ring_has_moved_past_is_handed_over_whole_or_not_at_all() {
     check_up_to(2, || {
         let model = Arc::new(Model::new(7));
         let claims = [model.join(), model.join(), model.join()];
-        let (kept, start) = model.send(0, claims[0]).expect("room");
-        // Around the frame that is kept, into the next lap: behind this come its bytes.
-        while model.ring.memory().head().load(loom::sync::atomic::Ordering::Relaxed) < 14 * FRAME_ALIGN {
-            model.publish(claims[1]).expect("there is room beside it");
-        }
+        let (kept, start) = kept_and_passed(&model, claims[0], claims[1]);
         let receiver = thread::spawn({
             let model = Arc::clone(&model);
             move || {
@@ -202,11 +209,25 @@ fn a_kept_frame_that_the_ring_has_moved_past_is_handed_over_whole_or_not_at_all(
             move || drop(model.send(1, claims[1]).expect("there is room beside it"))
         });
         drop(kept);
-        if let Some(found) = model.receive(start, 0, claims[0]) {
-            assert_eq!(found, start + 2 * FRAME_ALIGN);
-        }
         receiver.join().expect("no panic");
         sender.join().expect("no panic");
+    });
+}
+
+/// Nobody keeps the frame any more when two come late: they do not vouch for each other.
+#[test]
+fn two_that_come_late_do_not_take_each_other_for_the_keeper() {
+    check_up_to(2, || {
+        let model = Arc::new(Model::new(7));
+        let claims = [model.join(), model.join(), model.join()];
+        let (kept, start) = kept_and_passed(&model, claims[0], claims[1]);
+        drop(kept);
+        let receiver = thread::spawn({
+            let model = Arc::clone(&model);
+            move || assert_eq!(model.receive(start, 0, claims[2]), None)
+        });
+        assert_eq!(model.receive(start, 0, claims[0]), None);
+        receiver.join().expect("no panic");
     });
 }
 
