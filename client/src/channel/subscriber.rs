@@ -3,7 +3,8 @@
 use std::fmt;
 use std::ops::{ControlFlow, Deref};
 use std::os::fd::BorrowedFd;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -152,9 +153,15 @@ impl FrameBufferClient {
 }
 
 fn default_spin() -> Duration {
-    static SEVERAL: OnceLock<bool> = OnceLock::new();
-    let several = SEVERAL.get_or_init(|| std::thread::available_parallelism().is_ok_and(|count| count.get() > 1));
-    if *several { SPIN } else { Duration::ZERO }
+    /// Nanoseconds plus 1; 0 as long as nobody has asked for the number of processors, which takes a while.
+    static KNOWN: AtomicU64 = AtomicU64::new(0);
+    if let Some(nanoseconds) = KNOWN.load(Ordering::Relaxed).checked_sub(1) {
+        return Duration::from_nanos(nanoseconds);
+    }
+    let several = std::thread::available_parallelism().is_ok_and(|count| count.get() > 1);
+    let spin = if several { SPIN } else { Duration::ZERO };
+    KNOWN.store(spin.as_nanos() as u64 + 1, Ordering::Relaxed);
+    spin
 }
 
 impl<'c> SubscriberOptions<'c> {
@@ -531,14 +538,14 @@ impl<'c> Subscriber<'c> {
     fn count_lost(&mut self, frames: u64) {
         if frames > 0 {
             self.lost += frames;
-            self.channel.joined.words().missed.lost.fetch_add(frames, std::sync::atomic::Ordering::Relaxed);
+            self.channel.joined.words().missed.lost.fetch_add(frames, Ordering::Relaxed);
         }
     }
 
     fn count_skipped(&mut self, frames: u64) {
         if frames > 0 {
             self.skipped += frames;
-            self.channel.joined.words().missed.skipped.fetch_add(frames, std::sync::atomic::Ordering::Relaxed);
+            self.channel.joined.words().missed.skipped.fetch_add(frames, Ordering::Relaxed);
         }
     }
 }
