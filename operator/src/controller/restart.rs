@@ -94,7 +94,7 @@ pub(super) async fn restart_outdated(
     // Also if nothing is outdated any more: new pods may not be ready yet.
     let rolling = follow(framebuffer, key, context, now).await;
     let poll = rolling.then_some(POLL);
-    let Some((Rendering { hash, content: _ }, since)) = rendering else { return nothing(poll) };
+    let Some((Rendering { hash, content: _, architectures: _ }, since)) = rendering else { return nothing(poll) };
     if update != UpdateKind::RollingRestart {
         return nothing(poll);
     }

@@ -168,7 +168,7 @@ fn seconds(time: Timestamp) -> Time {
 }
 
 fn injection(rendering: &Rendering, before: &Dated, now: Timestamp) -> Injection {
-    let Rendering { hash, content } = rendering;
+    let Rendering { hash, content, architectures: _ } = rendering;
     let Content { containers, sidecar, volume, volume_mount, env, image_pull_secrets } = content;
     Injection {
         hash: hash.clone(),
