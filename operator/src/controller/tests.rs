@@ -144,6 +144,8 @@ impl Fixture {
 pub(super) struct Cluster {
     template: Value,
     workloads: Mutex<HashMap<String, Value>>,
+    /// How often the status was written: `write-1` is the resource version of the first.
+    writes: Mutex<u32>,
 }
 
 impl Cluster {
@@ -181,6 +183,9 @@ impl Cluster {
             ("PATCH", RING, _) => {
                 let mut object = serde_json::to_value(framebuffer(json!({"size": "1Mi"}))).unwrap();
                 object["status"] = body[1]["value"].clone();
+                let mut writes = self.writes.lock().unwrap();
+                *writes += 1;
+                object["metadata"]["resourceVersion"] = json!(format!("write-{writes}"));
                 Some(object)
             }
             ("GET", _, _) if RING.strip_suffix("/status") == Some(path) => {
