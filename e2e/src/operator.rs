@@ -6,7 +6,7 @@ use std::path::Path;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
-use kube::ResourceExt as _;
+use kube::ResourceExt;
 use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::json;
 
@@ -62,7 +62,7 @@ pub async fn some_leader(namespace: &TestNamespace) -> String {
     let mut found = None;
     let leads = async || {
         let replicas = operators(namespace).await;
-        let alive = replicas.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).map(|pod| pod.name_any());
+        let alive = replicas.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).map(ResourceExt::name_any);
         found = leader(namespace).await.filter(|leader| alive.collect::<Vec<_>>().contains(leader));
         found.is_some()
     };

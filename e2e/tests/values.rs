@@ -108,7 +108,7 @@ fn an_upgrade_restarts_workloads_once_its_last_old_replica_is_gone_and_no_more_a
     alone(async |namespace| {
         let leader = some_leader(namespace).await;
         let replicas = operators(namespace).await;
-        let follower = replicas.iter().map(|pod| pod.name_any()).find(|name| *name != leader).unwrap();
+        let follower = replicas.iter().map(ResourceExt::name_any).find(|name| *name != leader).unwrap();
         let Some(process) = process_of(&follower) else { return };
         let rolling = json!({"size": "1Mi", "updateStrategy": {"type": "RollingRestart"}});
         namespace.declare(&framebuffer(&rolling)).await;

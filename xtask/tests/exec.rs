@@ -77,6 +77,7 @@ impl Drop for FakeCluster {
     }
 }
 
+#[derive(Clone, Copy)]
 enum Parent {
     Test,
     Shell,
@@ -112,7 +113,9 @@ fn all_end(processes: &[i32]) {
     while processes.iter().any(|id| runs(*id)) {
         if Instant::now() > deadline {
             let left: Vec<i32> = processes.iter().copied().filter(|id| runs(*id)).collect();
-            left.iter().for_each(|id| kill(Pid::from_raw(*id), Signal::SIGKILL).unwrap());
+            for id in &left {
+                kill(Pid::from_raw(*id), Signal::SIGKILL).unwrap();
+            }
             panic!("{left:?} of {processes:?} are left");
         }
         std::thread::sleep(Duration::from_millis(20));
