@@ -106,6 +106,8 @@ async fn user_is_the_platforms(namespace: &TestNamespace) {
 #[test]
 fn an_upgrade_restarts_workloads_once_its_last_old_replica_is_gone_and_no_more_at_once_than_the_pace_allows() {
     alone(async |namespace| {
+        // Replicas of the last upgrade may still be about to end.
+        settled(namespace, 2).await;
         let leader = some_leader(namespace).await;
         let replicas = operators(namespace).await;
         let follower = replicas.iter().map(ResourceExt::name_any).find(|name| *name != leader).unwrap();
