@@ -1,5 +1,5 @@
-//! `cargo xtask cluster exec` beside a cluster that consists of a folder and a process in this test's own namespaces: what
-//! runs inside ends with it, however it is ended. And `cargo xtask` at a build lock.
+//! `cargo xtask cluster exec` beside a cluster that consists of a folder and a process in this test's own namespaces:
+//! what runs inside ends with it, however it is ended. And `cargo xtask` at a build lock.
 //!
 //! Entering namespaces needs root; elsewhere these tests are skipped.
 

@@ -1,5 +1,5 @@
-//! `cargo xtask cluster`: the commands of the test cluster, which is [`framebuffer_cluster`]. [`exec`] runs a program
-//! inside, and ends it.
+//! `cargo xtask cluster`: the commands of the test cluster, which is [`framebuffer_cluster`]. [`mod@exec`] runs a
+//! program inside, and ends it.
 
 mod exec;
 
