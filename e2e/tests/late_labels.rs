@@ -1,6 +1,6 @@
-//! Labels that other admission adds to a pod on its way: a mutating policy, and webhooks that are called before and after
-//! ours. The pod gets its ring where the API server comes to ours after the label, and is refused otherwise, with that
-//! reason. No such pod starts without its ring.
+//! Labels that other admission adds to a pod on its way: a mutating policy, and webhooks that are called before and
+//! after ours. The pod gets its ring where the API server comes to ours after the label, and is refused otherwise, with
+//! that reason. No such pod starts without its ring.
 
 use framebuffer_contract::kubernetes::INJECT_LABEL;
 use framebuffer_e2e::TestNamespace;

@@ -1,5 +1,5 @@
-//! Another mutating webhook in the chain. The one here is called after ours, and adds a container, as service meshes do;
-//! [`crate::late_labels`] has others.
+//! Another mutating webhook in the chain. The one here is called after ours, and adds a container, as service meshes
+//! do; [`crate::late_labels`] has others.
 //!
 //! It runs in this process. The API server of `cargo xtask cluster` finds it on the loopback address; that of a cluster
 //! elsewhere does not.

@@ -1,6 +1,6 @@
 //! [`survey`]: what rolls already when a replica becomes the leader. Another leader has restarted it, and only the
-//! workloads show it: their templates have the annotation, and their rollouts are not complete. Without the survey a new
-//! leader would restart as many again.
+//! workloads show it: their templates have the annotation, and their rollouts are not complete. Without the survey a
+//! new leader would restart as many again.
 //!
 //! It looks at the workloads of all labelled pods, once, before the first restart.
 
@@ -85,8 +85,8 @@ async fn candidates(context: &Context) -> Result<HashMap<Workload, Candidate>, E
     Ok(candidates)
 }
 
-/// When a workload that the operator has restarted made progress for the last time, if it still rolls; `None` if it does
-/// not, or if nobody would follow it, since its `FrameBuffer` is gone.
+/// When a workload that the operator has restarted made progress for the last time, if it still rolls; `None` if it
+/// does not, or if nobody would follow it, since its `FrameBuffer` is gone.
 async fn rolls_since(workload: &Workload, candidate: &Candidate, client: &Client) -> Result<Option<Timestamp>, Error> {
     let failed = |source| Error::Restart { owner: workload.to_string(), source };
     let found = readable(workload.api(client).get_opt(&workload.name).await.map_err(failed))?.flatten();

@@ -39,8 +39,8 @@ struct Last {
     generation: Option<i64>,
     digest: Digest,
     dated: Dated,
-    /// The resource versions that it took the place of, one after the other: the one that the watch showed, and those of
-    /// earlier statuses of this leader. While the watch shows one of them, it has not shown the last write yet.
+    /// The resource versions that it took the place of, one after the other: the one that the watch showed, and those
+    /// of earlier statuses of this leader. While the watch shows one of them, it has not shown the last write yet.
     over: Vec<String>,
     /// Its own resource version.
     version: Option<String>,

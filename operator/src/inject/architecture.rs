@@ -1,5 +1,5 @@
-//! [`warning`]: the pod asks for nodes that cannot run the sidecar's image. Which nodes there are is not known here: the
-//! operator may not look at them.
+//! [`warning`]: the pod asks for nodes that cannot run the sidecar's image. Which nodes there are is not known here:
+//! the operator may not look at them.
 
 use std::collections::BTreeSet;
 
@@ -16,9 +16,9 @@ pub(super) fn warning(pod: &Pod<'_>, ours: &[String]) -> Option<String> {
     let others: Vec<&str> = asked.into_iter().filter(|name| !ours.iter().any(|our| our == name)).collect();
     (!ours.is_empty() && !others.is_empty()).then(|| {
         format!(
-            "framebuffer: the pod asks for nodes of {} (kubernetes.io/arch), and the sidecar's image is for {}: it does \
-             not start there. Use an image for all of them, and name what it is for in sidecar.architectures of the \
-             chart (--sidecar-architectures)",
+            "framebuffer: the pod asks for nodes of {} (kubernetes.io/arch), and the sidecar's image is for {}: it \
+             does not start there. Use an image for all of them, and name what it is for in sidecar.architectures of \
+             the chart (--sidecar-architectures)",
             others.join(" and "),
             ours.join(" and ")
         )

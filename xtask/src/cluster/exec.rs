@@ -1,8 +1,8 @@
 //! [`exec`]: runs a program inside the cluster's namespaces, and ends it when this one is ended.
 //!
 //! What runs inside starts others (cargo, tests, helm), and none of them notices that whoever wanted it is gone. So it
-//! gets a process group of its own, and the whole group is ended when this process is asked to end or its parent ends. A
-//! guard, which is this program once more, does so if this process is killed.
+//! gets a process group of its own, and the whole group is ended when this process is asked to end or its parent ends.
+//! A guard, which is this program once more, does so if this process is killed.
 //!
 //! At a terminal the program takes this one's place instead: the terminal's keys, job control included, are its own.
 

@@ -57,8 +57,8 @@ pub(in crate::controller) async fn if_changed(
     Ok(None)
 }
 
-/// Replaces the status. Returns the object's resource version if it is there now: a `FrameBuffer` that was deleted in the
-/// meantime needs none.
+/// Replaces the status. Returns the object's resource version if it is there now: a `FrameBuffer` that was deleted in
+/// the meantime needs none.
 async fn replace(
     watched: &Watched,
     status: &FrameBufferStatus,
