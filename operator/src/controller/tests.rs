@@ -188,9 +188,9 @@ impl Cluster {
                 object["metadata"]["resourceVersion"] = json!(format!("write-{writes}"));
                 Some(object)
             }
-            ("GET", _, _) if RING.strip_suffix("/status") == Some(path) => {
+            ("GET", _, _) if path.contains("/framebuffers/") && !path.ends_with("/gone") => {
                 let kind = "PartialObjectMetadata";
-                Some(json!({"apiVersion": "meta.k8s.io/v1", "kind": kind, "metadata": {"name": "ring"}}))
+                Some(json!({"apiVersion": "meta.k8s.io/v1", "kind": kind, "metadata": {"name": "any"}}))
             }
             ("GET", _, Some(workload)) if workload.starts_with("replicasets/") => {
                 let name = workload.trim_start_matches("replicasets/").trim_end_matches("-1");
