@@ -70,7 +70,10 @@ pub fn provide_programs(sources: &Sources) -> Result<PathBuf> {
     }
     fs::create_dir_all(cache).with_context(|| format!("failed to create {}", cache.display()))?;
     let lock = File::create(cache.join("lock")).context("failed to create a lock in the cache folder")?;
-    lock.lock().context("failed to lock the cache folder")?;
+    if lock.try_lock().is_err() {
+        println!("waiting for another build of the cluster's programs in {} to finish", cache.display());
+        lock.lock().context("failed to lock the cache folder")?;
+    }
     if !is_complete(&folder) {
         build(go, &modules, &version, &folder)?;
     }

@@ -4,6 +4,7 @@
 //! process holds a POSIX lock on a file in the folder, and the kernel tells that process's id to everybody who asks:
 //! there is no file with an id in it that could be stale.
 
+use std::env;
 use std::fs::{self, DirBuilder, File};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -42,9 +43,9 @@ pub(crate) struct Lock {
 }
 
 impl State {
-    /// The folder of this machine's cluster, which need not exist.
+    /// The folder of this machine's cluster, which need not exist; tests name another.
     pub(crate) fn of_this_machine() -> Self {
-        Self { folder: FOLDER.into() }
+        Self { folder: env::var_os("FRAMEBUFFER_CLUSTER_FOLDER").map_or_else(|| FOLDER.into(), PathBuf::from) }
     }
 
     /// A file or folder of the cluster.

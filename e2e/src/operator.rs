@@ -1,11 +1,18 @@
-//! The operator's replicas.
+//! The operator's replicas: which there are, which one leads, and their processes.
+
+use std::fs;
+use std::path::Path;
 
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
 use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::json;
 
+use crate::metrics::measured;
 use crate::namespace::{TestNamespace, wait_in};
+use crate::program::{output, succeed};
 use crate::settings::{OPERATOR, SYSTEM};
 
 /// The operator's pods.
@@ -42,4 +49,57 @@ pub async fn settled(namespace: &TestNamespace, replicas: i32) {
             i32::try_from(found.items.len()).is_ok_and(|number| number == replicas)
         })
         .await;
+}
+
+/// Who leads.
+pub async fn leader(namespace: &TestNamespace) -> Option<String> {
+    let lease = namespace.api_in::<Lease>(SYSTEM).get(OPERATOR).await.expect("there is a lease");
+    lease.spec.and_then(|lease| lease.holder_identity).filter(|holder| !holder.is_empty())
+}
+
+/// The replica that leads. A lease may still name one that is gone.
+pub async fn some_leader(namespace: &TestNamespace) -> String {
+    let mut found = None;
+    let leads = async || {
+        let replicas = operators(namespace).await;
+        let alive = replicas.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).map(ResourceExt::name_any);
+        found = leader(namespace).await.filter(|leader| alive.collect::<Vec<_>>().contains(leader));
+        found.is_some()
+    };
+    namespace.until("a replica leads", leads).await;
+    found.expect("it was found")
+}
+
+/// The process of an operator's pod, where the node's processes can be seen: on the cluster of `cargo xtask cluster`.
+pub fn process_of(pod: &str) -> Option<String> {
+    let name = format!("POD_NAME={pod}");
+    let is_it = |folder: &Path| {
+        let environment = fs::read(folder.join("environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|variable| variable == name.as_bytes())
+    };
+    let mut folders = fs::read_dir("/proc").expect("there is a /proc").flatten().map(|entry| entry.path());
+    let process = folders.find(|folder| is_it(folder)).and_then(|folder| Some(folder.file_name()?.to_owned()));
+    if process.is_none() {
+        measured("not tested: a replica's process; the processes of this cluster's nodes can't be seen from here");
+    }
+    process.map(|process| process.to_string_lossy().into_owned())
+}
+
+/// A stopped process that goes on when this is dropped.
+#[derive(Debug)]
+pub struct Stopped(String);
+
+impl Stopped {
+    /// Stops a process.
+    pub fn stop(process: String) -> Self {
+        succeed("kill", &["-STOP", &process]);
+        Self(process)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        // It may have been killed meanwhile.
+        output("kill", &["-CONT", &self.0]);
+    }
 }

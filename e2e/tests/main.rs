@@ -8,6 +8,7 @@ mod cost;
 mod dataplane;
 mod injection;
 mod injection_mode;
+mod late_labels;
 mod lifecycle;
 mod other_webhook;
 mod policy;
@@ -16,5 +17,6 @@ mod rights;
 mod rollout;
 mod status;
 mod upgrade;
+mod values;
 
 use framebuffer_e2e::{alone, in_namespace};

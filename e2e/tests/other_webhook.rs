@@ -1,4 +1,5 @@
-//! Another mutating webhook in the chain, after ours: it adds a container, as service meshes do.
+//! Another mutating webhook in the chain. The one here is called after ours, and adds a container, as service meshes
+//! do; [`crate::late_labels`] has others.
 //!
 //! It runs in this process. The API server of `cargo xtask cluster` finds it on the loopback address; that of a cluster
 //! elsewhere does not.
@@ -7,10 +8,10 @@ use std::sync::Arc;
 
 use axum::routing::post;
 use axum::{Json, Router};
+use framebuffer_e2e::TestNamespace;
 use framebuffer_e2e::manifests::{framebuffer, idle, pod};
 use framebuffer_e2e::metrics::measured;
 use framebuffer_e2e::settings::busybox;
-use framebuffer_e2e::{TestNamespace, alone};
 use framebuffer_operator::certificates::issue;
 use framebuffer_operator::certificates::plan::Lifetimes;
 use framebuffer_operator::certificates::serving::Serving;
@@ -23,37 +24,52 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::alone;
+
+/// What a webhook does to a pod: a JSON patch, or nothing.
+pub(crate) type Mutation = fn(&Value) -> Option<Value>;
+
 /// Adds the container `mesh`, unless it is there.
-async fn mutate(Json(review): Json<Value>) -> Json<Value> {
-    let request = &review["request"];
-    let containers = request["object"]["spec"]["containers"].as_array().unwrap();
-    let mut response = json!({"uid": request["uid"], "allowed": true});
-    if containers.iter().all(|container| container["name"] != "mesh") {
-        let mesh = json!({"name": "mesh", "image": busybox(), "command": ["/bin/sleep", "1000"]});
-        let patch = json!([{"op": "add", "path": "/spec/containers/-", "value": mesh}]).to_string();
-        response["patchType"] = json!("JSONPatch");
-        response["patch"] = json!(ByteString(patch.into_bytes()));
-    }
-    Json(json!({"apiVersion": review["apiVersion"], "kind": review["kind"], "response": response}))
+fn add_mesh(pod: &Value) -> Option<Value> {
+    let containers = pod["spec"]["containers"].as_array().unwrap();
+    let mesh = json!({"name": "mesh", "image": busybox(), "command": ["/bin/sleep", "1000"]});
+    let added = json!([{"op": "add", "path": "/spec/containers/-", "value": mesh}]);
+    containers.iter().all(|container| container["name"] != "mesh").then_some(added)
 }
 
-/// Serves it and gives its configuration, for this namespace alone.
-async fn start(namespace: &TestNamespace, shutdown: CancellationToken) -> Value {
+fn review(review: &Value, mutation: Mutation) -> Value {
+    let request = &review["request"];
+    let mut response = json!({"uid": request["uid"], "allowed": true});
+    if let Some(patch) = mutation(&request["object"]) {
+        response["patchType"] = json!("JSONPatch");
+        response["patch"] = json!(ByteString(patch.to_string().into_bytes()));
+    }
+    json!({"apiVersion": review["apiVersion"], "kind": review["kind"], "response": response})
+}
+
+/// Serves a webhook and gives its configuration, for this namespace alone. Webhooks are called in the order of their
+/// configurations' names, which for this one begins with `prefix`.
+pub(crate) async fn start(
+    namespace: &TestNamespace,
+    prefix: &str,
+    mutation: Mutation,
+    shutdown: CancellationToken,
+) -> Value {
     let lifetimes = Lifetimes::new(SignedDuration::from_hours(2), SignedDuration::from_hours(1));
     let material = issue::create("", &["localhost".to_owned()], &lifetimes, Timestamp::now()).unwrap();
     let serving = Arc::new(Serving::default());
     serving.load(&material.certificate, &material.key, &Metrics::default()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
+    let mutate = async move |Json(asked): Json<Value>| Json(review(&asked, mutation));
     let router = Router::new().route("/mutate", post(mutate));
     tokio::spawn(serve(listener, Some(tls(serving).unwrap()), router, WEBHOOK, shutdown));
     json!({
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "MutatingWebhookConfiguration",
-        // Webhooks are called in the order of their configurations' names: after ours.
-        "metadata": {"name": format!("zz-{}", namespace.name)},
+        "metadata": {"name": format!("{prefix}-{}", namespace.name)},
         "webhooks": [{
-            "name": "mesh.framebuffer.example",
+            "name": "other.framebuffer.example",
             "admissionReviewVersions": ["v1"],
             "sideEffects": "None",
             "timeoutSeconds": 5,
@@ -73,7 +89,7 @@ fn a_container_that_a_later_webhook_adds_gets_the_ring_too() {
     alone(async |namespace| {
         namespace.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
         let shutdown = CancellationToken::new();
-        let configuration = start(namespace, shutdown.clone()).await;
+        let configuration = start(namespace, "zz", add_mesh, shutdown.clone()).await;
         namespace.accept_in_cluster(&configuration).await;
         let meshed = pod("meshed", &[idle("app")]);
         let mut last = Err("not asked".to_owned());

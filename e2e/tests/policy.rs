@@ -213,7 +213,8 @@ fn a_deleted_policy_is_reported_until_an_upgrade_restores_it() {
 fn no_annotation_lets_a_pod_through() {
     in_namespace(async |namespace| {
         namespace.declare(&framebuffer(&json!({"size": "1Mi"}))).await;
-        let found = namespace.api::<FrameBuffer>().get(RING).await.unwrap();
+        let rendered = |found: &FrameBuffer| found.status.as_ref().is_some_and(|status| status.injection.is_some());
+        let found = namespace.wait(RING, "to be rendered", rendered).await;
         let annotated = |annotations: Value, ring: &str| {
             let mut pod = asking(pod("annotated", &[idle("app")]), ring);
             pod["metadata"]["annotations"] = annotations;

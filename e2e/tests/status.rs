@@ -34,7 +34,7 @@ fn framebuffers() -> Vec<Value> {
 }
 
 /// Whether the API server would take this as `status.injection`; if not, why.
-async fn takes(namespace: &TestNamespace, name: &str, injection: &Value) -> Result<(), String> {
+pub(crate) async fn takes(namespace: &TestNamespace, name: &str, injection: &Value) -> Result<(), String> {
     let patch = json!([{"op": "add", "path": "/status/injection", "value": injection}]);
     let patch: Patch<()> = Patch::Json(serde_json::from_value(patch).unwrap());
     let dry = PatchParams { dry_run: true, ..PatchParams::default() };
@@ -45,7 +45,8 @@ async fn takes(namespace: &TestNamespace, name: &str, injection: &Value) -> Resu
     }
 }
 
-async fn injection(namespace: &TestNamespace, name: &str) -> Value {
+/// What it injects.
+pub(crate) async fn injection(namespace: &TestNamespace, name: &str) -> Value {
     let found = namespace.api::<FrameBuffer>().get(name).await.unwrap();
     serde_json::to_value(found.status.unwrap().injection.unwrap()).unwrap()
 }

@@ -59,6 +59,15 @@ pub struct SidecarArgs {
     /// CPU limit of sidecars whose FrameBuffer sets none; by default they have no limit
     #[arg(long, env = "FRAMEBUFFER_OPERATOR_SIDECAR_CPU_LIMIT", value_parser = cpu)]
     pub sidecar_cpu_limit: Option<String>,
+    /// Architectures that the sidecar's image is for, as nodes name them; pods that ask for others get a warning
+    #[arg(
+        long,
+        env = "FRAMEBUFFER_OPERATOR_SIDECAR_ARCHITECTURES",
+        value_delimiter = ',',
+        value_name = "NAME",
+        default_value = "amd64"
+    )]
+    pub sidecar_architectures: Vec<String>,
 }
 
 fn cpu(text: &str) -> Result<String, String> {
@@ -76,6 +85,7 @@ impl SidecarArgs {
             sidecar_platform_user,
             sidecar_cpu_request,
             sidecar_cpu_limit,
+            sidecar_architectures,
         } = self.clone();
         Settings {
             sidecar_image,
@@ -84,6 +94,7 @@ impl SidecarArgs {
             platform_user: sidecar_platform_user,
             cpu_request: Some(sidecar_cpu_request),
             cpu_limit: sidecar_cpu_limit,
+            architectures: sidecar_architectures,
         }
     }
 }

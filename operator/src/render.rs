@@ -42,6 +42,8 @@ pub struct Settings {
     pub cpu_request: Option<String>,
     /// CPU limit of sidecars whose `FrameBuffer` sets none; `None` for no limit.
     pub cpu_limit: Option<String>,
+    /// The architectures that the sidecar's image is for, as nodes name them; none if that is not known.
+    pub architectures: Vec<String>,
 }
 
 /// The content of an injection, with its hash.
@@ -51,6 +53,8 @@ pub struct Rendering {
     pub hash: String,
     /// Content.
     pub content: Content,
+    /// [`Settings::architectures`], for warnings. Not part of the content: it changes nothing in pods.
+    pub architectures: Vec<String>,
 }
 
 /// The content of an injection.
@@ -91,7 +95,7 @@ pub fn render(spec: &ValidSpec, settings: &Settings) -> Rendering {
         ],
         image_pull_secrets: pull_secrets(spec, settings),
     };
-    Rendering { hash: hash(&content), content }
+    Rendering { hash: hash(&content), content, architectures: settings.architectures.clone() }
 }
 
 /// 64 bits of SHA-256: it distinguishes versions of one `FrameBuffer`, and protects no secret.

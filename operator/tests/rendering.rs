@@ -49,7 +49,7 @@ fn every_framebuffer_is_rendered_as_expected() {
     let yaml = fs::read_to_string(fixtures.join("framebuffers.yaml")).unwrap();
     let framebuffers: Vec<FrameBuffer> = serde_saphyr::from_multiple(&yaml).unwrap();
     for framebuffer in framebuffers {
-        let Rendering { hash, content } = render(&validate(&framebuffer).unwrap(), &settings());
+        let Rendering { hash, content, architectures: _ } = render(&validate(&framebuffer).unwrap(), &settings());
         let yaml = serde_saphyr::to_string(&serde_json::to_value(content).unwrap()).unwrap();
         let path = fixtures.join(format!("rendered/{}.yaml", framebuffer.name_any()));
         expect(&path, &format!("# hash {hash}\n{yaml}"));

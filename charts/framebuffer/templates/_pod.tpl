@@ -9,6 +9,7 @@
 {{- if eq .Values.sidecar.user "platform" }}
 - --sidecar-platform-user
 {{- end }}
+- --sidecar-architectures={{ join "," .Values.sidecar.architectures }}
 - --sidecar-cpu-request={{ .Values.sidecar.cpu.request }}
 {{- with .Values.sidecar.cpu.limit }}
 - --sidecar-cpu-limit={{ . }}

@@ -1,7 +1,5 @@
 //! The leader: deleted, killed, hung. The other replica serves, and the leader's work goes on.
 
-use std::fs;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use framebuffer_e2e::TestNamespace;
@@ -9,14 +7,13 @@ use framebuffer_e2e::load::meanwhile;
 use framebuffer_e2e::manifests::{RING, framebuffer, idle, pod, without_node, workload};
 use framebuffer_e2e::metrics::{measured, served};
 use framebuffer_e2e::namespace::{has_sidecar, size};
-use framebuffer_e2e::operator::{operators, settled};
+use framebuffer_e2e::operator::{Stopped, leader, process_of, settled, some_leader};
 use framebuffer_e2e::program::{kubectl, succeed};
 use framebuffer_e2e::settings::{OPERATOR, SYSTEM};
 use framebuffer_operator::api::FrameBuffer;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
-use kube::ResourceExt;
 use kube::api::DeleteParams;
 use serde_json::json;
 
@@ -26,24 +23,6 @@ async fn lease(namespace: &TestNamespace) -> k8s_openapi::api::coordination::v1:
     namespace.api_in::<Lease>(SYSTEM).get(OPERATOR).await.unwrap().spec.unwrap()
 }
 
-/// Who leads.
-async fn leader(namespace: &TestNamespace) -> Option<String> {
-    lease(namespace).await.holder_identity.filter(|holder| !holder.is_empty())
-}
-
-/// The replica that leads. A lease may still name one that is gone.
-async fn some_leader(namespace: &TestNamespace) -> String {
-    let mut found = None;
-    let leads = async || {
-        let replicas = operators(namespace).await;
-        let alive = replicas.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).map(ResourceExt::name_any);
-        found = leader(namespace).await.filter(|leader| alive.collect::<Vec<_>>().contains(leader));
-        found.is_some()
-    };
-    namespace.until("a replica leads", leads).await;
-    found.unwrap()
-}
-
 /// Waits until the leader has reported on the newest spec.
 async fn reported(namespace: &TestNamespace) {
     let reported = |found: &FrameBuffer| {
@@ -51,22 +30,6 @@ async fn reported(namespace: &TestNamespace) {
         observed.is_some() && observed == found.metadata.generation
     };
     namespace.wait(RING, "to have its spec reported on", reported).await;
-}
-
-/// The process of an operator's pod, where the node's processes can be seen: on the cluster of `cargo xtask cluster`.
-fn process_of(pod: &str) -> Option<String> {
-    let name = format!("POD_NAME={pod}");
-    let is_it = |folder: &Path| {
-        let environment = fs::read(folder.join("environ")).unwrap_or_default();
-        environment.split(|byte| *byte == 0).any(|variable| variable == name.as_bytes())
-    };
-    let mut folders = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
-    let process =
-        folders.find(|folder| is_it(folder)).map(|folder| folder.file_name().unwrap().to_string_lossy().into_owned());
-    if process.is_none() {
-        measured("not tested: a leader's process; the processes of this cluster's nodes can't be seen from here");
-    }
-    process
 }
 
 #[test]
@@ -128,22 +91,6 @@ fn while_the_leader_is_killed_labelled_pods_are_created_and_its_work_goes_on() {
         assert!(last < Duration::from_secs(5), "{:?}", load.refused);
         assert!(load.accepted > 50, "{load:?}");
     });
-}
-
-/// A stopped process that goes on when this is dropped.
-struct Stopped(String);
-
-impl Stopped {
-    fn stop(process: String) -> Self {
-        succeed("kill", &["-STOP", &process]);
-        Self(process)
-    }
-}
-
-impl Drop for Stopped {
-    fn drop(&mut self) {
-        succeed("kill", &["-CONT", &self.0]);
-    }
 }
 
 #[test]

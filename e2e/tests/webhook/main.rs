@@ -10,7 +10,11 @@ mod configuration;
 mod guard;
 #[path = "../injection.rs"]
 mod injection;
+#[path = "../late_labels.rs"]
+mod late_labels;
 mod leader;
+#[path = "../other_webhook.rs"]
+mod other_webhook;
 #[path = "../rights.rs"]
 mod rights;
 #[path = "../rollout.rs"]

@@ -29,6 +29,8 @@ pub(crate) struct Context {
     pub(super) restarted: Mutex<Restarted>,
     pub(super) written: Mutex<Written>,
     pub(super) pace: Mutex<Pace>,
+    /// Whether what rolled already when this replica became the leader is counted in `pace`.
+    pub(super) surveyed: tokio::sync::Mutex<bool>,
     /// The operator's own pods; `None` if it runs elsewhere.
     pub(super) replicas: Option<Replicas>,
     /// Whether the operator may restart anything.
@@ -55,6 +57,7 @@ impl Context {
             restarted: Mutex::default(),
             written: Mutex::default(),
             pace: Mutex::default(),
+            surveyed: tokio::sync::Mutex::default(),
             replicas: None,
             may_restart: true,
             metrics,

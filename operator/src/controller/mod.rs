@@ -6,7 +6,8 @@
 //! 2. Validate: [`crate::validate::validate`] checks the spec.
 //! 3. Build: [`crate::render::render`] renders the content of the injection. Pure.
 //! 4. Apply: [`restart::restart_outdated`] restarts the owners of outdated pods, once for each change; [`replicas`]
-//!    says when an upgrade of the operator is over, [`pace`] how many at a time, [`workload`] how far each is.
+//!    says when an upgrade of the operator is over, [`pace`] how many at a time, [`survey`] which roll already, and
+//!    [`workload`] how far each is.
 //! 5. Status: [`status::build`] builds the status (pure); [`status::write`] writes it and sends an event; [`written`]
 //!    tells whether somebody else has changed it since.
 
@@ -20,6 +21,7 @@ mod replicas;
 mod restart;
 mod restarted;
 mod status;
+mod survey;
 mod watched;
 mod workload;
 mod written;

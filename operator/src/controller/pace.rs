@@ -2,14 +2,15 @@
 //! whole cluster outdated; without a pace all of them would be replaced in the same minute.
 //!
 //! A workload counts from its restart until its rollout is seen to be complete, or has made no progress for
-//! [`DEADLINE`]. The count is in memory: a new leader counts those that still roll as it comes to them, and may start
-//! as many again meanwhile.
+//! [`DEADLINE`], whichever replica has restarted it: before a new leader restarts anything, [`super::survey`] counts
+//! those that still roll.
 
 use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::runtime::reflector::ObjectRef;
 
+use super::pods::Owner;
 use super::workload::Workload;
 use crate::api::FrameBuffer;
 
@@ -31,6 +32,8 @@ struct Rolling {
     /// Since when so many of its pods are new.
     since: Timestamp,
     updated: i64,
+    /// The owners of its pods that are known: `ReplicaSet`s, or the workload itself.
+    owners: Vec<Owner>,
     framebuffer: ObjectRef<FrameBuffer>,
 }
 
@@ -50,8 +53,19 @@ impl Pace {
         self.rolling.len() < self.limit
     }
 
-    pub(super) fn begin(&mut self, workload: Workload, framebuffer: ObjectRef<FrameBuffer>, since: Timestamp) {
-        self.rolling.entry(workload).or_insert(Rolling { since, updated: 0, framebuffer });
+    /// Whether this owner's workload rolls, or may.
+    pub(super) fn has_room_for(&self, owner: &Owner) -> bool {
+        self.has_room() || self.rolling.values().any(|rolling| rolling.owners.contains(owner))
+    }
+
+    pub(super) fn begin(
+        &mut self,
+        workload: Workload,
+        owners: Vec<Owner>,
+        framebuffer: ObjectRef<FrameBuffer>,
+        since: Timestamp,
+    ) {
+        self.rolling.entry(workload).or_insert(Rolling { since, updated: 0, owners, framebuffer });
     }
 
     pub(super) fn end(&mut self, workload: &Workload) {

@@ -108,6 +108,19 @@ impl PodIndex {
         self.pods.get(framebuffer).into_iter().flat_map(HashMap::values)
     }
 
+    /// The owners of all pods, and when the newest pod of each was created.
+    pub fn owners(&self) -> HashMap<(ObjectRef<FrameBuffer>, Owner), Timestamp> {
+        let mut owners = HashMap::new();
+        for (framebuffer, pods) in &self.pods {
+            for pod in pods.values() {
+                let Some(owner) = &pod.owner else { continue };
+                let newest = owners.entry((framebuffer.clone(), owner.clone())).or_insert(pod.created);
+                *newest = pod.created.max(*newest);
+            }
+        }
+        owners
+    }
+
     /// Counts the pods of one `FrameBuffer` whose current hash is `hash`. Without one, no pod is outdated.
     pub fn count(&self, framebuffer: &ObjectRef<FrameBuffer>, hash: Option<&str>) -> PodCounts {
         self.of(framebuffer).fold(PodCounts::default(), |counts, pod| PodCounts {

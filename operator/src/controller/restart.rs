@@ -1,6 +1,7 @@
 //! [`restart_outdated`]: restarts the owners of outdated pods through their pod templates. [`super::workload`] reads
-//! owners, [`super::pace`] bounds how many roll at once, [`super::replicas`] tells when an upgrade of the operator is
-//! over, [`super::restarted`] remembers what became of each.
+//! owners, [`super::pace`] bounds how many roll at once, [`super::survey`] counts those that another leader has
+//! restarted, [`super::replicas`] tells when an upgrade of the operator is over, [`super::restarted`] remembers what
+//! became of each.
 //!
 //! # Guarantees
 //!
@@ -27,6 +28,7 @@ use super::context::Context;
 use super::error::Error;
 use super::pods::{Counted, Owner};
 use super::restarted::Fate;
+use super::survey::survey;
 use super::workload::{Progress, Workload, of_owner};
 use crate::MANAGER;
 use crate::api::status::PodCounts;
@@ -68,6 +70,8 @@ pub(super) struct Restarts {
     pub(super) failed: BTreeSet<String>,
     /// Replicas of another rollout of the operator, or why they are not known.
     pub(super) upgrading: Option<String>,
+    /// Why it is not known which workloads roll already.
+    pub(super) unknown: Option<String>,
     /// The operator is configured to restart nothing.
     pub(super) off: bool,
     /// The change has not settled yet.
@@ -90,7 +94,7 @@ pub(super) async fn restart_outdated(
     // Also if nothing is outdated any more: new pods may not be ready yet.
     let rolling = follow(framebuffer, key, context, now).await;
     let poll = rolling.then_some(POLL);
-    let Some((Rendering { hash, content: _ }, since)) = rendering else { return nothing(poll) };
+    let Some((Rendering { hash, content: _, architectures: _ }, since)) = rendering else { return nothing(poll) };
     if update != UpdateKind::RollingRestart {
         return nothing(poll);
     }
@@ -109,6 +113,11 @@ pub(super) async fn restart_outdated(
         Ok(until) => until.map_or(settled, |until| until.max(settled)),
         Err(upgrading) => return (Restarts { upgrading: Some(upgrading), ..Restarts::default() }, Some(POLL)),
     };
+    if let Err(error) = survey(context, now).await {
+        let why = format!("{:#}", error.brief());
+        warn!(error = why, "failed to look which workloads roll already");
+        return (Restarts { unknown: Some(why), ..Restarts::default() }, Some(POLL));
+    }
     let owners = {
         let pods = context.pods.lock().expect("nobody panics with this lock");
         owners(pods.of(key), hash, before)
@@ -166,8 +175,7 @@ async fn follow(framebuffer: &FrameBuffer, key: &ObjectRef<FrameBuffer>, context
             Ok(Some(found)) => {
                 let found = serde_json::to_value(found).expect("an object has string keys only");
                 updated = Some(workload.updated(&found));
-                let ours = template(&found)["annotations"][RESTARTED_ANNOTATION].is_string();
-                if ours { fate(&workload, &found) } else { Fate::Reverted(workload.to_string()) }
+                if is_restarted(&found) { fate(&workload, &found) } else { Fate::Reverted(workload.to_string()) }
             }
             Err(_) => Fate::Rolling(workload.clone()),
         };
@@ -275,7 +283,7 @@ async fn decide(change: &Change<'_>, owner: Option<&Owner>, context: &Context) -
     let namespace = change.framebuffer.namespace().unwrap_or_default();
     let Some(owner) = owner else { return Ok(Some(Fate::Unsupported("pods without an owner".to_owned()))) };
     // Before any request: thousands may wait.
-    if !context.pace.lock().expect("nobody panics with this lock").has_room() {
+    if !context.pace.lock().expect("nobody panics with this lock").has_room_for(owner) {
         return Ok(None);
     }
     let workload = match of_owner(owner, &namespace, &context.client).await? {
@@ -302,7 +310,7 @@ async fn decide(change: &Change<'_>, owner: Option<&Owner>, context: &Context) -
     };
     if let Fate::Rolling(workload) = &fate {
         let mut pace = context.pace.lock().expect("nobody panics with this lock");
-        pace.begin(workload.clone(), change.key.clone(), change.now);
+        pace.begin(workload.clone(), vec![owner.clone()], change.key.clone(), change.now);
     }
     Ok(Some(fate))
 }
@@ -310,6 +318,11 @@ async fn decide(change: &Change<'_>, owner: Option<&Owner>, context: &Context) -
 /// The metadata of an object's pod template.
 fn template(object: &Value) -> &Value {
     &object["spec"]["template"]["metadata"]
+}
+
+/// Whether the operator has restarted a workload, for whatever change, and nobody has taken that back.
+pub(super) fn is_restarted(workload: &Value) -> bool {
+    template(workload)["annotations"][RESTARTED_ANNOTATION].is_string()
 }
 
 async fn patch(change: &Change<'_>, workload: &Workload, context: &Context) -> Result<(), Error> {

@@ -80,8 +80,20 @@ fn up_to_date(found: &Found<'_>) -> Verdict {
 
 /// What becomes of outdated pods, the most urgent first: reasons and texts.
 fn restarts(restarts: &Restarts) -> Vec<(&'static str, String)> {
-    let Restarts { restarted, rolling, waiting, stuck, reverted, held, unsupported, failed, upgrading, off, settling } =
-        restarts;
+    let Restarts {
+        restarted,
+        rolling,
+        waiting,
+        stuck,
+        reverted,
+        held,
+        unsupported,
+        failed,
+        upgrading,
+        unknown,
+        off,
+        settling,
+    } = restarts;
     if *off {
         let what = "the operator is set to restart nothing; they get it when they are replaced";
         return vec![("RestartsOff", what.to_owned())];
@@ -91,6 +103,12 @@ fn restarts(restarts: &Restarts) -> Vec<(&'static str, String)> {
     }
     if let Some(why) = upgrading {
         return vec![("UpgradeInProgress", format!("they are restarted once the operator is upgraded ({why})"))];
+    }
+    if let Some(why) = unknown {
+        return vec![(
+            "RestartFailed",
+            format!("which workloads roll already is not known, which is looked up again: {why}"),
+        )];
     }
     let again = |names: String| format!("failed to restart {names}, which is tried again each minute");
     let by_hand = |names: String| format!("the operator cannot restart {names}; replace their pods");
@@ -150,7 +168,7 @@ fn seconds(time: Timestamp) -> Time {
 }
 
 fn injection(rendering: &Rendering, before: &Dated, now: Timestamp) -> Injection {
-    let Rendering { hash, content } = rendering;
+    let Rendering { hash, content, architectures: _ } = rendering;
     let Content { containers, sidecar, volume, volume_mount, env, image_pull_secrets } = content;
     Injection {
         hash: hash.clone(),

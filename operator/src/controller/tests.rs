@@ -8,6 +8,7 @@ use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use super::pace::Pace;
 use super::reconcile::reconcile_at;
 use super::*;
 use crate::injector::Readiness;
@@ -44,6 +45,10 @@ impl Fixture {
     }
 
     pub(super) fn pod_of(&self, name: &str, owner: Option<(&str, &str, &str)>, created: &str) {
+        self.labelled_pod(name, "ring", owner, created);
+    }
+
+    pub(super) fn labelled_pod(&self, name: &str, ring: &str, owner: Option<(&str, &str, &str)>, created: &str) {
         let owners = owner.map(|(api_version, kind, owner)| {
             json!([{"apiVersion": api_version, "kind": kind, "name": owner, "uid": owner, "controller": true}])
         });
@@ -51,7 +56,7 @@ impl Fixture {
             "metadata": {
                 "name": name,
                 "namespace": "video",
-                "labels": {"framebuffer.dev/inject": "ring"},
+                "labels": {"framebuffer.dev/inject": ring},
                 "annotations": {"framebuffer.dev/injected": "old"},
                 "ownerReferences": owners,
                 "creationTimestamp": created,
@@ -119,6 +124,16 @@ impl Fixture {
         self.api.asked().iter().filter_map(reason).flatten().collect()
     }
 
+    /// Another replica becomes the leader, which knows the pods only, and has this pace.
+    pub(super) fn another_leader(&mut self, pace: Pace) {
+        let Context { client, settings, readiness, metrics, .. } = &*self.context;
+        let mut context =
+            Context::new(client.clone(), settings.clone(), "other", readiness.clone(), Arc::clone(metrics));
+        context.pods = Mutex::new(std::mem::take(&mut *self.context.pods.lock().unwrap()));
+        context.pace = Mutex::new(pace);
+        self.context = Arc::new(context);
+    }
+
     pub(super) fn restarts(&self) -> Vec<Asked> {
         self.api.asked().into_iter().filter(|(method, uri, _)| method == "PATCH" && uri.contains("/apps/")).collect()
     }
@@ -129,6 +144,8 @@ impl Fixture {
 pub(super) struct Cluster {
     template: Value,
     workloads: Mutex<HashMap<String, Value>>,
+    /// How often the status was written: `write-1` is the resource version of the first.
+    writes: Mutex<u32>,
 }
 
 impl Cluster {
@@ -166,7 +183,14 @@ impl Cluster {
             ("PATCH", RING, _) => {
                 let mut object = serde_json::to_value(framebuffer(json!({"size": "1Mi"}))).unwrap();
                 object["status"] = body[1]["value"].clone();
+                let mut writes = self.writes.lock().unwrap();
+                *writes += 1;
+                object["metadata"]["resourceVersion"] = json!(format!("write-{writes}"));
                 Some(object)
+            }
+            ("GET", _, _) if path.contains("/framebuffers/") && !path.ends_with("/gone") => {
+                let kind = "PartialObjectMetadata";
+                Some(json!({"apiVersion": "meta.k8s.io/v1", "kind": kind, "metadata": {"name": "any"}}))
             }
             ("GET", _, Some(workload)) if workload.starts_with("replicasets/") => {
                 let name = workload.trim_start_matches("replicasets/").trim_end_matches("-1");
@@ -250,7 +274,7 @@ async fn a_deployment_is_restarted_once_however_often_its_pods_change() {
     let annotations = json!({"framebuffer.dev/restarted-for": change});
     assert_eq!(*body, json!({"spec": {"template": {"metadata": {"annotations": annotations}}}}));
     let asked = fixture.api.paths().iter().filter(|path| path.contains("/replicasets/")).count();
-    assert_eq!(asked, 1, "of which Deployment the ReplicaSet is");
+    assert_eq!(asked, 2, "of which Deployment the ReplicaSet is: as a new leader, and before it is restarted");
     assert!(fixture.api.asked().iter().any(|(_, _, body)| body["reason"] == "Restarted"), "an event says so");
 }
 
@@ -320,7 +344,9 @@ async fn an_operator_that_may_not_restart_asks_for_no_owner_and_says_so() {
 #[tokio::test]
 async fn a_restart_that_is_refused_is_reported_as_failed_and_tried_again() {
     let mut fixture = Fixture::new("RollingRestart", labelled());
-    let refuses = |(_, uri, _): &Asked| uri.contains("/apps/").then(|| json!({"kind": "Status", "code": 403}));
+    let refuses = |(_, uri, _): &Asked| {
+        uri.contains("/apps/").then(|| json!({"kind": "Status", "code": 403, "reason": "Forbidden"}))
+    };
     let cluster = Arc::clone(&fixture.cluster);
     let client =
         fixture.api.client(move |asked| refuses(asked).or_else(|| cluster.answer(&asked.0, &asked.1, &asked.2)));

@@ -25,6 +25,9 @@ const LONGEST_DELAY: Duration = Duration::from_mins(1);
 /// After so long without a repair, the next has no delay again.
 const CALM: SignedDuration = SignedDuration::from_mins(10);
 
+/// How many resource versions are kept: a watch that lags behind by more writes is a rare one, and costs a repair.
+const OVER: usize = 8;
+
 /// The statuses that this leader wrote.
 #[derive(Debug, Default)]
 pub(crate) struct Written(HashMap<ObjectRef<FrameBuffer>, Last>);
@@ -36,8 +39,11 @@ struct Last {
     generation: Option<i64>,
     digest: Digest,
     dated: Dated,
-    /// The resource version that it took the place of. While the watch shows that one, it has not shown the write yet.
-    over: Option<String>,
+    /// The resource versions that it took the place of, one after the other: the one that the watch showed, and those
+    /// of earlier statuses of this leader. While the watch shows one of them, it has not shown the last write yet.
+    over: Vec<String>,
+    /// Its own resource version.
+    version: Option<String>,
     repairs: u32,
     repaired: Timestamp,
 }
@@ -77,7 +83,7 @@ impl Written {
     /// Decides about a status that the object does not show.
     pub(super) fn permit(&self, watched: &Watched, built: Digest, now: Timestamp) -> Permit {
         let Some(last) = self.last(watched).filter(|last| last.digest == built) else { return Permit::Write };
-        if last.over.is_some() && last.over == watched.framebuffer.metadata.resource_version {
+        if watched.framebuffer.metadata.resource_version.as_ref().is_some_and(|version| last.over.contains(version)) {
             return Permit::Done;
         }
         let repairs = last.repairs_at(now);
@@ -88,12 +94,16 @@ impl Written {
 
     /// Remembers a status that the object shows.
     pub(super) fn found(&mut self, watched: &Watched, digest: Digest, dated: Dated) {
-        self.remember(watched, digest, dated, None);
+        self.remember(watched, digest, dated, Vec::new(), None);
     }
 
-    /// Remembers a status that was written.
-    pub(super) fn wrote(&mut self, watched: &Watched, digest: Digest, dated: Dated) {
-        self.remember(watched, digest, dated, watched.framebuffer.metadata.resource_version.clone());
+    /// Remembers a status that was written, and the resource version that it got.
+    pub(super) fn wrote(&mut self, watched: &Watched, digest: Digest, dated: Dated, version: Option<String>) {
+        let shown = watched.framebuffer.metadata.resource_version.clone();
+        let earlier = self.last(watched).into_iter().flat_map(|last| last.over.iter().chain(&last.version)).cloned();
+        let mut over: Vec<String> = earlier.chain(shown).collect();
+        over.drain(..over.len().saturating_sub(OVER));
+        self.remember(watched, digest, dated, over, version);
     }
 
     /// Counts a repair. Returns how many there were in a row.
@@ -113,12 +123,19 @@ impl Written {
         self.0.get(&watched.key()).filter(|last| last.uid == watched.framebuffer.metadata.uid)
     }
 
-    fn remember(&mut self, watched: &Watched, digest: Digest, dated: Dated, over: Option<String>) {
+    fn remember(
+        &mut self,
+        watched: &Watched,
+        digest: Digest,
+        dated: Dated,
+        over: Vec<String>,
+        version: Option<String>,
+    ) {
         let metadata = &watched.framebuffer.metadata;
         let (repairs, repaired) =
             self.last(watched).map_or_else(Default::default, |last| (last.repairs, last.repaired));
         let (uid, generation) = (metadata.uid.clone(), metadata.generation);
-        self.0.insert(watched.key(), Last { uid, generation, digest, dated, over, repairs, repaired });
+        self.0.insert(watched.key(), Last { uid, generation, digest, dated, over, version, repairs, repaired });
     }
 }
 

@@ -1,5 +1,5 @@
 //! [`inject`]: computes the JSON patch that injects a rendering into a pod. Read [`pod`] (the fields that matter),
-//! [`check`] (denials), [`patch`] (additions), [`warnings`].
+//! [`check`] (denials), [`patch`] (additions), [`warnings`] ([`architecture`] has one of them).
 //!
 //! # Guarantees
 //!
@@ -8,6 +8,7 @@
 //! - A pod with an earlier injection, or one made by hand, is left alone. A name alone makes no injection: the sidecar
 //!   has the arguments and the key of ours, and the volume is in memory.
 
+mod architecture;
 mod check;
 mod denial;
 mod patch;

@@ -3,6 +3,7 @@
 use framebuffer_contract::kubernetes::{INJECTED_ANNOTATION, SIDECAR, VOLUME};
 use serde_json::Value;
 
+use super::architecture;
 use super::patch::value;
 use super::pod::{Container, Pod, text};
 use crate::render::Rendering;
@@ -47,6 +48,7 @@ pub(super) fn collect(pod: &Pod<'_>, chosen: &[Container<'_>], rendering: &Rende
                 .to_owned(),
         );
     }
+    warnings.extend(architecture::warning(pod, &rendering.architectures));
     for container in chosen {
         in_container(container, rendering, &mut warnings);
     }

@@ -24,12 +24,8 @@ fn deployment() -> Fixture {
 
 #[tokio::test]
 async fn no_more_workloads_roll_at_once_than_the_pace_allows() {
-    let mut fixture = Fixture::new("RollingRestart", labelled());
+    let mut fixture = ten();
     *fixture.context.pace.lock().unwrap() = Pace::new(4);
-    for number in 0..10 {
-        let owner = format!("w{number}-1");
-        fixture.pod_of(&owner, Some(("apps/v1", "ReplicaSet", &owner)), "2020-01-01T00:00:00Z");
-    }
     fixture.settle().await;
     let mut finished = 0;
     while finished < 10 {
@@ -47,6 +43,95 @@ async fn no_more_workloads_roll_at_once_than_the_pace_allows() {
     fixture.later(10).await;
     assert_eq!(fixture.up_to_date().0, "Restarted");
     assert_eq!(fixture.restarts().len(), 10, "each once");
+}
+
+/// Ten Deployments with an outdated pod each.
+fn ten() -> Fixture {
+    let fixture = Fixture::new("RollingRestart", labelled());
+    for number in 0..10 {
+        let owner = format!("w{number}-1");
+        fixture.pod_of(&owner, Some(("apps/v1", "ReplicaSet", &owner)), "2020-01-01T00:00:00Z");
+    }
+    fixture
+}
+
+/// Paths of the workloads that were restarted, in order.
+fn restarted(fixture: &Fixture) -> Vec<String> {
+    fixture.restarts().into_iter().map(|(_, uri, _)| uri.split('?').next().unwrap().to_owned()).collect()
+}
+
+/// What the API server notes about the operator's last write to a workload.
+fn written_at(fixture: &Fixture, path: &str, time: Timestamp) {
+    let entry = json!({"manager": MANAGER, "operation": "Update", "time": time.to_string()});
+    fixture.cluster.edit(path, |workload| workload["metadata"]["managedFields"] = json!([entry]));
+}
+
+#[tokio::test]
+async fn a_new_leader_counts_what_another_has_restarted() {
+    let mut fixture = ten();
+    *fixture.context.pace.lock().unwrap() = Pace::new(4);
+    fixture.settle().await;
+    fixture.later(10).await;
+    let first = restarted(&fixture);
+    assert_eq!(first.len(), 4);
+    for path in &first {
+        written_at(&fixture, path, fixture.now);
+    }
+    fixture.another_leader(Pace::new(4));
+    for _ in 0..3 {
+        fixture.later(10).await;
+        assert_eq!(restarted(&fixture), first);
+        let (reason, message) = fixture.up_to_date();
+        assert_eq!(reason, "Restarting", "{message}");
+        assert!(message.contains("6 workloads wait"), "{message}");
+    }
+    fixture.cluster.finish(&first[0]);
+    fixture.later(10).await;
+    assert_eq!(restarted(&fixture).len(), 5);
+}
+
+#[tokio::test]
+async fn a_new_leader_does_not_wait_for_what_makes_no_progress_or_has_no_framebuffer() {
+    for (ring, newest, written, waits) in [
+        ("second", "2029-12-31T23:59:00Z", "2029-12-31T23:00:00Z", true),
+        ("second", "2029-12-31T23:00:00Z", "2029-12-31T23:59:00Z", true),
+        ("second", "2029-12-31T23:00:00Z", "2029-12-31T23:00:00Z", false),
+        ("gone", "2029-12-31T23:59:00Z", "2029-12-31T23:59:00Z", false),
+    ] {
+        let mut fixture = deployment();
+        let other = "/apis/apps/v1/namespaces/video/deployments/other";
+        fixture.labelled_pod("other", ring, Some(("apps/v1", "ReplicaSet", "other-1")), newest);
+        fixture.cluster.edit(other, |found| {
+            found["spec"]["template"]["metadata"]["annotations"] = json!({RESTARTED_ANNOTATION: "earlier"});
+            found["metadata"]["generation"] = json!(2);
+        });
+        written_at(&fixture, other, written.parse().unwrap());
+        fixture.another_leader(Pace::new(1));
+        fixture.settle().await;
+        fixture.later(10).await;
+        let waiting = !restarted(&fixture).iter().any(|path| path == WEB);
+        assert_eq!(waiting, waits, "{ring}: newest pod {newest}, restarted {written}");
+    }
+}
+
+#[tokio::test]
+async fn a_new_leader_that_cannot_look_at_the_workloads_restarts_nothing_until_it_can() {
+    let mut fixture = ten();
+    let cluster = Arc::clone(&fixture.cluster);
+    let (sender, broken) = tokio::sync::watch::channel(true);
+    let client = fixture.api.client(move |asked| {
+        let fails = *broken.borrow() && asked.1.contains("/deployments/w7");
+        if fails { Some(json!({"kind": "Status", "code": 500})) } else { cluster.answer(&asked.0, &asked.1, &asked.2) }
+    });
+    Arc::get_mut(&mut fixture.context).unwrap().client = client;
+    fixture.settle().await;
+    fixture.later(10).await;
+    assert_eq!(restarted(&fixture), [] as [&str; 0]);
+    let (reason, message) = fixture.up_to_date();
+    assert!(reason == "RestartFailed" && message.contains("Deployment w7"), "{reason}: {message}");
+    sender.send(false).unwrap();
+    fixture.later(10).await;
+    assert_eq!(restarted(&fixture).len(), 10);
 }
 
 #[tokio::test]

@@ -46,8 +46,8 @@ pub(in crate::controller) async fn if_changed(
         Permit::Wait(delay) => return Ok(Some(delay)),
         Permit::Write | Permit::Repair => {}
     }
-    if replace(watched, status, context).await? {
-        written().wrote(watched, digest, dated);
+    if let Some(version) = replace(watched, status, context).await? {
+        written().wrote(watched, digest, dated, version);
         announce(watched, before, status, context).await;
         if permit == Permit::Repair {
             let row = written().repaired(watched, now);
@@ -57,14 +57,19 @@ pub(in crate::controller) async fn if_changed(
     Ok(None)
 }
 
-/// Replaces the status. Returns whether it is there now: a `FrameBuffer` that was deleted in the meantime needs none.
-async fn replace(watched: &Watched, status: &FrameBufferStatus, context: &Context) -> Result<bool, Error> {
+/// Replaces the status. Returns the object's resource version if it is there now: a `FrameBuffer` that was deleted in
+/// the meantime needs none.
+async fn replace(
+    watched: &Watched,
+    status: &FrameBufferStatus,
+    context: &Context,
+) -> Result<Option<Option<String>>, Error> {
     match patch(watched, &[json!({"op": "add", "path": "/status", "value": status})], context).await {
-        Ok(()) => {
+        Ok(written) => {
             context.metrics.status_writes.inc();
-            Ok(true)
+            Ok(Some(written.metadata.resource_version))
         }
-        Err(kube::Error::Api(refused)) if is_gone(&refused) => Ok(false),
+        Err(kube::Error::Api(refused)) if is_gone(&refused) => Ok(None),
         Err(kube::Error::Api(refused)) if matches!(refused.code, 403 | 422) && status.injection.is_some() => {
             admit_refusal(watched, status, &refused.message, context).await;
             Err(Error::Status(kube::Error::Api(refused)))
@@ -91,14 +96,14 @@ async fn admit_refusal(watched: &Watched, status: &FrameBufferStatus, refusal: &
 }
 
 /// Patches the status of this very object: another of its name has another spec.
-async fn patch(watched: &Watched, operations: &[Value], context: &Context) -> Result<(), kube::Error> {
+async fn patch(watched: &Watched, operations: &[Value], context: &Context) -> Result<FrameBuffer, kube::Error> {
     let Watched { framebuffer, .. } = watched;
     let api: Api<FrameBuffer> = Api::namespaced(context.client.clone(), &framebuffer.namespace().unwrap_or_default());
     let this = json!({"op": "test", "path": "/metadata/uid", "value": framebuffer.metadata.uid});
     let patch: Vec<Value> = std::iter::once(this).chain(operations.iter().cloned()).collect();
     let patch = serde_json::from_value(Value::Array(patch)).expect("these are operations of a JSON patch");
     let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-    api.patch_status(&framebuffer.name_any(), &params, &Patch::<Value>::Json(patch)).await.map(drop)
+    api.patch_status(&framebuffer.name_any(), &params, &Patch::<Value>::Json(patch)).await
 }
 
 /// Whether the object was deleted, or another has its name now: the test of its UID failed.

@@ -69,6 +69,26 @@ async fn a_write_that_the_watch_has_not_shown_yet_is_not_repeated() {
 }
 
 #[tokio::test]
+async fn a_watch_that_lags_behind_two_writes_is_not_taken_for_somebody_elses_edit() {
+    let mut fixture = Fixture::new("OnDelete", labelled());
+    fixture.framebuffer.metadata.resource_version = Some("7".to_owned());
+    fixture.reconcile().await;
+    fixture.pod_of("a", None, "2020-01-01T00:00:00Z");
+    fixture.reconcile().await;
+    let [first, second] = &fixture.statuses()[..] else { panic!("{:?}", fixture.statuses()) };
+    for (version, status) in [("write-1", first.clone()), ("write-2", second.clone())] {
+        fixture.edit(status);
+        fixture.framebuffer.metadata.resource_version = Some(version.to_owned());
+        fixture.reconcile().await;
+        assert_eq!((fixture.written().len(), fixture.context.metrics.status_repairs.get()), (2, 0), "{version}");
+    }
+    let old = fixture.statuses().remove(0);
+    fixture.edit(old);
+    fixture.reconcile().await;
+    assert_eq!(fixture.context.metrics.status_repairs.get(), 1, "somebody has put the first one back");
+}
+
+#[tokio::test]
 async fn a_framebuffer_that_was_created_again_gets_times_of_its_own() {
     let mut fixture = Fixture::new("OnDelete", labelled());
     fixture.settle().await;

@@ -1,8 +1,10 @@
-//! `cargo xtask cluster`: the commands of the test cluster, which is [`framebuffer_cluster`].
+//! `cargo xtask cluster`: the commands of the test cluster, which is [`framebuffer_cluster`]. [`mod@exec`] runs a
+//! program inside, and ends it.
+
+mod exec;
 
 use std::env;
 use std::ffi::OsString;
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -43,7 +45,7 @@ enum Action {
         #[arg(required = true, value_name = "ARCHIVE")]
         archives: Vec<PathBuf>,
     },
-    /// Run a command inside the cluster's namespaces, with KUBECONFIG set, kubectl and helm in PATH
+    /// Run a command inside the cluster's namespaces, with KUBECONFIG set, kubectl and helm in PATH; it ends with this
     Exec {
         /// The command and its arguments
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
@@ -55,6 +57,12 @@ enum Action {
         /// The arguments of kubectl
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
+    },
+    /// Ends a process group when the standard input ends without a word; started by `exec`
+    #[command(name = exec::GUARD, hide = true)]
+    Guard {
+        /// The group's number
+        group: i32,
     },
     /// The first process inside the namespaces; started by `up`
     #[command(name = NODE, hide = true)]
@@ -77,6 +85,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             let (program, arguments) = command.split_first().context("no command")?;
             return exec(program, arguments);
         }
+        Action::Guard { group } => return exec::guard(*group),
         Action::Kubectl { arguments } => return exec("kubectl", arguments),
         Action::Node { archives } => return run_node(archives),
     }
@@ -111,8 +120,9 @@ pub(crate) fn sources(workspace: &Workspace, setup: &Setup) -> Result<Sources> {
     Ok(Sources { repository, go: setup.go()?, cache: setup.cache().join("cluster"), kubernetes: None })
 }
 
-/// Becomes a program inside the cluster's namespaces; returns only if it can't.
+/// Runs a program inside the cluster's namespaces.
 fn exec(program: impl Into<OsString>, arguments: &[OsString]) -> Result<ExitCode> {
-    let error = Cluster::running()?.command(program)?.args(arguments).exec();
-    Err(error).context("failed to start nsenter")
+    let mut command = Cluster::running()?.command(program)?;
+    command.args(arguments);
+    exec::exec(command)
 }

@@ -1,0 +1,48 @@
+//! [`warning`]: the pod asks for nodes that cannot run the sidecar's image. Which nodes there are is not known here:
+//! the operator may not look at them.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::pod::{Pod, text};
+
+/// The labels with a node's architecture. The second is the old one.
+const LABELS: [&str; 2] = ["kubernetes.io/arch", "beta.kubernetes.io/arch"];
+
+/// A warning, unless the pod can run wherever it asks to, or does not say where, or `ours` is empty.
+pub(super) fn warning(pod: &Pod<'_>, ours: &[String]) -> Option<String> {
+    let asked: Vec<&str> = selected(pod).or_else(|| required(pod))?.into_iter().collect();
+    let others: Vec<&str> = asked.into_iter().filter(|name| !ours.iter().any(|our| our == name)).collect();
+    (!ours.is_empty() && !others.is_empty()).then(|| {
+        format!(
+            "framebuffer: the pod asks for nodes of {} (kubernetes.io/arch), and the sidecar's image is for {}: it \
+             does not start there. Use an image for all of them, and name what it is for in sidecar.architectures of \
+             the chart (--sidecar-architectures)",
+            others.join(" and "),
+            ours.join(" and ")
+        )
+    })
+}
+
+/// The architecture in the node selector.
+fn selected<'a>(pod: &Pod<'a>) -> Option<BTreeSet<&'a str>> {
+    let selector = pod.field("nodeSelector")?;
+    let found = LABELS.iter().find_map(|label| selector.get(label)?.as_str());
+    found.map(|found| [found].into())
+}
+
+/// The architectures that the required node affinity allows, if every alternative names some.
+fn required<'a>(pod: &Pod<'a>) -> Option<BTreeSet<&'a str>> {
+    let affinity = pod.field("affinity")?.get("nodeAffinity")?;
+    let terms = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")?.get("nodeSelectorTerms")?.as_array()?;
+    let allowed: Option<Vec<Vec<&str>>> = terms.iter().map(in_term).collect();
+    allowed.map(|allowed| allowed.into_iter().flatten().collect())
+}
+
+fn in_term(term: &Value) -> Option<Vec<&str>> {
+    let expressions = term.get("matchExpressions")?.as_array()?;
+    let names = |expression: &&Value| LABELS.contains(&text(expression, "key")) && text(expression, "operator") == "In";
+    let values = expressions.iter().find(names)?.get("values")?.as_array()?;
+    Some(values.iter().filter_map(Value::as_str).collect())
+}
