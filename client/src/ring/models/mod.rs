@@ -188,8 +188,8 @@ fn kept_and_passed(model: &Model, keeper: SlotClaim, other: SlotClaim) -> (Pin<'
     (kept, start)
 }
 
-/// The sender lets go of the frame while somebody receives it, and the next allocation is for its bytes: it sees the pin
-/// of the one or of the other, or nobody has the frame.
+/// The sender lets go of the frame while somebody receives it, and the next allocation is for its bytes: it sees the
+/// pin of the one or of the other, or nobody has the frame.
 #[test]
 fn a_kept_frame_that_the_ring_has_moved_past_is_handed_over_whole_or_not_at_all() {
     check_up_to(2, || {
