@@ -195,18 +195,20 @@ fn a_kept_frame_that_the_ring_has_moved_past_is_handed_over_whole_or_not_at_all(
     check_up_to(2, || {
         let model = Arc::new(Model::new(7));
         let claims = [model.join(), model.join(), model.join()];
-        let (kept, start) = kept_and_passed(&model, claims[0], claims[1]);
+        // An allocation looks at the slots in order: at the receiver's before it looks at the keeper's.
+        let [late, other, keeper] = claims;
+        let (kept, start) = kept_and_passed(&model, keeper, other);
         let receiver = thread::spawn({
             let model = Arc::clone(&model);
             move || {
-                if let Some(found) = model.receive(start, 0, claims[2]) {
+                if let Some(found) = model.receive(start, 0, late) {
                     assert_eq!(found, start + 2 * FRAME_ALIGN);
                 }
             }
         });
         let sender = thread::spawn({
             let model = Arc::clone(&model);
-            move || drop(model.send(1, claims[1]).expect("there is room beside it"))
+            move || drop(model.send(1, other).expect("there is room beside it"))
         });
         drop(kept);
         receiver.join().expect("no panic");
