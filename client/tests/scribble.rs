@@ -6,13 +6,14 @@ mod common;
 use std::fs::{File, OpenOptions};
 use std::mem::offset_of;
 use std::os::unix::fs::FileExt;
+use std::time::Duration;
 
-use common::{TestRing, chain, payload, segment_path};
+use common::{Random, TestRing, chain, payload, segment_path};
 use framebuffer::layout::{
-    Control, ENROLLED_WORDS, FRAME_ALIGN, FrameHeader, HEADER_SIZE, PARTICIPANTS, PINS, PinWords, RING_OFFSET, Slot,
-    slot_offset,
+    CHANNEL_SIZE, CHANNELS, CHANNELS_OFFSET, ChannelWords, Control, ENROLLED_WORDS, FRAME_ALIGN, FrameHeader,
+    HEADER_SIZE, INDEXES_OFFSET, PARTICIPANTS, PINS, PinWords, RING_OFFSET, Slot, slot_offset,
 };
-use framebuffer::{Error, Frame};
+use framebuffer::{Descriptor, Error, Frame, Start};
 
 const SIZE: u64 = 64 << 10;
 
@@ -154,4 +155,71 @@ fn a_head_that_jumps_makes_no_bytes_wrong() {
             let _ = client.read_frame(&frame);
         }
     }
+}
+
+/// Anywhere in the channels, their indexes and the frames, with values that mean something there.
+#[test]
+fn whatever_is_scribbled_on_channels_nobody_crashes_or_hangs() {
+    let ring = TestRing::new(SIZE);
+    let client = ring.client();
+    let file = segment(&ring);
+    let mut random = Random::new(1);
+    for round in 0..3000_u64 {
+        let name = format!("channel-{}", random.below(3));
+        let of_value = |random: &mut Random| match random.below(6) {
+            0 => u64::MAX - random.below(3),
+            1 => 1 << random.below(64),
+            2 => random.below(5000),
+            3 => ring.head().wrapping_sub(random.below(SIZE)) / FRAME_ALIGN * FRAME_ALIGN + random.below(64),
+            4 => 0,
+            _ => random.next(),
+        };
+        // Errors are fine: of a name that is gone, of a channel that is full, of a content type that has changed.
+        let keep = random.below(4) as usize;
+        let (publisher, subscriber) = (
+            client.publisher_options(&name).keep(keep).content_type("text/plain").open(),
+            client.subscriber_options(&name).start(Start::Oldest),
+        );
+        let subscriber = if random.below(3) == 0 { subscriber.lossless() } else { subscriber }.open();
+        for _ in 0..20 {
+            let at = match random.below(4) {
+                0 => {
+                    random.below(CHANNELS as u64) * CHANNEL_SIZE + CHANNELS_OFFSET + random.below(CHANNEL_SIZE / 8) * 8
+                }
+                1 => INDEXES_OFFSET + random.below((RING_OFFSET - INDEXES_OFFSET) / 8) * 8,
+                2 => RING_OFFSET + random.below(SIZE / 8) * 8,
+                // The channels that are in use: their tails.
+                _ => {
+                    let in_use =
+                        (0..CHANNELS as u64).map(|place| CHANNELS_OFFSET + place * CHANNEL_SIZE).filter(|at| {
+                            let mut hash = [0; 8];
+                            file.read_exact_at(&mut hash, *at).expect("the segment");
+                            hash != [0; 8]
+                        });
+                    let in_use: Vec<_> = in_use.collect();
+                    let tail = offset_of!(ChannelWords, tail) as u64 + random.below(4) * 8;
+                    in_use.get(random.below(64) as usize % in_use.len().max(1)).map_or(CHANNELS_OFFSET, |at| at + tail)
+                }
+            };
+            scribble(&file, at, of_value(&mut random));
+        }
+        if let Ok(mut publisher) = publisher {
+            for _ in 0..3 {
+                let _ = publisher.send_timeout(&payload(round, 700), &Descriptor::new(), Duration::from_millis(1));
+            }
+        }
+        if let Ok(mut subscriber) = subscriber {
+            for _ in 0..10 {
+                // Whatever is received is in the ring, and can be hashed.
+                let received = [subscriber.try_next(), subscriber.latest(), subscriber.next(Duration::from_micros(10))];
+                for sample in received.into_iter().flatten().flatten() {
+                    let _ = (sample.view().verify(), sample.descriptor().check(sample.len() as u64));
+                }
+            }
+        }
+        let _ = client.channels().expect("they can be listed");
+    }
+    // Plain frames have nothing to do with it.
+    let frame = client.publish(&payload(5, 1000)).expect("there is room");
+    assert!(common::is_payload(5, &client.read_frame(&frame).expect("it is there")));
 }

@@ -109,7 +109,7 @@ impl Index<'_> {
         }
         if lap_of(seen) != lap(number) {
             // Recorded over since: so is at least that one.
-            return Recorded::Lost { oldest: number + 1 };
+            return Recorded::Lost { oldest: number.saturating_add(1) };
         }
         Recorded::At(seen - lap_of(seen))
     }
@@ -145,7 +145,7 @@ impl Index<'_> {
 
     fn move_tail(&self, number: u64) {
         // Release, pairs with the Acquire of whoever loads it. If it fails, somebody else has done it.
-        let _ = self.tail.compare_exchange(number, number + 1, Ordering::AcqRel, Ordering::Relaxed);
+        let _ = self.tail.compare_exchange(number, number.wrapping_add(1), Ordering::AcqRel, Ordering::Relaxed);
     }
 }
 

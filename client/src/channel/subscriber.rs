@@ -256,7 +256,7 @@ impl<'c> Channel<'c> {
             let received = ring.begin_receive(start, (place, number), expected, guard.pin())?;
             Ok(received.map(|received| (received, guard)))
         })?;
-        Ok(found.ok_or(Missing::Lost { next: number + 1 }))
+        Ok(found.ok_or(Missing::Lost { next: number.saturating_add(1) }))
     }
 
     /// Watches for the next frame.
@@ -365,6 +365,8 @@ impl<'c> Subscriber<'c> {
                     }
                     return Ok(None);
                 }
+                // No channel gets that far, unless a program scribbles on its tail.
+                Err(Missing::Lost { next }) if next <= self.channel.cursor => return Ok(None),
                 Err(Missing::Lost { next }) => {
                     self.count_lost(next - self.channel.cursor);
                     self.channel.cursor = next;
@@ -382,7 +384,8 @@ impl<'c> Subscriber<'c> {
     pub fn latest(&mut self) -> Result<Option<Sample<'c>>, Error> {
         self.stay_current()?;
         let (first, next) = (self.channel.cursor, self.channel.joined.index().next());
-        for number in (first..next).rev() {
+        // What is older is not in the index any more.
+        for number in (first.max(next.saturating_sub(INDEX as u64))..next).rev() {
             if let Ok((received, guard)) = self.channel.look_up(number, self.expected)? {
                 // What is newer than this one has been overwritten before it.
                 self.count_lost(next - 1 - number);
@@ -506,7 +509,7 @@ impl<'c> Subscriber<'c> {
         } else {
             self.channel = Channel::join(self.client, &self.settings, Start::Oldest)?;
             let unread = std::mem::take(&mut self.unread);
-            self.count_lost(unread + self.channel.cursor);
+            self.count_lost(unread.saturating_add(self.channel.cursor));
         }
         if let Some(watch) = self.watch.take().filter(Watch::is_own) {
             self.watch = Some(self.channel.watch(Some(watch.event()))?);
@@ -527,7 +530,8 @@ impl<'c> Subscriber<'c> {
         let descriptor = Descriptor::load(membership.segment().descriptor(start));
         membership.ring().count(guard.slot(), Counter::Views, 1);
         let view = View::new(membership, guard, frame, checksummed);
-        self.channel.cursor += 1;
+        // No channel gets that far, unless a program scribbles on its tail.
+        self.channel.cursor = self.channel.cursor.saturating_add(1);
         // Once the frame is pinned: publishers may let go of it then.
         self.channel.announce_cursor();
         self.received += 1;
@@ -537,14 +541,14 @@ impl<'c> Subscriber<'c> {
 
     fn count_lost(&mut self, frames: u64) {
         if frames > 0 {
-            self.lost += frames;
+            self.lost = self.lost.saturating_add(frames);
             self.channel.joined.words().missed.lost.fetch_add(frames, Ordering::Relaxed);
         }
     }
 
     fn count_skipped(&mut self, frames: u64) {
         if frames > 0 {
-            self.skipped += frames;
+            self.skipped = self.skipped.saturating_add(frames);
             self.channel.joined.words().missed.skipped.fetch_add(frames, Ordering::Relaxed);
         }
     }
