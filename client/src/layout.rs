@@ -14,8 +14,7 @@
 //!  +----------------+----------------+---------------------------------+
 //!  | 64 participants| 72 huge, bytes | 80 retired     | 88 kept        |  written by owners
 //!  +----------------+----------------+----------------+----------------+
-//!  | 128 head: stream position up to    | 136 handovers: of pins on    |  moved by every allocation
-//!  |   which the ring is allocated      |   frames behind it           |
+//!  | 128 head: stream position up to which the ring is allocated       |  moved by every allocation
 //!  +-------------------------------------------------------------------+
 //!  | 256 enrolled: a bit for each participant slot in use, 256 bits    |  changed when one comes or goes
 //!  +-------------------------------------------------------------------+
@@ -184,9 +183,7 @@ pub struct Control {
     _reserved: [u64; 4],
     /// Stream position up to which the ring is allocated.
     pub head: AtomicU64,
-    /// How often somebody has pinned a frame that the ring has moved past, since another still had it pinned.
-    pub handovers: AtomicU64,
-    _own_lines: [u64; 14],
+    _own_lines: [u64; 15],
     /// A bit for each participant slot in use.
     pub enrolled: [AtomicU64; ENROLLED_WORDS],
 }

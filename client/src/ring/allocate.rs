@@ -94,7 +94,7 @@ impl<M: RingMemory> Ring<M> {
             if !pin.has_slot() {
                 return Err(Error::ParticipantLost);
             }
-            if !self.is_obstructed_for_certain(range, head, pin.place()) {
+            if !self.is_obstructed(range, head, pin.place()) {
                 return Ok(range);
             }
             // Somebody pinned these bytes between the search and the move. They are lost to the stream: go on behind

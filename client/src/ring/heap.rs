@@ -8,7 +8,6 @@ use crate::sync::AtomicU64;
 pub(crate) struct Heap {
     capacity: u64,
     head: AtomicU64,
-    handovers: AtomicU64,
     enrolled: [AtomicU64; ENROLLED_WORDS],
     slots: Vec<Slot>,
     headers: Vec<FrameHeader>,
@@ -22,7 +21,6 @@ impl Heap {
         Self {
             capacity,
             head: zero(),
-            handovers: zero(),
             enrolled: std::array::from_fn(|_| zero()),
             slots: (0..PARTICIPANTS).map(|_| Slot::vacant()).collect(),
             headers: (0..capacity / FRAME_ALIGN).map(|_| FrameHeader::default()).collect(),
@@ -43,9 +41,6 @@ impl RingMemory for Heap {
     }
     fn head(&self) -> &AtomicU64 {
         &self.head
-    }
-    fn handovers(&self) -> &AtomicU64 {
-        &self.handovers
     }
     fn enrolled(&self, word: usize) -> &AtomicU64 {
         &self.enrolled[word]

@@ -40,7 +40,7 @@
 //!   the size is not known before the header is pinned, so pin as much as the last frame had, and if this one is
 //!   larger, move the pin's end on, `fence(SeqCst)`, load `head` once more.
 //! - **share** ([`pin::Pin::share`]): receive a frame that the head has moved past and its sender still keeps: pin it,
-//!   add one to `handovers`, `fence(SeqCst)`, see that the sender still has its pin.
+//!   `fence(SeqCst)`, and see that the sender still has its pin.
 //! - **declare dead** ([`Ring::reap`]): see an odd incarnation, then see the life's lock free (`F_OFD_GETLK`, which
 //!   takes no lock), then move the incarnation on by compare-and-swap. Pins of an even incarnation do not count.
 //! - **enroll**: take the life's lock; take the slot's second lock, for repair; with both, free the pins, make the
@@ -74,10 +74,10 @@
 //! look at the head count as P's.
 //!
 //! *A pin that is handed over.* P receives a frame that the head has moved past, which another, K, has pinned since its
-//! allocation. A may look at P's pin before it is there and at K's after it was given back. Then A sees that
-//! `handovers` has changed meanwhile, and looks again: see [`pin::Pin::share`]. K's pin says that it vouches for the
-//! frame. Those of others who come late do not, or two that find a frame gone could take each other's pins for proof
-//! that it is there.
+//! allocation. A looks at all pins twice: before it moves the head (then K's pin was gone, or A would be elsewhere) and
+//! after its fence. (SYNC POINT "handover".) If A's fence is the first, P sees K's pin gone, as A did, and gives up; if
+//! P's is, A sees P's pin in its second look. K's pin says that it vouches for the frame. Those of others who come late
+//! do not, or two that find a frame gone could take each other's pins for proof that it is there.
 //!
 //! *Pins beyond the head.* A range that is in use ends at the head of its time, so at `h` at most. A pin that ends
 //! later belongs to an allocation that has yet to move the head, and will fail since A did; or it is a torn one. A
@@ -163,8 +163,6 @@ pub(crate) trait RingMemory {
     fn capacity(&self) -> u64;
     /// Stream position up to which the ring is allocated.
     fn head(&self) -> &AtomicU64;
-    /// How often a pin was shared that the head has moved past.
-    fn handovers(&self) -> &AtomicU64;
     /// Word number `word` of the bitmap of slots in use.
     fn enrolled(&self, word: usize) -> &AtomicU64;
     /// Slot number `index`, below `PARTICIPANTS`.

@@ -54,25 +54,6 @@ impl<M: RingMemory> Ring<M> {
         self.any_pin(head, own, |_, pinned| obstructs(pinned, candidate, capacity))
     }
 
-    /// As [`is_obstructed`](Self::is_obstructed), also by a pin that was handed from one participant to another while
-    /// we looked: seen with neither.
-    #[inline]
-    pub(super) fn is_obstructed_for_certain(&self, candidate: Range, head: u64, own: (usize, usize)) -> bool {
-        let handovers = self.memory.handovers();
-        let mut before = handovers.load(Ordering::Acquire);
-        loop {
-            if self.is_obstructed(candidate, head, own) {
-                return true;
-            }
-            // SYNC POINT "handover", see `Pin::share`.
-            let after = handovers.load(Ordering::Acquire);
-            if after == before {
-                return false;
-            }
-            before = after;
-        }
-    }
-
     /// Whether `test` holds for a pin's slot and range, of all pins but `own` that count for an allocation that moves
     /// the head on from `head`.
     ///
@@ -96,10 +77,6 @@ impl<M: RingMemory> Ring<M> {
                 let mut active = slot.active.load(Ordering::Acquire) & ALL_PINS;
                 while let Some(index) = next_bit(&mut active) {
                     let Range { start, end } = read(&slot.pins[index]);
-                    if start == FREE {
-                        // SYNC POINT "handover", see `Pin::share`. Rare: somebody is about to take or give the pin.
-                        fence(Ordering::SeqCst);
-                    }
                     let genuine = start < end && end <= head && end - start <= capacity;
                     if genuine && own != (slot_index, index) && test(slot_index, Range { start, end }) {
                         return true;
@@ -162,40 +139,27 @@ impl<'r, M: RingMemory> Pin<'r, M> {
     }
 
     /// Whether another pin that [vouches](Self::vouch) for its frame begins at `start`, where this one does, and was
-    /// there after this one was announced: then the frame there is protected, however far the head has moved past it.
+    /// still there after this one was announced: then the frame there is protected, however far the head has moved past
+    /// it.
     ///
-    /// An allocation may look at this pin before it is announced, and at the other one after it was given back, and so
-    /// see neither. Therefore it is counted that a pin was shared, and an allocation that finds another number after it
-    /// has looked at all pins than before looks at them again. (SYNC POINT "handover".) It does find another number:
-    /// after we have counted, we see the other pin, in words that we read and write in one step. So whatever shows the
-    /// allocation that the pin was given back comes after that step and shows it our count as well: the slot's
-    /// incarnation or the pin's bit in `active`, both of which change in such steps only; or, if the bit is still set,
-    /// `FREE`, which we would have seen, since the allocation's fence came before ours.
+    /// SYNC POINT "handover": an allocation for these bytes has seen the other pin gone before it moved the head. If its
+    /// fence came before ours, we see the pin gone too: its `FREE`, or its slot's next incarnation. If ours came first,
+    /// it sees this pin when it looks once more.
     #[cold]
     pub(super) fn share(&self, start: u64) -> bool {
-        // Mostly there is no such pin, and nobody needs to look again.
-        let begins_here = |pin: &PinWords| {
-            pin.start.load(Ordering::Acquire) == start && pin.end.load(Ordering::Acquire) & VOUCHES != 0
-        };
-        if !self.any_other(|slot, pin| begins_here(&slot.pins[pin])) {
-            return false;
-        }
-        self.ring.memory.handovers().fetch_add(1, Ordering::AcqRel);
-        fence(Ordering::SeqCst);
-        self.any_other(|slot, pin| {
-            begins_here(&slot.pins[pin])
-                && is_taken(slot.incarnation.fetch_add(0, Ordering::AcqRel))
-                && slot.active.fetch_or(0, Ordering::AcqRel) & 1 << pin != 0
-                && begins_here(&slot.pins[pin])
-        })
-    }
-
-    /// Whether `test` holds for a pin that is taken, given by its slot and its number there, other than this one.
-    fn any_other(&self, test: impl Fn(&Slot, usize) -> bool) -> bool {
         self.ring.enrolled().any(|index| {
             let slot = self.ring.memory.slot(index);
-            let mut active = slot.active.load(Ordering::Relaxed) & ALL_PINS;
-            std::iter::from_fn(|| next_bit(&mut active)).any(|pin| (index, pin) != self.place() && test(slot, pin))
+            // Acquire: whoever sees the slot's next participant sees that the pins are free.
+            if !is_taken(slot.incarnation.load(Ordering::Acquire)) {
+                return false;
+            }
+            let mut active = slot.active.load(Ordering::Acquire) & ALL_PINS;
+            std::iter::from_fn(|| next_bit(&mut active)).any(|pin| {
+                let words = &slot.pins[pin];
+                (index, pin) != self.place()
+                    && words.start.load(Ordering::Acquire) == start
+                    && words.end.load(Ordering::Acquire) & VOUCHES != 0
+            })
         })
     }
 

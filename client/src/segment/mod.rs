@@ -184,11 +184,6 @@ impl RingMemory for Segment {
     }
 
     #[inline]
-    fn handovers(&self) -> &AtomicU64 {
-        &self.control().handovers
-    }
-
-    #[inline]
     fn enrolled(&self, word: usize) -> &AtomicU64 {
         &self.control().enrolled[word]
     }
