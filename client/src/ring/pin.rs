@@ -142,9 +142,9 @@ impl<'r, M: RingMemory> Pin<'r, M> {
     /// still there after this one was announced: then the frame there is protected, however far the head has moved past
     /// it.
     ///
-    /// SYNC POINT "handover": an allocation for these bytes has seen the other pin gone before it moved the head. If its
-    /// fence came before ours, we see the pin gone too: its `FREE`, or its slot's next incarnation. If ours came first,
-    /// it sees this pin when it looks once more.
+    /// SYNC POINT "handover": an allocation for these bytes has seen the other pin gone before it moved the head. If
+    /// its fence came before ours, we see the pin gone too: its `FREE`, or its slot's next incarnation. If ours came
+    /// first, it sees this pin when it looks once more.
     #[cold]
     pub(super) fn share(&self, start: u64) -> bool {
         self.ring.enrolled().any(|index| {
