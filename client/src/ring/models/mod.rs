@@ -179,6 +179,34 @@ fn a_receiver_gets_the_right_frame_or_none_while_the_ring_is_overwritten() {
     });
 }
 
+/// An allocation goes around what is pinned of the frame before its size is known, and into its last bytes.
+#[test]
+fn a_receiver_is_protected_to_the_last_byte_or_gets_nothing() {
+    check_up_to(3, || {
+        let model = Arc::new(Model::new(5));
+        let claims = [model.join(), model.join()];
+        let (frame, start) = model.send_two_cells(0, claims[0]).expect("room");
+        let receiver = thread::spawn({
+            let model = Arc::clone(&model);
+            move || {
+                let pin = model.take_pin(claims[1]);
+                if model.ring.begin_receive(start, (0, 0), 0, &pin).expect("it has its slot").is_some() {
+                    // SAFETY: loom checks that nobody writes to the cell.
+                    let found = model.cell(frame.offset + FRAME_ALIGN).with(|cell| unsafe { *cell });
+                    assert_eq!(found, frame.offset);
+                }
+            }
+        });
+        for _ in 0..2 {
+            match model.publish(claims[0]) {
+                Ok(_) | Err(Error::Exhausted { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+        receiver.join().expect("no panic");
+    });
+}
+
 /// A ring with a frame that its first participant keeps, and that the head has moved past: its bytes are the next ones.
 fn kept_and_passed(model: &Model, keeper: SlotClaim, other: SlotClaim) -> (Pin<'_, Heap>, u64) {
     let (kept, start) = model.send(0, keeper).expect("room");

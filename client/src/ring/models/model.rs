@@ -127,6 +127,19 @@ impl Model {
         Ok((pin, start))
     }
 
+    /// As [`send`](Self::send), a frame of two cells, of which the second is filled. Returns it and its beginning.
+    pub(super) fn send_two_cells(&self, number: u64, claim: SlotClaim) -> Result<(Frame, u64), Error> {
+        let pin = self.take_pin(claim);
+        let offset = self.ring.allocate_to_send(2 * FRAME_ALIGN, 0, &pin, &self.locks)?;
+        let start = offset - HEADER_SIZE - DESCRIPTOR_SIZE;
+        self.ring.memory().descriptor(start).number.store(number, Ordering::Relaxed);
+        // SAFETY: loom checks that nobody else touches the cell.
+        self.cell(offset + FRAME_ALIGN).with_mut(|cell| unsafe { *cell = offset });
+        let frame = Frame::new(offset, 2 * FRAME_ALIGN, Checksum::from_u64(offset));
+        self.ring.commit(&frame, Checksummed::Bytes, 0, &pin)?;
+        Ok((frame, start))
+    }
+
     /// Receives the frame with this number that begins at `start`: its bytes, if it is there.
     pub(super) fn receive(&self, start: u64, number: u64, claim: SlotClaim) -> Option<u64> {
         let pin = self.take_pin(claim);
