@@ -63,12 +63,17 @@ impl Watch {
 
     /// Makes the descriptor unreadable until the frame with this number is there, or the ring is given up.
     pub(super) fn wait_for(&self, number: u64) {
-        // Nonblocking: fails if it was not readable.
+        if !self.is_own() {
+            return;
+        }
+        let mut order = self.orders.lock();
+        // With the lock, so that the thread does not write for an order that is over. Fails if it was not readable.
         let _ = self.event.read();
-        self.orders.give(Order::WaitFor(number));
+        *order = Order::WaitFor(number);
+        self.orders.changed.notify_one();
     }
 
-    /// Whether its thread is in this process.
+    /// Whether its thread is in this process. The child of a fork has a copy of the lock, maybe taken, and no thread.
     pub(super) fn is_own(&self) -> bool {
         self.generation == fork::generation()
     }
@@ -86,19 +91,14 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        // The child of a fork has a copy of the lock, maybe taken, and no thread.
         if self.is_own() {
-            self.orders.give(Order::End);
+            *self.orders.lock() = Order::End;
+            self.orders.changed.notify_one();
         }
     }
 }
 
 impl Orders {
-    fn give(&self, order: Order) {
-        *self.lock() = order;
-        self.changed.notify_one();
-    }
-
     fn lock(&self) -> MutexGuard<'_, Order> {
         self.order.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -115,14 +115,14 @@ impl Orders {
         }
     }
 
-    /// Takes back the order to wait for this number. False if there is another order.
-    fn done(&self, number: u64) -> bool {
+    /// Carries out the order to wait for this number, if that still is the order.
+    fn carry_out(&self, number: u64, event: &EventFd) {
         let mut order = self.lock();
-        let is_current = *order == Order::WaitFor(number);
-        if is_current {
+        if *order == Order::WaitFor(number) {
             *order = Order::Rest;
+            // Fails only if it is readable already.
+            let _ = event.write(1);
         }
-        is_current
     }
 }
 
@@ -139,9 +139,8 @@ fn follow(mapping: &Mapping, place: usize, orders: &Orders, event: &EventFd) {
             if futex::wait(&words.next, number, LOOK_AGAIN).is_err() {
                 std::thread::sleep(Duration::from_millis(1));
             }
-        } else if orders.done(number) {
-            // Fails only if it is readable already.
-            let _ = event.write(1);
+        } else {
+            orders.carry_out(number, event);
         }
     }
 }
