@@ -130,6 +130,28 @@ fn a_view_sees_its_frame_unchanged_while_writers_go_around_it() {
     });
 }
 
+/// Two threads of one participant use one pin, one after the other, for different frames. An allocation that finds only
+/// the second there knows that the first is done with its bytes.
+#[test]
+fn who_takes_a_pin_over_vouches_for_the_end_of_who_had_it() {
+    check_up_to(3, || {
+        let model = Arc::new(Model::new(4));
+        let claims = [model.join(), model.join()];
+        let frames = [(); 2].map(|()| model.publish(claims[0]).expect("two frames fit"));
+        let readers = frames.map(|frame| {
+            let model = Arc::clone(&model);
+            thread::spawn(move || intact_or_timeout(&frame, model.read(&frame, claims[0])))
+        });
+        match model.publish(claims[1]) {
+            Ok(_) | Err(Error::Exhausted { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+        for reader in readers {
+            reader.join().expect("no panic");
+        }
+    });
+}
+
 #[test]
 fn a_committed_frame_is_seen_whole_or_not_at_all() {
     check(|| {
