@@ -134,7 +134,7 @@ fn a_view_sees_its_frame_unchanged_while_writers_go_around_it() {
 /// the second there knows that the first is done with its bytes.
 #[test]
 fn who_takes_a_pin_over_vouches_for_the_end_of_who_had_it() {
-    check_up_to(3, || {
+    check_up_to(2, || {
         let model = Arc::new(Model::new(4));
         let claims = [model.join(), model.join()];
         let frames = [(); 2].map(|()| model.publish(claims[0]).expect("two frames fit"));
