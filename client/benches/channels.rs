@@ -18,8 +18,8 @@ fn main() {
     let (client, _others) = (open(), std::array::from_fn::<_, 6, _>(|_| open()));
     println!("median time of an operation, in nanoseconds, in turns");
     println!(
-        "{:>8} {:>10} {:>10} {:>10} {:>10} {:>10} {:>12}",
-        "bytes", "publish", "send", "more", "view", "try_next", "more"
+        "{:>8} {:>10} {:>20} {:>20} {:>10} {:>20}",
+        "bytes", "publish", "send, keeping none", "send, keeping one", "view", "try_next"
     );
     for size in [64, 4 << 10, 64 << 10] {
         row(&client, size);
@@ -32,9 +32,13 @@ fn main() {
 
 fn row(client: &FrameBufferClient, size: usize) {
     let data = vec![0xA5; size];
-    let mut publisher = client.publisher(&format!("bench/{size}")).expect("a publisher");
-    let mut subscriber = client.subscriber(&format!("bench/{size}")).expect("a subscriber");
-    let mut samples: [Vec<f64>; 4] = Default::default();
+    let publisher = |keep: usize| {
+        let name = format!("bench/{size}/{keep}");
+        client.publisher_options(&name).keep(keep).open().expect("a publisher")
+    };
+    let (mut keeping_none, mut keeping_one) = (publisher(0), publisher(1));
+    let mut subscriber = client.subscriber(&format!("bench/{size}/1")).expect("a subscriber");
+    let mut samples: [Vec<f64>; 5] = Default::default();
     for _ in 0..500 {
         let mut time = |index: usize, operation: &mut dyn FnMut()| {
             let begun = Instant::now();
@@ -43,14 +47,16 @@ fn row(client: &FrameBufferClient, size: usize) {
         };
         let mut frame = None;
         time(0, &mut || frame = client.publish(black_box(&data)).ok());
-        time(1, &mut || drop(black_box(publisher.send(black_box(&data)))));
+        time(1, &mut || drop(black_box(keeping_none.send(black_box(&data)))));
+        time(2, &mut || drop(black_box(keeping_one.send(black_box(&data)))));
         let frame = frame.expect("room");
-        time(2, &mut || drop(black_box(client.view(black_box(&frame)))));
-        time(3, &mut || drop(black_box(subscriber.try_next())));
+        time(3, &mut || drop(black_box(client.view(black_box(&frame)))));
+        time(4, &mut || drop(black_box(subscriber.try_next())));
     }
-    let [publish, send, view, next] = samples.map(|mut samples| median(&mut samples));
-    let (more, more_to_receive) = (send - publish, next - view);
-    println!("{size:8} {publish:10.0} {send:10.0} {more:10.0} {view:10.0} {next:10.0} {more_to_receive:12.0}");
+    let [publish, keeping_none, keeping_one, view, next] = samples.map(|mut samples| median(&mut samples));
+    let more = |figure: f64, than: f64| format!("{figure:.0} (+{:.0})", figure - than);
+    let (keeping_none, keeping_one) = (more(keeping_none, publish), more(keeping_one, publish));
+    println!("{size:8} {publish:10.0} {keeping_none:>20} {keeping_one:>20} {view:10.0} {:>20}", more(next, view));
 }
 
 fn there_and_back([here, there]: [&FrameBufferClient; 2], spin: Duration) -> f64 {
