@@ -49,6 +49,25 @@ fn the_reader_survives_a_frame_that_the_ring_has_moved_past() {
     assert!(reader.end().success());
 }
 
+#[test]
+fn every_subscriber_sees_what_the_publisher_has_sent_and_one_that_comes_late_the_last_picture() {
+    let ring = TestRing::new(SIZE);
+    serve_key(&socket_of(&ring));
+    let lines = |example: &mut Example| BufReader::new(example.0.stdout.take().expect("a pipe")).lines();
+    let mut early = Example::start("subscriber", &ring, Stdio::null());
+    let mut received = lines(&mut early);
+    let mut publisher = Example::start("publisher", &ring, Stdio::null());
+    for number in 0..10 {
+        let line = received.next().expect("another line").expect("our pipe");
+        assert_eq!(line, format!("picture {number}, [240, 320, 3]: {number}"));
+    }
+    let mut late = Example::start("subscriber", &ring, Stdio::null());
+    let first = lines(&mut late).next().expect("a line").expect("our pipe");
+    let number = first.split([' ', ',']).nth(1).and_then(|number| number.parse::<u64>().ok()).expect("a number");
+    assert_eq!(first, format!("picture {number}, [240, 320, 3]: {}", number % 256));
+    assert!(publisher.0.try_wait().expect("it is our child").is_none(), "the publisher goes on");
+}
+
 /// An example that runs. Killed when the test ends.
 struct Example(Child);
 
@@ -83,8 +102,8 @@ fn examples() -> &'static Path {
         let profile = folder.file_name().and_then(|name| name.to_str()).expect("a profile");
         let mut build = Command::new(env!("CARGO"));
         // Out of the whole workspace, as `cargo xtask test` selects tests: so dependencies have the same features.
-        build.args(["build", "--workspace", "--example=writer", "--example=reader", "--profile"]);
-        build.arg(if profile == "debug" { "dev" } else { profile });
+        build.args(["build", "--workspace", "--profile", if profile == "debug" { "dev" } else { profile }]);
+        build.args(["writer", "reader", "publisher", "subscriber"].map(|name| format!("--example={name}")));
         build.arg("--target-dir").arg(folder.parent().expect("the target folder"));
         let status = build.current_dir(env!("CARGO_MANIFEST_DIR")).status().expect("cargo runs");
         assert!(status.success(), "the examples build");
