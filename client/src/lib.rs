@@ -61,7 +61,7 @@
 //! | [`read_frame`](FrameBufferClient::read_frame), [`read_into`](FrameBufferClient::read_into) | 1 | keeping the bytes |
 //! | [`view`](FrameBufferClient::view) | 0 | computing on the bytes now |
 //! | [`send`](Publisher::send), [`loan`](Publisher::loan) | 1, 0 | as `publish` and `loan`, over a channel |
-//! | [`next`](Subscriber::next), [`latest`](Subscriber::latest) | 0 | waiting for frames, and missing none or only old ones |
+//! | [`next`](Subscriber::next), [`latest`](Subscriber::latest) | 0 | waiting for the next frame, or the last |
 //!
 //! # Memory
 //!
@@ -146,11 +146,17 @@ pub use channel::descriptor::{Descriptor, Element, FourCc};
 #[cfg(not(loom))]
 pub use channel::list::{ChannelInfo, LosslessInfo, channels};
 #[cfg(not(loom))]
-pub use channel::publisher::{Publisher, PublisherOptions, SendingLoan, Sent};
+pub use channel::publisher::{Publisher, PublisherOptions, Sent};
+#[cfg(not(loom))]
+pub use channel::reader::Start;
+#[cfg(not(loom))]
+pub use channel::sample::Sample;
+#[cfg(not(loom))]
+pub use channel::sending_loan::SendingLoan;
 #[cfg(all(feature = "tokio", not(loom)))]
 pub use channel::stream::SampleStream;
 #[cfg(not(loom))]
-pub use channel::subscriber::{Sample, Start, Subscriber, SubscriberOptions};
+pub use channel::subscriber::{Subscriber, SubscriberOptions};
 #[cfg(feature = "_kernels")]
 #[doc(hidden)]
 pub use checksum::kernels;

@@ -21,7 +21,7 @@
 //! *Death.* The place names its holder, a participant by slot and incarnation. A publisher that would be held up asks
 //! whether it lives, and frees the place if not. Bits in `lossless` are never cleared: they only say where to look.
 
-use crate::layout::CursorWords;
+use crate::layout::{ChannelWords, CursorWords};
 use crate::sync::{AtomicU64, Ordering, fence};
 
 /// The cursors of one channel.
@@ -48,7 +48,14 @@ pub(crate) struct Cursor {
     pub(crate) number: u64,
 }
 
-impl Cursors<'_> {
+impl<'m> Cursors<'m> {
+    /// The cursors of a channel.
+    #[inline]
+    pub(crate) fn of(channel: &'m ChannelWords) -> Self {
+        let ChannelWords { tail, missed, cursors, .. } = channel;
+        Self { lossless: &tail.lossless, places: cursors, held_up: &missed.held_up, moves: &missed.moves }
+    }
+
     /// Takes a place for `holder`, with the cursor at `number`. `is_gone` tells whether another holder is, whose place
     /// is taken over then. `None` if all places are taken.
     ///
@@ -126,21 +133,12 @@ impl Cursors<'_> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::layout::{CURSORS, ChannelWords};
-
-    fn cursors(words: &ChannelWords) -> Cursors<'_> {
-        Cursors {
-            lossless: &words.tail.lossless,
-            places: &words.cursors,
-            held_up: &words.missed.held_up,
-            moves: &words.missed.moves,
-        }
-    }
+    use crate::layout::CURSORS;
 
     #[test]
     fn a_publisher_is_held_up_by_whoever_has_yet_to_receive_what_it_would_let_go() {
         let words = ChannelWords::default();
-        let cursors = cursors(&words);
+        let cursors = Cursors::of(&words);
         assert_eq!(cursors.behind(1000, 1), None);
         let place = cursors.begin(7, 10, |_| false).expect("a place");
         // With number 11, one that keeps 2 lets go of number 9.
@@ -155,7 +153,7 @@ mod tests {
     #[test]
     fn whoever_moves_on_or_goes_wakes_those_that_are_held_up_once() {
         let words = ChannelWords::default();
-        let cursors = cursors(&words);
+        let cursors = Cursors::of(&words);
         let place = cursors.begin(7, 0, |_| false).expect("a place");
         let wake = |moves: bool| if moves { cursors.move_on(place, 1) } else { cursors.end(place, 7) };
         for moves in [true, false] {
@@ -169,7 +167,7 @@ mod tests {
     #[test]
     fn there_are_so_many_places_and_those_of_the_dead_are_taken_over() {
         let words = ChannelWords::default();
-        let cursors = cursors(&words);
+        let cursors = Cursors::of(&words);
         let places: Vec<_> = (1..=CURSORS as u64).map(|holder| cursors.begin(holder, 0, |_| false)).collect();
         assert!(places.iter().all(Option::is_some));
         assert_eq!(cursors.begin(100, 0, |_| false), None);

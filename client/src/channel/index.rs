@@ -36,7 +36,7 @@
 //! "tail and sleepers".) Each swap sees the one before it, and what came before that: either the writer finds the 1, or
 //! the reader finds the tail moved.
 
-use crate::layout::{FRAME_ALIGN, INDEX};
+use crate::layout::{ChannelWords, FRAME_ALIGN, INDEX};
 use crate::sync::{AtomicU64, Ordering};
 
 /// Laps that a word of the index tells apart: the bits that a position, a multiple of 64, leaves free.
@@ -64,7 +64,13 @@ pub(crate) enum Recorded {
     NotYet,
 }
 
-impl Index<'_> {
+impl<'m> Index<'m> {
+    /// The index of a channel, whose words are `recorded`.
+    #[inline]
+    pub(crate) fn of(channel: &'m ChannelWords, recorded: &'m [AtomicU64]) -> Self {
+        Self { tail: &channel.tail.next, sleepers: &channel.tail.sleepers, words: recorded }
+    }
+
     /// Records the frame that begins at stream position `start` as the channel's next one, and returns its number.
     ///
     /// `number_is` writes the number into the frame's descriptor, perhaps several times; nobody reads it before it is

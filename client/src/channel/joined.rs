@@ -37,7 +37,7 @@ impl<'c> Joined<'c> {
             .open(name)
             .map_err(|_| ChannelError::TooManyChannels { name: name.as_str() })?;
         let words = &segment.channels()[place];
-        let index = Index { tail: &words.tail.next, sleepers: &words.tail.sleepers, words: segment.index(place) };
+        let index = Index::of(words, segment.index(place));
         let attachment = slots.attach(membership.ring(), role, place);
         Ok(Self { membership, slots, words, index, place, _attachment: attachment })
     }
@@ -78,7 +78,7 @@ impl<'c> Joined<'c> {
     /// The cursors of its lossless subscribers.
     #[inline]
     pub(super) fn cursors(&self) -> Cursors<'c> {
-        cursors(self.words)
+        Cursors::of(self.words)
     }
 
     /// Notes a further role of this process in the channel.
@@ -104,6 +104,7 @@ impl<'c> Joined<'c> {
 
     /// A lossless subscriber that lives and holds up a publisher which keeps `keep` frames, if it appends this number.
     /// Frees the places of the dead.
+    #[inline]
     pub(super) fn held_up_by(&self, number: u64, keep: u64) -> Option<Cursor> {
         loop {
             let cursor = self.cursors().behind(number, keep)?;
@@ -140,15 +141,4 @@ fn holder(SlotClaim { slot, incarnation }: SlotClaim) -> u64 {
 /// The slot of the holder of a cursor. `None` if a program has scribbled there.
 pub(super) fn participant(holder: u64) -> Option<usize> {
     ((holder & 0xffff) as usize).checked_sub(1).filter(|slot| *slot < PARTICIPANTS)
-}
-
-/// The cursors of a channel.
-#[inline]
-pub(super) fn cursors(words: &ChannelWords) -> Cursors<'_> {
-    Cursors {
-        lossless: &words.tail.lossless,
-        places: &words.cursors,
-        held_up: &words.missed.held_up,
-        moves: &words.missed.moves,
-    }
 }

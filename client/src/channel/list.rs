@@ -4,8 +4,9 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
+use super::cursors::Cursors;
 use super::directory::{Directory, content_type};
-use super::joined::{cursors, participant};
+use super::joined::participant;
 use crate::attachments::Role;
 use crate::client::FrameBufferClient;
 use crate::error::Error;
@@ -99,7 +100,7 @@ fn look_at(ring: &Ring<Segment>, words: &ChannelWords, place: usize, name: Strin
         attached.filter(|words| role.word(words).load(Ordering::Relaxed) & 1 << place != 0).count()
     };
     let sent_at = words.tail.sent_at.load(Ordering::Relaxed);
-    let lossless = cursors(words).list().filter_map(|cursor| {
+    let lossless = Cursors::of(words).list().filter_map(|cursor| {
         Some(LosslessInfo { participant: participant(cursor.holder)?, next_number: cursor.number })
     });
     ChannelInfo {

@@ -1,9 +1,13 @@
 //! Channels: named streams of frames in a ring, in the order in which they were sent.
 //!
 //! Read [`index`] (who sent what, in which order), [`cursors`] (subscribers that lose nothing), [`directory`] (which
-//! channels there are) and [`descriptor`] (what is said of a frame), then [`joined`] (a channel in the ring that a
-//! client is in), [`publisher`], [`subscriber`], [`watch`] and `stream` (for event loops), and [`list`] (how they look
-//! from outside).
+//! channels there are) and [`descriptor`] (what is said of a frame), then [`joined`] (a channel in the ring that a client
+//! is in);
+//!
+//! - [`publisher`], [`sending_loan`] and [`patience`] (waiting for lossless subscribers);
+//! - [`subscriber`], [`reader`] (where it is in the channel), [`sample`], [`spin`] (before it sleeps), [`watch`] and
+//!   `stream` (for event loops);
+//! - [`list`] (how channels look from outside).
 
 pub(crate) mod cursors;
 pub(crate) mod descriptor;
@@ -16,7 +20,17 @@ pub(crate) mod list;
 #[cfg(all(test, loom))]
 mod models;
 #[cfg(not(loom))]
+mod patience;
+#[cfg(not(loom))]
 pub(crate) mod publisher;
+#[cfg(not(loom))]
+pub(crate) mod reader;
+#[cfg(not(loom))]
+pub(crate) mod sample;
+#[cfg(not(loom))]
+pub(crate) mod sending_loan;
+#[cfg(not(loom))]
+mod spin;
 #[cfg(all(feature = "tokio", not(loom)))]
 pub(crate) mod stream;
 #[cfg(not(loom))]

@@ -2,19 +2,20 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::ops::{Deref, DerefMut};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::descriptor::Descriptor;
 use super::directory::{Name, set_content_type};
 use super::joined::{Joined, participant};
+use super::patience::Patience;
 use crate::attachments::Role;
-use crate::checksum::{Checksum, hash};
+use crate::checksum::Checksum;
 use crate::client::FrameBufferClient;
 use crate::error::Error;
 use crate::error::channel::ChannelError;
 use crate::frame::Frame;
 use crate::layout::{DESCRIPTOR_SIZE, HEADER_SIZE};
+use crate::membership::Membership;
 use crate::os::futex;
 use crate::ring::RingMemory;
 use crate::ring::frame::Checksummed;
@@ -25,13 +26,9 @@ use crate::transfer::{copy_frame_in, nanoseconds_since_1970};
 /// The most frames that a publisher keeps.
 const MOST_KEPT: usize = 32;
 
-/// How long a publisher that is held up sleeps before it asks again whether the subscriber lives.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
-
 /// Sends frames over a channel of the ring. From [`FrameBufferClient::publisher`].
 ///
-/// Sending never waits for a subscriber, unless one has asked for it ([`SubscriberOptions::lossless`]) or none is there
-/// to be waited for. Several publishers, in whatever processes, may send over one channel: its frames then have one
+/// Sending never waits for a subscriber, unless one has asked for it ([`SubscriberOptions::lossless`]). Several publishers, in whatever processes, may send over one channel: its frames then have one
 /// order, the same for all subscribers.
 ///
 /// The last frame of each publisher is kept for as long as the publisher lives, however busy the ring's other channels
@@ -200,26 +197,15 @@ impl<'c> Publisher<'c> {
         // Before the bytes are copied: who is held up gets them back untouched.
         self.wait_for_room(&mut patience)?;
         let (guard, offset) = self.allocate(len as u64)?;
-        let membership = self.channel.joined.membership();
+        let membership = self.membership();
         // SAFETY: `len` bytes are allocated there and pinned by `guard`, nobody else knows of them, and the caller
         // vouches for the source.
         let checksum = unsafe { copy_frame_in(membership, offset, data, len) };
         self.finish(guard, offset, len as u64, (checksum, Checksummed::Bytes), descriptor, &mut patience)
     }
 
-    /// Lends a frame of `size` bytes in the ring itself, to fill in place and [send](SendingLoan::send) without a copy.
-    ///
-    /// # Errors
-    ///
-    /// As [`FrameBufferClient::loan`].
-    pub fn loan(&mut self, size: u64) -> Result<SendingLoan<'_, 'c>, Error> {
-        self.stay_current()?;
-        let (guard, offset) = self.allocate(size)?;
-        Ok(SendingLoan { publisher: self, guard, offset, size, descriptor: Descriptor::default() })
-    }
-
     /// Waits until no lossless subscriber is in the way of the next frame, for at most `timeout`. If this is the
-    /// channel's only publisher, the next [`send`](Self::send) or [loan](SendingLoan::send) does not have to wait then.
+    /// channel's only publisher, the next [`send`](Self::send) or [loan](crate::SendingLoan::send) does not have to wait then.
     ///
     /// # Errors
     ///
@@ -250,9 +236,14 @@ impl<'c> Publisher<'c> {
         self.options.name.as_str()
     }
 
+    /// The part in the ring in which the channel is.
+    pub(super) fn membership(&self) -> &'c Membership {
+        self.channel.joined.membership()
+    }
+
     /// Goes over to the ring that the client is in, if that is another one now.
     #[inline]
-    fn stay_current(&mut self) -> Result<(), Error> {
+    pub(super) fn stay_current(&mut self) -> Result<(), Error> {
         if self.channel.joined.is_current(self.client)? { Ok(()) } else { self.join_again() }
     }
 
@@ -278,9 +269,6 @@ impl<'c> Publisher<'c> {
     /// An error if a living lossless subscriber is in the way of this number.
     #[inline]
     fn check(&self, number: u64, keep: usize) -> Result<(), ChannelError> {
-        if self.channel.joined.words().tail.lossless.load(Ordering::Acquire) == 0 {
-            return Ok(());
-        }
         // Who keeps nothing is in the way of any.
         let number = if self.options.keep == 0 { u64::MAX } else { number };
         let Some(cursor) = self.channel.joined.held_up_by(number, keep as u64) else { return Ok(()) };
@@ -294,7 +282,7 @@ impl<'c> Publisher<'c> {
 
     /// Allocates a frame for the channel. Where there is no room, the frames that are kept give way.
     #[inline]
-    fn allocate(&mut self, size: u64) -> Result<(PinGuard<'c>, u64), Error> {
+    pub(super) fn allocate(&mut self, size: u64) -> Result<(PinGuard<'c>, u64), Error> {
         loop {
             let (membership, place) = (self.channel.joined.membership(), self.channel.joined.place());
             let allocated = membership.with_pin(|ring, guard, locks| {
@@ -310,7 +298,7 @@ impl<'c> Publisher<'c> {
 
     /// Commits a frame that was written, and sends it.
     #[inline]
-    fn finish(
+    pub(super) fn finish(
         &mut self,
         guard: PinGuard<'c>,
         offset: u64,
@@ -363,124 +351,5 @@ impl<'c> Publisher<'c> {
 impl fmt::Debug for Publisher<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Publisher").field("channel", &self.options.name).finish_non_exhaustive()
-    }
-}
-
-/// A frame of the ring on loan, to fill in place and send over a channel. As [`Loan`](crate::Loan) otherwise. If it is
-/// dropped instead, nothing is sent.
-#[must_use = "a loan that is dropped is not sent"]
-pub struct SendingLoan<'p, 'c> {
-    publisher: &'p mut Publisher<'c>,
-    guard: PinGuard<'c>,
-    offset: u64,
-    size: u64,
-    descriptor: Descriptor,
-}
-
-impl SendingLoan<'_, '_> {
-    /// Shortens the frame to its first `len` bytes. Does nothing if it is no longer than that.
-    pub fn truncate(&mut self, len: u64) {
-        self.size = self.size.min(len);
-    }
-
-    /// What is said of the frame.
-    pub fn describe(&mut self, descriptor: Descriptor) {
-        self.descriptor = descriptor;
-    }
-
-    /// Hashes the bytes in place and sends the frame.
-    ///
-    /// # Errors
-    ///
-    /// As [`Publisher::send_with`] and [`Loan::commit`](crate::Loan::commit).
-    pub fn send(self) -> Result<Sent, Error> {
-        self.send_timeout(Duration::ZERO)
-    }
-
-    /// As [`send`](Self::send), but waits for lossless subscribers, for at most `timeout`.
-    ///
-    /// # Errors
-    ///
-    /// As [`send`](Self::send), with [`ChannelError::Backlog`] after `timeout` only: the frame is lost then. Ask before
-    /// you fill it: [`Publisher::ready`].
-    pub fn send_timeout(self, timeout: Duration) -> Result<Sent, Error> {
-        let checksum = hash(&self);
-        self.finish(checksum, Checksummed::Bytes, timeout)
-    }
-
-    /// As [`send`](Self::send) without hashing: see [`Loan::commit_unhashed`](crate::Loan::commit_unhashed).
-    ///
-    /// # Errors
-    ///
-    /// As [`send`](Self::send).
-    pub fn send_unhashed(self) -> Result<Sent, Error> {
-        let segment = self.publisher.channel.joined.membership().segment();
-        let checksum = segment.frame_identity(self.offset, self.size);
-        self.finish(checksum, Checksummed::Identity, Duration::ZERO)
-    }
-
-    fn finish(self, checksum: Checksum, checksummed: Checksummed, timeout: Duration) -> Result<Sent, Error> {
-        let Self { publisher, guard, offset, size, descriptor } = self;
-        descriptor.check(size)?;
-        publisher.finish(guard, offset, size, (checksum, checksummed), &descriptor, &mut Patience::new(timeout))
-    }
-
-    fn payload(&self) -> *mut u8 {
-        self.publisher.channel.joined.membership().segment().payload(self.offset)
-    }
-}
-
-impl Deref for SendingLoan<'_, '_> {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        // SAFETY: `size` bytes are allocated and mapped there, and initialised, as all shared memory is. By the ring's
-        // invariant nobody else touches them while `guard` pins them and we are their one writer.
-        unsafe { std::slice::from_raw_parts(self.payload(), self.size as usize) }
-    }
-}
-
-impl DerefMut for SendingLoan<'_, '_> {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as in `deref`, and `self` is borrowed mutably.
-        unsafe { std::slice::from_raw_parts_mut(self.payload(), self.size as usize) }
-    }
-}
-
-impl fmt::Debug for SendingLoan<'_, '_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SendingLoan").field("offset", &self.offset).field("size", &self.size).finish_non_exhaustive()
-    }
-}
-
-/// How long a publisher waits for lossless subscribers.
-struct Patience {
-    timeout: Duration,
-    begun: Option<Instant>,
-}
-
-impl Patience {
-    #[inline]
-    fn new(timeout: Duration) -> Self {
-        Self { timeout, begun: None }
-    }
-
-    /// Sleeps until a subscriber moves on, or for a while. Returns `held_up` once the time has passed.
-    #[cold]
-    fn wait(&mut self, joined: &Joined<'_>, held_up: ChannelError, number: u64, keep: usize) -> Result<(), Error> {
-        let passed = self.begun.get_or_insert_with(Instant::now).elapsed();
-        let left = self.timeout.saturating_sub(passed);
-        if left.is_zero() || matches!(held_up, ChannelError::KeepsNone { .. }) {
-            return Err(held_up.into());
-        }
-        let moves = joined.cursors().announce_sleep();
-        if joined.cursors().behind(number, keep as u64).is_some() {
-            // Whatever ends the sleep, the caller looks again.
-            let slept = futex::wait(&joined.words().missed.moves, moves, left.min(LOOK_AGAIN));
-            if slept.is_err_and(|errno| errno != nix::errno::Errno::EINTR) {
-                std::thread::sleep(left.min(Duration::from_millis(1)));
-            }
-        }
-        Ok(())
     }
 }

@@ -15,7 +15,8 @@ use tokio::time::{Instant, sleep};
 
 use super::descriptor::Descriptor;
 use super::publisher::{Publisher, Sent};
-use super::subscriber::{Sample, Subscriber};
+use super::sample::Sample;
+use super::subscriber::Subscriber;
 use crate::error::Error;
 use crate::error::channel::ChannelError;
 use crate::error::segment::SegmentError;

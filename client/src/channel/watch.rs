@@ -17,11 +17,12 @@ use crate::segment::mapping::Mapping;
 use crate::sync::Ordering;
 use crate::threads;
 
-/// How long the thread sleeps before it looks again by itself, as a subscriber does.
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// How long a subscriber sleeps before it looks again by itself: a publisher may have been killed after it had sent a
+/// frame and before it had woken anybody.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
-/// How long a ring without a successor is left alone between two attempts to find one.
-const PAUSE: Duration = Duration::from_millis(100);
+/// How long a ring that was given up is left alone between two attempts to find the next one.
+pub(super) const PAUSE: Duration = Duration::from_millis(100);
 
 /// Watches one channel for its next frame, each time it is asked to.
 pub(super) struct Watch {
@@ -128,15 +129,15 @@ impl Orders {
 
 /// The thread.
 fn follow(mapping: &Mapping, place: usize, orders: &Orders, event: &EventFd) {
-    let words = &mapping.channels()[place].tail;
-    let index = Index { tail: &words.next, sleepers: &words.sleepers, words: mapping.index(place) };
+    let channel = &mapping.channels()[place];
+    let index = Index::of(channel, mapping.index(place));
     while let Some(number) = orders.next() {
         let is_retired = mapping.control_block().retired.load(Ordering::Relaxed) != 0;
         if is_retired {
             std::thread::sleep(PAUSE);
         }
         if !is_retired && index.announce_sleep(number) {
-            if futex::wait(&words.next, number, LOOK_AGAIN).is_err() {
+            if futex::wait(&channel.tail.next, number, LOOK_AGAIN).is_err() {
                 std::thread::sleep(Duration::from_millis(1));
             }
         } else {

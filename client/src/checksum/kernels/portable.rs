@@ -34,7 +34,11 @@ pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) -> u64 {
 }
 
 /// For any length. See [`Kernel::hash`](super::Kernel::hash).
+///
+/// # Safety
+///
+/// `from` is valid for reads of `len` bytes.
 pub(super) unsafe fn hash(from: *const u8, len: usize) -> u64 {
-    // SAFETY: the caller vouches for it.
+    // SAFETY: the caller vouches for that.
     XxHash3_64::oneshot(unsafe { std::slice::from_raw_parts(from, len) })
 }
