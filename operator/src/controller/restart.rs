@@ -29,7 +29,7 @@ use super::error::Error;
 use super::pods::{Counted, Owner};
 use super::restarted::Fate;
 use super::survey::survey;
-use super::workload::{Progress, Workload, of_owner};
+use super::workload::{Progress, Workload, is_restarted, of_owner, template};
 use crate::MANAGER;
 use crate::api::status::PodCounts;
 use crate::api::{FrameBuffer, UpdateKind};
@@ -313,16 +313,6 @@ async fn decide(change: &Change<'_>, owner: Option<&Owner>, context: &Context) -
         pace.begin(workload.clone(), vec![owner.clone()], change.key.clone(), change.now);
     }
     Ok(Some(fate))
-}
-
-/// The metadata of an object's pod template.
-fn template(object: &Value) -> &Value {
-    &object["spec"]["template"]["metadata"]
-}
-
-/// Whether the operator has restarted a workload, for whatever change, and nobody has taken that back.
-pub(super) fn is_restarted(workload: &Value) -> bool {
-    template(workload)["annotations"][RESTARTED_ANNOTATION].is_string()
 }
 
 async fn patch(change: &Change<'_>, workload: &Workload, context: &Context) -> Result<(), Error> {

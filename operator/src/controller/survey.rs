@@ -19,8 +19,7 @@ use super::context::Context;
 use super::error::Error;
 use super::pace::DEADLINE;
 use super::pods::Owner;
-use super::restart::is_restarted;
-use super::workload::{Progress, Workload, of_owner};
+use super::workload::{Progress, Workload, is_restarted, of_owner};
 use crate::MANAGER;
 use crate::api::FrameBuffer;
 

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use framebuffer_contract::kubernetes::RESTARTED_ANNOTATION;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use kube::api::DynamicObject;
 use kube::core::{ApiResource, GroupVersionKind};
@@ -96,6 +97,16 @@ impl Workload {
 fn gave_up(status: &Value) -> bool {
     let conditions = status["conditions"].as_array().into_iter().flatten();
     conditions.into_iter().any(|condition| condition["reason"] == "ProgressDeadlineExceeded")
+}
+
+/// The metadata of an object's pod template.
+pub(super) fn template(object: &Value) -> &Value {
+    &object["spec"]["template"]["metadata"]
+}
+
+/// Whether the operator has restarted a workload, for whatever change, and nobody has taken that back.
+pub(super) fn is_restarted(workload: &Value) -> bool {
+    template(workload)["annotations"][RESTARTED_ANNOTATION].is_string()
 }
 
 /// The workload that has the template of an owner's pods; `Err` with the title of an owner that the operator cannot
