@@ -28,8 +28,9 @@ const MOST_KEPT: usize = 32;
 
 /// Sends frames over a channel of the ring. From [`FrameBufferClient::publisher`].
 ///
-/// Sending never waits for a subscriber, unless one has asked for it ([`SubscriberOptions::lossless`]). Several publishers, in whatever processes, may send over one channel: its frames then have one
-/// order, the same for all subscribers.
+/// Sending never waits for a subscriber, unless one has asked for it ([`SubscriberOptions::lossless`]). Several
+/// publishers, in whatever processes, may send over one channel: its frames then have one order, the same for all
+/// subscribers.
 ///
 /// The last frame of each publisher is kept for as long as the publisher lives, however busy the ring's other channels
 /// are, so whoever subscribes late finds it. [`keep`](PublisherOptions::keep) changes how many are.
@@ -205,7 +206,8 @@ impl<'c> Publisher<'c> {
     }
 
     /// Waits until no lossless subscriber is in the way of the next frame, for at most `timeout`. If this is the
-    /// channel's only publisher, the next [`send`](Self::send) or [loan](crate::SendingLoan::send) does not have to wait then.
+    /// channel's only publisher, the next [`send`](Self::send) or [loan](crate::SendingLoan::send) does not have to
+    /// wait then.
     ///
     /// # Errors
     ///

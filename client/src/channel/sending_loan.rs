@@ -60,8 +60,8 @@ impl SendingLoan<'_, '_> {
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send), with [`ChannelError::Backlog`](crate::ChannelError::Backlog) after `timeout` only: the frame is lost then. Ask before
-    /// you fill it: [`Publisher::ready`].
+    /// As [`send`](Self::send), with [`ChannelError::Backlog`](crate::ChannelError::Backlog) after `timeout` only: the
+    /// frame is lost then. Ask before you fill it: [`Publisher::ready`].
     pub fn send_timeout(self, timeout: Duration) -> Result<Sent, Error> {
         let checksum = hash(&self);
         self.finish(checksum, Checksummed::Bytes, timeout)

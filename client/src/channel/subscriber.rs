@@ -114,8 +114,8 @@ impl<'c> SubscriberOptions<'c> {
 
     /// Asks publishers to wait for this subscriber: nothing that is sent after it was opened is overwritten before it
     /// has received it. A publisher that keeps `k` frames sends while the subscriber is less than `k` frames behind;
-    /// then its `send` fails with [`Backlog`](crate::ChannelError::Backlog), or waits, as it is asked to. Other channels are not
-    /// affected. A subscriber that dies holds nobody up.
+    /// then its `send` fails with [`Backlog`](crate::ChannelError::Backlog), or waits, as it is asked to. Other
+    /// channels are not affected. A subscriber that dies holds nobody up.
     ///
     /// For recorders, tests, data loaders. A channel can have 8 of them.
     pub fn lossless(mut self) -> Self {
