@@ -1,16 +1,16 @@
 //! Channels: what is sent is received in order or counted, however the two sides come, go, and fall behind.
 
+#[path = "../common/mod.rs"]
 mod common;
+mod event_loops;
+mod lossless;
 
-use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use common::{KEY, TestRing, alone, chain, client_in, is_payload, key, move_on, options, payload, wait_until};
+use common::{KEY, TestRing, alone, chain, client_in, is_payload, key, move_on, options, payload};
 use framebuffer::{
     ChannelError, ChannelInfo, Descriptor, Element, Error, FrameBufferClient, Publisher, Sample, Start, Subscriber,
 };
-use futures::StreamExt as _;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use proptest::prelude::*;
 
 const LONG: Duration = Duration::from_secs(30);
@@ -226,97 +226,6 @@ fn a_waiting_subscriber_is_woken_by_a_frame_and_gives_up_after_its_time() {
 }
 
 #[test]
-fn a_publisher_that_keeps_frames_is_held_up_by_a_lossless_subscriber_that_is_behind() {
-    let ring = TestRing::new(64 << 10);
-    let (writer, reader) = (ring.client(), ring.client());
-    let mut subscriber = reader.subscriber_options("log").lossless().open().expect("a subscriber");
-    let mut publisher = writer.publisher_options("log").keep(4).open().expect("a publisher");
-    for number in 0..4 {
-        publisher.send(&payload(number, 100)).expect("it keeps four");
-    }
-    let error = channel_error(publisher.send(&payload(4, 100)));
-    assert!(matches!(&error, ChannelError::Backlog { number: 4, unread: 0, keep: 4, channel, .. } if channel == "log"));
-    let error = channel_error(publisher.send_timeout(&[0; 100], &Descriptor::new(), Duration::from_millis(30)));
-    assert!(matches!(error, ChannelError::Backlog { .. }));
-    channel_error(publisher.flush(Duration::from_millis(1)));
-    // Others are not held up.
-    move_on(&writer, 10 * ring.capacity(), 1000);
-    assert_eq!(info(&writer, "log").lossless.iter().map(|found| found.next_number).collect::<Vec<_>>(), [0]);
-    for number in 0..1000 {
-        let sample = next(&mut subscriber);
-        assert!(sample.number() == number && is_payload(number, &sample));
-        publisher.send(&payload(number + 4, 100)).expect("the subscriber has moved on");
-    }
-    drop(subscriber);
-    for number in 0..20 {
-        publisher.send(&payload(number, 100)).expect("nobody is waited for");
-    }
-    assert_eq!(info(&writer, "log").lossless, []);
-}
-
-#[test]
-fn a_lossless_subscriber_loses_nothing_of_publishers_that_wait() {
-    const EACH: u64 = 3000;
-    let ring = TestRing::new(64 << 10);
-    std::thread::scope(|scope| {
-        let done: Vec<_> = [1, 4, 32]
-            .into_iter()
-            .enumerate()
-            .map(|(writer, keep)| {
-                let ring = &ring;
-                scope.spawn(move || {
-                    let client = ring.client();
-                    let mut publisher = client.publisher_options("log").keep(keep).open().expect("a publisher");
-                    wait_until("a subscriber is there", || !info(&client, "log").lossless.is_empty());
-                    for number in 0..EACH {
-                        let data = payload(writer as u64 * EACH + number, 300);
-                        let word = Descriptor::new().user(writer as u64 * EACH + number);
-                        publisher.send_timeout(&data, &word, LONG).expect("the subscriber moves on");
-                    }
-                    publisher.flush(LONG).expect("the subscriber moves on");
-                })
-            })
-            .collect();
-        let client = ring.client();
-        let mut subscriber = client.subscriber_options("log").lossless().open().expect("a subscriber");
-        let mut of_writer = [0; 3];
-        let mut random = common::Random::new(5);
-        for _ in 0..3 * EACH {
-            let sample = next(&mut subscriber);
-            let word = sample.descriptor().user_word();
-            assert!(is_payload(word, &sample));
-            let seen = &mut of_writer[(word / EACH) as usize];
-            assert_eq!(word % EACH, *seen, "in order");
-            *seen += 1;
-            if random.below(50) == 0 {
-                std::thread::sleep(Duration::from_micros(random.below(300)));
-            }
-        }
-        assert_eq!((subscriber.lost(), subscriber.skipped()), (0, 0));
-        for thread in done {
-            thread.join().expect("no panic");
-        }
-    });
-}
-
-#[test]
-fn who_keeps_nothing_and_who_loses_nothing_exclude_each_other() {
-    let ring = TestRing::new(64 << 10);
-    let client = ring.client();
-    let transient = client.publisher_options("log").keep(0).open().expect("a publisher");
-    let lossless = || client.subscriber_options("log").lossless().open();
-    assert_eq!(channel_error(lossless()), ChannelError::KeepsNone { name: "log".into() });
-    drop(transient);
-    let subscriber = lossless().expect("no publisher is left");
-    let transient = client.publisher_options("log").keep(0).open();
-    assert_eq!(channel_error(transient), ChannelError::KeepsNone { name: "log".into() });
-    drop(subscriber);
-    client.publisher_options("log").keep(0).open().expect("nobody is lossless");
-    let _eight: Vec<_> = (0..8).map(|_| lossless().expect("a place")).collect();
-    assert_eq!(channel_error(lossless()), ChannelError::TooManyLossless { name: "log".into() });
-}
-
-#[test]
 fn what_is_asked_wrongly_is_refused_with_value_and_limit() {
     let ring = TestRing::new(64 << 10);
     let client = ring.client();
@@ -422,85 +331,6 @@ fn a_forked_child_sends_and_receives_with_a_slot_of_its_own() {
         }
         assert_eq!([(); 2].map(|()| next(&mut subscriber).to_vec()), [&b"of the parent"[..], b"of the child"]);
         assert_eq!(KEY, client.get_key());
-    });
-}
-
-fn is_readable(fd: BorrowedFd<'_>, timeout: Duration) -> bool {
-    let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
-    poll(&mut fds, PollTimeout::try_from(timeout).expect("short")).expect("a descriptor") == 1
-}
-
-#[test]
-fn a_descriptor_is_readable_when_there_is_a_frame_and_not_before() {
-    let ring = TestRing::new(64 << 10);
-    let (reader, writer) = (ring.client(), ring.client());
-    let mut subscriber = reader.subscriber("camera").expect("a subscriber");
-    let mut publisher = writer.publisher("camera").expect("a publisher");
-    let none = Duration::ZERO;
-    for number in 0..200 {
-        assert!(!is_readable(subscriber.event_fd().expect("a descriptor"), none));
-        publisher.send(&payload(number, 64)).expect("there is room");
-        assert!(is_readable(subscriber.event_fd().expect("a descriptor"), LONG));
-        // It stays so until all is received.
-        assert!(is_readable(subscriber.event_fd().expect("a descriptor"), none));
-        assert!(is_payload(number, &subscriber.try_next().expect("no error").expect("it is there")));
-        nothing(&mut subscriber);
-    }
-    // What comes between the last look and the order to watch is not missed.
-    publisher.send(b"one").expect("there is room");
-    subscriber.try_next().expect("no error").expect("it is there");
-    publisher.send(b"two").expect("there is room");
-    subscriber.try_next().expect("no error").expect("it is there");
-    nothing(&mut subscriber);
-    assert!(!is_readable(subscriber.event_fd().expect("a descriptor"), none));
-}
-
-#[test]
-fn a_descriptor_is_readable_once_the_ring_is_given_up() {
-    let mut ring = TestRing::new(64 << 10);
-    let client = ring.client();
-    let mut subscriber = client.subscriber("camera").expect("a subscriber");
-    let fd = subscriber.event_fd().expect("a descriptor").try_clone_to_owned().expect("a descriptor");
-    ring.server.stop().expect("it stops");
-    assert!(is_readable(fd.as_fd(), LONG));
-    assert!(matches!(subscriber.try_next(), Err(Error::Retired)));
-}
-
-#[test]
-fn a_stream_yields_every_frame_and_an_async_publisher_waits_for_it() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let ring = TestRing::new(64 << 10);
-    let (reader, writer) = (ring.client(), ring.client());
-    let outside = reader.subscriber("camera").expect("a subscriber").into_stream().expect_err("no runtime");
-    assert!(chain(&outside).contains("wait for frames in tokio"), "{}", chain(&outside));
-    // One thread: if either blocked it, the other could not go on.
-    runtime.block_on(async {
-        let subscriber = reader.subscriber_options("camera").lossless().open().expect("a subscriber");
-        let mut stream = subscriber.into_stream().expect("a stream");
-        let mut publisher = writer.publisher("camera").expect("a publisher");
-        let send = async {
-            for number in 0..300 {
-                let sent = publisher.send_async(&payload(number, 64), &Descriptor::new(), LONG).await;
-                assert_eq!(sent.expect("the subscriber moves on").number, number);
-                if number % 50 == 0 {
-                    tokio::time::sleep(Duration::from_millis(2)).await;
-                }
-            }
-        };
-        let receive = async {
-            for number in 0..300 {
-                let sample = stream.next().await.expect("no end").expect("no error");
-                assert!(is_payload(number, &sample) && sample.number() == number);
-            }
-            assert_eq!(stream.subscriber().lost(), 0);
-        };
-        futures::future::join(send, receive).await;
-        let mut subscriber = stream.into_subscriber();
-        nothing(&mut subscriber);
-        let late = publisher.send_async(&[], &Descriptor::new(), Duration::ZERO).await.expect("it keeps one");
-        let error = publisher.send_async(&[], &Descriptor::new(), Duration::from_millis(5)).await;
-        assert!(matches!(channel_error(error), ChannelError::Backlog { number: 301, .. }));
-        assert_eq!(next(&mut subscriber).number(), late.number);
     });
 }
 
