@@ -77,6 +77,37 @@ pub fn workload(kind: &str, name: &str, containers: &[Value]) -> Value {
     workload
 }
 
+/// A policy that changes the pods of a namespace, is called like it, and has this besides in its spec, and its binding.
+///
+/// # Panics
+///
+/// `rest` is no object.
+pub fn mutating_policy(namespace: &str, rest: Value) -> [Value; 2] {
+    let mut spec = json!({
+        "matchConstraints": {"resourceRules": [
+            {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]},
+        ]},
+        "reinvocationPolicy": "IfNeeded",
+    });
+    let Value::Object(rest) = rest else { panic!("no object: {rest}") };
+    spec.as_object_mut().expect("it is one").extend(rest);
+    let here = json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}});
+    [
+        json!({
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "MutatingAdmissionPolicy",
+            "metadata": {"name": namespace},
+            "spec": spec,
+        }),
+        json!({
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "MutatingAdmissionPolicyBinding",
+            "metadata": {"name": namespace},
+            "spec": {"policyName": namespace, "matchResources": here},
+        }),
+    ]
+}
+
 /// Keeps a pod or pod template from being scheduled: it costs memory in the API server only.
 pub fn without_node(pod: &mut Value) {
     pod["spec"]["schedulerName"] = json!("nobody");

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use framebuffer_contract::kubernetes::{INJECT_LABEL, INJECTED_ANNOTATION, REFUSED_ANNOTATION, SIDECAR};
 use framebuffer_e2e::TestNamespace;
 use framebuffer_e2e::load::injected_once;
-use framebuffer_e2e::manifests::{RING, framebuffer, idle, plain_pod, pod, workload};
+use framebuffer_e2e::manifests::{RING, framebuffer, idle, mutating_policy, plain_pod, pod, workload};
 use framebuffer_e2e::metrics::measured;
 use framebuffer_e2e::namespace::{has_sidecar, refusal, wait_in};
 use framebuffer_e2e::settings::{image, injector, root, serves_policies};
@@ -298,29 +298,11 @@ fn a_container_that_other_admission_adds_gets_the_ring_too() {
             framebuffer_e2e::settings::busybox()
         );
         let once = "!object.spec.containers.exists(container, container.name == 'mesh')";
-        let name = namespace.name.clone();
-        let policy = json!({
-            "apiVersion": "admissionregistration.k8s.io/v1",
-            "kind": "MutatingAdmissionPolicy",
-            "metadata": {"name": name},
-            "spec": {
-                "matchConstraints": {"resourceRules": [
-                    {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]},
-                ]},
-                "reinvocationPolicy": "IfNeeded",
-                "matchConditions": [{"name": "once", "expression": once}],
-                "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": added}}],
-            },
+        let spec = json!({
+            "matchConditions": [{"name": "once", "expression": once}],
+            "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": added}}],
         });
-        let binding = json!({
-            "apiVersion": "admissionregistration.k8s.io/v1",
-            "kind": "MutatingAdmissionPolicyBinding",
-            "metadata": {"name": name},
-            "spec": {
-                "policyName": name,
-                "matchResources": {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}},
-            },
-        });
+        let [policy, binding] = mutating_policy(&namespace.name, spec);
         for manifest in [&policy, &binding] {
             namespace.accept_in_cluster(manifest).await;
         }

@@ -5,7 +5,7 @@
 use framebuffer_contract::kubernetes::INJECT_LABEL;
 use framebuffer_e2e::TestNamespace;
 use framebuffer_e2e::load::injected_once;
-use framebuffer_e2e::manifests::{RING, framebuffer, idle, plain_pod};
+use framebuffer_e2e::manifests::{RING, framebuffer, idle, mutating_policy, plain_pod};
 use framebuffer_e2e::metrics::measured;
 use framebuffer_e2e::namespace::PATIENCE;
 use framebuffer_e2e::settings::{injector, is_here, serves_policies};
@@ -30,28 +30,7 @@ fn policy(namespace: &TestNamespace) -> [Value; 2] {
     let name = &namespace.name;
     let path = format!("/metadata/labels/{}", INJECT_LABEL.replace('/', "~1"));
     let added = format!("[JSONPatch{{op: 'add', path: '{path}', value: '{RING}'}}]");
-    let policy = json!({
-        "apiVersion": "admissionregistration.k8s.io/v1",
-        "kind": "MutatingAdmissionPolicy",
-        "metadata": {"name": name},
-        "spec": {
-            "matchConstraints": {"resourceRules": [
-                {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]},
-            ]},
-            "reinvocationPolicy": "IfNeeded",
-            "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": added}}],
-        },
-    });
-    let binding = json!({
-        "apiVersion": "admissionregistration.k8s.io/v1",
-        "kind": "MutatingAdmissionPolicyBinding",
-        "metadata": {"name": name},
-        "spec": {
-            "policyName": name,
-            "matchResources": {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}},
-        },
-    });
-    [policy, binding]
+    mutating_policy(name, json!({"mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": added}}]}))
 }
 
 /// What becomes of a pod without the label, once the API server knows who adds it.
