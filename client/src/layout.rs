@@ -23,7 +23,7 @@
 //!  | 0 active pins  | 8 incarnation  | 16 pins, 64 times (start, end)  |  written by its participant,
 //!  |   (a bit each) |                |                                 |  read by every allocation
 //!  +----------------+----------------+---------------------------------+
-//!  | 1040 subscribed| 1048 publishing| 1056 without keeping, 1064 res. |  a bit for each channel
+//!  | 1040 subscribed| 1048 publishing| 1056 no keeping| 1064 process  |  a bit for each channel, and who it is
 //!  +----------------+----------------+---------------------------------+
 //!  | 1088 counters, 16 words | 1216 reserved                           |  written by its participant
 //!  +-------------------------------------------------------------------+
@@ -208,6 +208,8 @@ pub struct Slot {
     pub pins: [PinWords; PINS],
     /// What it does with which channel. No part of the protocol, so loom need not see it.
     pub attached: AttachedWords,
+    /// The id of its process, in its own PID namespace. Informative only.
+    pub process: std::sync::atomic::AtomicU64,
     /// The counters.
     pub counters: CounterWords,
 }
@@ -332,6 +334,7 @@ impl Slot {
             incarnation: AtomicU64::new(0),
             pins: std::array::from_fn(pin),
             attached: AttachedWords::default(),
+            process: std::sync::atomic::AtomicU64::default(),
             counters: CounterWords::default(),
         }
     }
@@ -349,6 +352,7 @@ const _: () = {
     assert!(size_of::<Control>() as u64 == SLOTS_OFFSET);
     assert!(offset_of!(Slot, pins) == 16);
     assert!(offset_of!(Slot, attached) == 1040);
+    assert!(offset_of!(Slot, process) == 1064);
     assert!(offset_of!(Slot, counters) == 1088);
     assert!(size_of::<Slot>() as u64 == SLOT_SIZE);
     assert!(CHANNELS_OFFSET == SLOTS_OFFSET + PARTICIPANTS as u64 * SLOT_SIZE && CHANNELS_OFFSET == 348_160);

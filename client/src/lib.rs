@@ -87,7 +87,7 @@
 //! From the bottom up: `layout` (where everything lies), `checksum` (all copying and hashing), `os` (forks and closed
 //! descriptors), `threads`, `ring` (the protocol), `segment` (the file), `slots` and `membership` (a process's part in
 //! the ring), `ownership` (its owner's lock), `transfer` (moving bytes), `rings` (the rings that a client is in, one
-//! after the other), then the public types, and `channel` on top.
+//! after the other), then the public types, `channel` on top, and `frames` (what is in a ring, from outside).
 #![cfg_attr(loom, allow(dead_code, unused_imports))]
 
 #[cfg(not(loom))]
@@ -100,6 +100,8 @@ mod client;
 mod connect;
 mod error;
 mod frame;
+#[cfg(not(loom))]
+mod frames;
 #[cfg(all(feature = "connect", not(loom)))]
 #[doc(hidden)]
 pub mod http;
@@ -144,6 +146,8 @@ mod view;
 
 pub use channel::descriptor::{Descriptor, Element, FourCc};
 #[cfg(not(loom))]
+pub use channel::latest::{Latest, LatestFrame, latest};
+#[cfg(not(loom))]
 pub use channel::list::{ChannelInfo, LosslessInfo, channels};
 #[cfg(not(loom))]
 pub use channel::publisher::{Publisher, PublisherOptions, Sent};
@@ -169,6 +173,8 @@ pub use error::channel::ChannelError;
 pub use error::segment::SegmentError;
 pub use error::{Error, FrameBufferTimeout, TimeoutReason};
 pub use frame::{Frame, InvalidRingId, RingId};
+#[cfg(not(loom))]
+pub use frames::{FrameInfo, FrameState, Frames, frames};
 pub use key::{InvalidKey, Key};
 #[cfg(not(loom))]
 pub use loan::Loan;

@@ -88,25 +88,25 @@ impl Metric {
         Self { field: "", name, help: "", kind, unit: None, label: None }
     }
 
-    const fn in_bytes(self) -> Self {
+    pub(crate) const fn in_bytes(self) -> Self {
         Self { unit: Some(MetricUnit::Bytes), ..self }
     }
 
-    const fn in_seconds(self) -> Self {
+    pub(crate) const fn in_seconds(self) -> Self {
         Self { unit: Some(MetricUnit::Seconds), ..self }
     }
 
     /// The metric of this field, whose documentation is the help unless the metric has its own.
-    const fn of(self, field: &'static str, doc: &'static str) -> Self {
+    pub(crate) const fn of(self, field: &'static str, doc: &'static str) -> Self {
         Self { field, help: if self.help.is_empty() { doc.trim_ascii() } else { self.help }, ..self }
     }
 }
 
-const fn gauge(name: &'static str) -> Metric {
+pub(crate) const fn gauge(name: &'static str) -> Metric {
     Metric::new(MetricKind::Gauge, name)
 }
 
-const fn counter(name: &'static str) -> Metric {
+pub(crate) const fn counter(name: &'static str) -> Metric {
     Metric::new(MetricKind::Counter, name)
 }
 

@@ -125,6 +125,19 @@ impl<'m> Index<'m> {
         self.tail.load(Ordering::Acquire)
     }
 
+    /// The number of the last frame, for whoever may not write: a frame counts also if its writer has not moved the tail.
+    pub(crate) fn last(self) -> Option<u64> {
+        let tail = self.next();
+        if self.position_of(tail).is_some() { Some(tail) } else { tail.checked_sub(1) }
+    }
+
+    /// Where the frame recorded under `number` begins, if its header has the number, for whoever may not write. `None`
+    /// if another was recorded since in its place, or it was not sent yet.
+    pub(crate) fn position_of(self, number: u64) -> Option<u64> {
+        let seen = self.word(number).load(Ordering::Acquire);
+        (lap_of(seen) == lap(number)).then(|| seen - lap_of(seen))
+    }
+
     /// The number of the next frame. Whoever sends it, or one after it, sees what the caller has done before.
     pub(crate) fn next_after_me(self) -> u64 {
         // Release: heads the sequence of all that move the tail from here on. Acquire, as ever.
@@ -224,6 +237,18 @@ mod tests {
         words.recorded[7].store(4096 | lap(7), Ordering::Relaxed);
         assert_eq!(words.index().look_at(7), Recorded::At(4096));
         assert_eq!(words.index().next(), 8);
+    }
+
+    #[test]
+    fn whoever_may_not_write_finds_the_last_frame_and_changes_nothing() {
+        let words = Words::from(7);
+        assert_eq!((words.index().last(), words.index().position_of(6)), (Some(6), Some(6 * FRAME_ALIGN)));
+        assert_eq!((Words::from(0).index().last(), words.index().position_of(7)), (None, None));
+        // Its writer has died before it moved the tail.
+        words.recorded[7].store(4096 | lap(7), Ordering::Relaxed);
+        assert_eq!((words.index().last(), words.index().position_of(7)), (Some(7), Some(4096)));
+        assert_eq!(words.index().next(), 7);
+        assert_eq!(words.index().position_of(7 + INDEX as u64), None);
     }
 
     proptest! {

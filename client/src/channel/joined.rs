@@ -134,7 +134,7 @@ impl<'c> Joined<'c> {
 }
 
 /// A participant as the holder of a cursor.
-fn holder(SlotClaim { slot, incarnation }: SlotClaim) -> u64 {
+pub(super) fn holder(SlotClaim { slot, incarnation }: SlotClaim) -> u64 {
     (slot as u64 + 1) | incarnation << 16
 }
 

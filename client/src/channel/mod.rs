@@ -7,7 +7,7 @@
 //! - [`publisher`], [`sending_loan`] and [`patience`] (waiting for lossless subscribers);
 //! - [`subscriber`], [`reader`] (where it is in the channel), [`sample`], [`spin`] (before it sleeps), [`watch`] and
 //!   `stream` (for event loops);
-//! - [`list`] (how channels look from outside).
+//! - [`list`] and [`latest`] (how channels and their last frames look from outside).
 
 pub(crate) mod cursors;
 pub(crate) mod descriptor;
@@ -15,6 +15,8 @@ pub(crate) mod directory;
 pub(crate) mod index;
 #[cfg(not(loom))]
 mod joined;
+#[cfg(not(loom))]
+pub(crate) mod latest;
 #[cfg(not(loom))]
 pub(crate) mod list;
 #[cfg(all(test, loom))]

@@ -188,7 +188,9 @@ impl<M: RingMemory> Ring<M> {
             return Err(Error::ParticipantLost);
         }
         let kept_until = start.saturating_add(self.memory.capacity());
-        if kept_until < head {
+        // What the ring has moved past is there for as long as its sender keeps it.
+        let is_kept = || start.checked_sub(DESCRIPTOR_SIZE).is_some_and(|sent| pin.share(sent));
+        if kept_until < head && !is_kept() {
             let laps = (head - start - 1) / self.memory.capacity();
             let reason = TimeoutReason::Overwritten { behind: head - kept_until, laps };
             return Err(FrameBufferTimeout { offset, reason }.into());

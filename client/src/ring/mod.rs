@@ -2,7 +2,7 @@
 //! without wrong bytes.
 //!
 //! Read [`crate::layout`] first, for the bytes, then this, then [`pin`], [`allocate`], [`detour`], [`frame`],
-//! [`participants`]. The code is generic over [`RingMemory`]: it runs in a mapped segment, and in `models` under loom.
+//! [`participants`], and `peek` (looking from outside). The code is generic over [`RingMemory`]: it runs in a mapped segment, and in `models` under loom.
 //!
 //! # Words
 //!
@@ -39,7 +39,7 @@
 //! - **receive** ([`Ring::begin_receive`]): as view, of a frame that the index of its channel names by its beginning:
 //!   the size is not known before the header is pinned, so pin as much as the last frame had, and if this one is
 //!   larger, move the pin's end on, `fence(SeqCst)`, load `head` once more.
-//! - **share** ([`pin::Pin::share`]): receive a frame that the head has moved past and its sender still keeps: pin it,
+//! - **share** ([`pin::Pin::share`]): receive, read or view a frame that the head has moved past and its sender still keeps: pin it,
 //!   `fence(SeqCst)`, and see that the sender still has its pin.
 //! - **declare dead** ([`Ring::reap`]): see an odd incarnation, then see the life's lock free (`F_OFD_GETLK`, which
 //!   takes no lock), then move the incarnation on by compare-and-swap. Pins of an even incarnation do not count.
@@ -147,6 +147,8 @@ mod heap;
 #[cfg(all(test, loom))]
 mod models;
 pub(crate) mod participants;
+#[cfg(not(loom))]
+pub(crate) mod peek;
 pub(crate) mod pin;
 
 use crate::frame::RingId;

@@ -60,6 +60,7 @@ impl<M: RingMemory> Ring<M> {
         }
         // From here on nobody looks at the pins, and nobody else changes the slot: it has no participant.
         clear(words);
+        words.process.store(std::process::id().into(), std::sync::atomic::Ordering::Relaxed);
         // Release: whoever sees this incarnation sees the pins free.
         let incarnation = words.incarnation.fetch_add(1, Ordering::AcqRel).wrapping_add(1);
         // Release, pairs with the Acquire of `enrolled`. That an allocation sees this bit when it must see a pin of
@@ -173,14 +174,14 @@ impl<M: RingMemory> Ring<M> {
     }
 }
 
-/// Frees all pins of a slot without a participant, and detaches it from all channels.
+/// Frees all pins of a slot without a participant, detaches it from all channels, and forgets its process.
 fn clear(slot: &Slot) {
     for pin in &slot.pins {
         pin.start.store(FREE, Ordering::Relaxed);
     }
     slot.active.store(0, Ordering::Relaxed);
     let AttachedWords { subscribed, publishing, keeping_none } = &slot.attached;
-    for word in [subscribed, publishing, keeping_none] {
+    for word in [subscribed, publishing, keeping_none, &slot.process] {
         word.store(0, std::sync::atomic::Ordering::Relaxed);
     }
 }

@@ -87,6 +87,24 @@ impl<M: RingMemory> Ring<M> {
         false
     }
 
+    /// Whether a pin, other than `own`, begins at `start` and [vouches](Pin::vouch) for its frame.
+    pub(super) fn is_vouched_for(&self, start: u64, own: (usize, usize)) -> bool {
+        self.enrolled().any(|index| {
+            let slot = self.memory.slot(index);
+            // Acquire: whoever sees the slot's next participant sees that the pins are free.
+            if !is_taken(slot.incarnation.load(Ordering::Acquire)) {
+                return false;
+            }
+            let mut active = slot.active.load(Ordering::Acquire) & ALL_PINS;
+            std::iter::from_fn(|| next_bit(&mut active)).any(|pin| {
+                let words = &slot.pins[pin];
+                (index, pin) != own
+                    && words.start.load(Ordering::Acquire) == start
+                    && words.end.load(Ordering::Acquire) & VOUCHES != 0
+            })
+        })
+    }
+
     /// The number of pins of the participant's slot that are in use.
     #[cfg_attr(loom, allow(dead_code))]
     pub(crate) fn pins_in(&self, claim: SlotClaim) -> usize {
@@ -147,20 +165,7 @@ impl<'r, M: RingMemory> Pin<'r, M> {
     /// first, it sees this pin when it looks once more.
     #[cold]
     pub(super) fn share(&self, start: u64) -> bool {
-        self.ring.enrolled().any(|index| {
-            let slot = self.ring.memory.slot(index);
-            // Acquire: whoever sees the slot's next participant sees that the pins are free.
-            if !is_taken(slot.incarnation.load(Ordering::Acquire)) {
-                return false;
-            }
-            let mut active = slot.active.load(Ordering::Acquire) & ALL_PINS;
-            std::iter::from_fn(|| next_bit(&mut active)).any(|pin| {
-                let words = &slot.pins[pin];
-                (index, pin) != self.place()
-                    && words.start.load(Ordering::Acquire) == start
-                    && words.end.load(Ordering::Acquire) & VOUCHES != 0
-            })
-        })
+        self.ring.is_vouched_for(start, self.place())
     }
 
     /// Stores `range` so that every allocation whose fence comes after this one's sees it.
