@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use framebuffer::Stats;
+use framebuffer::{ChannelInfo, Stats};
 
 use crate::metrics;
 use crate::ring::CurrentRing;
@@ -32,8 +32,8 @@ impl Health {
     }
 
     /// The ring's figures, once there is one.
-    fn stats(&self) -> Result<Option<Stats>, framebuffer::Error> {
-        self.ring.get().map(|ring| ring.stats()).transpose()
+    fn figures(&self) -> Result<Option<(Stats, Vec<ChannelInfo>)>, framebuffer::Error> {
+        self.ring.get().map(|ring| Ok((ring.stats()?, ring.channels()?))).transpose()
     }
 }
 
@@ -60,11 +60,11 @@ async fn readyz(State(health): State<Arc<Health>>) -> Response {
 
 async fn metrics(State(health): State<Arc<Health>>) -> Response {
     let failed = |why: String| (StatusCode::INTERNAL_SERVER_ERROR, why).into_response();
-    let stats = match health.stats() {
-        Ok(stats) => stats,
+    let figures = match health.figures() {
+        Ok(figures) => figures,
         Err(error) => return failed(format!("{:#}\n", anyhow::Error::new(error))),
     };
-    match metrics::render(stats) {
+    match metrics::render(figures) {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(error) => failed(format!("failed to write the metrics: {error}\n")),
     }

@@ -28,8 +28,12 @@ pub enum Command {
     Serve(ServeArgs),
     /// Show a ring's size, counters and participants.
     Stat(StatArgs),
-    /// Show a ring's traffic, one line per interval.
+    /// Show a ring's traffic and that of its channels, once per interval.
     Top(TopArgs),
+    /// Show a ring's channels, and who holds up their publishers.
+    Channels(ChannelsArgs),
+    /// Show the frames that are in a ring now, oldest first.
+    Ls(LsArgs),
     /// Check a ring's requirements and advise on each that is not met. Exits with 1 if a check fails.
     Doctor(DoctorArgs),
     /// Ask a sidecar whether it is ready: exits with 0 if it is, otherwise with 1. For probes without a shell.
@@ -95,9 +99,37 @@ pub struct TopArgs {
     /// Seconds between lines.
     #[arg(long, value_name = "SECONDS", value_parser = parse_interval, default_value = "1")]
     pub interval: Duration,
-    /// Lines to print; without it, print until a signal.
+    /// Intervals to print; without it, print until a signal.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
+}
+
+/// `channels`.
+#[derive(Debug, Args)]
+pub struct ChannelsArgs {
+    /// The ring.
+    #[command(flatten)]
+    pub ring: RingArgs,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `ls`.
+#[derive(Debug, Args)]
+pub struct LsArgs {
+    /// The ring.
+    #[command(flatten)]
+    pub ring: RingArgs,
+    /// Show only the frames of this channel.
+    #[arg(long, value_name = "NAME")]
+    pub channel: Option<String>,
+    /// Show only the last so many.
+    #[arg(long, value_name = "COUNT", default_value_t = 1000)]
+    pub last: usize,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `doctor`.

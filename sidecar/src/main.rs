@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use framebuffer_sidecar::cli::{Cli, Command};
-use framebuffer_sidecar::{doctor, healthcheck, serve, stat, top};
+use framebuffer_sidecar::{channels, doctor, healthcheck, ls, serve, stat, top};
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
@@ -13,6 +13,8 @@ fn main() -> ExitCode {
         Command::Serve(args) => return serve::main(args),
         Command::Stat(args) => stat::main(&args),
         Command::Top(args) => top::main(&args),
+        Command::Channels(args) => channels::main(&args),
+        Command::Ls(args) => ls::main(&args),
         Command::Doctor(args) => doctor::main(&args),
         Command::Healthcheck(args) => healthcheck::main(&args),
     };

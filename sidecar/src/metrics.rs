@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use framebuffer::{Metric, MetricKind, MetricUnit, MetricValue, Stats};
+use framebuffer::{ChannelInfo, Metric, MetricKind, MetricUnit, MetricValue, Stats};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, text};
 use prometheus_client::metrics::MetricType;
@@ -14,16 +14,17 @@ use prometheus_client::registry::{Registry, Unit};
 /// The content type of [`render`]'s text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// All metrics. Without `stats`, before the ring is there, only the version.
+/// All metrics, of the ring and its channels. Without them, before the ring is there, only the version.
 ///
 /// # Errors
 ///
 /// None that a `String` could cause; the encoder's signature has one.
-pub fn render(stats: Option<Stats>) -> Result<String, fmt::Error> {
+pub fn render(figures: Option<(Stats, Vec<ChannelInfo>)>) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("framebuffer");
     registry.register("build", "The sidecar's version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
-    if let Some(stats) = stats {
+    if let Some((stats, channels)) = figures {
         registry.register_collector(Box::new(RingCollector(stats)));
+        registry.register_collector(Box::new(ChannelsCollector(channels)));
     }
     let mut text = String::new();
     text::encode(&mut text, &registry)?;
@@ -43,22 +44,51 @@ impl Collector for RingCollector {
 
 /// Encodes metrics of one name: one without a label, or several with one each.
 fn encode_family(encoder: &mut DescriptorEncoder, family: &[(Metric, MetricValue)]) -> fmt::Result {
-    let Some(&(Metric { name, help, kind, unit, .. }, _)) = family.first() else { return Ok(()) };
-    let unit = unit.map(|unit| match unit {
+    let Some((metric, _)) = family.first() else { return Ok(()) };
+    let (unit, metric_type) = (unit_of(metric), type_of(metric));
+    let mut descriptor = encoder.encode_descriptor(metric.name, metric.help, unit.as_ref(), metric_type)?;
+    match family {
+        [(Metric { label: None, .. }, value)] => encode_value(descriptor, metric.kind, *value),
+        labelled => labelled.iter().try_for_each(|(metric, value)| {
+            encode_value(descriptor.encode_family(&metric.label.as_slice())?, metric.kind, *value)
+        }),
+    }
+}
+
+/// The channels of a ring: at most 64, so the values of the label `channel` are bounded. A label's value is escaped as
+/// the format wants it, though no name has a character that needs it.
+#[derive(Debug)]
+struct ChannelsCollector(Vec<ChannelInfo>);
+
+impl Collector for ChannelsCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let figures: Vec<Vec<_>> = self.0.iter().map(|channel| channel.metrics().collect()).collect();
+        let Some(first) = figures.first() else { return Ok(()) };
+        for (place, (metric, _)) in first.iter().enumerate() {
+            let (unit, metric_type) = (unit_of(metric), type_of(metric));
+            let mut descriptor = encoder.encode_descriptor(metric.name, metric.help, unit.as_ref(), metric_type)?;
+            for (channel, figures) in self.0.iter().zip(&figures) {
+                let Some((_, Some(value))) = figures.get(place) else { continue };
+                let label = [("channel", channel.name.as_str())];
+                encode_value(descriptor.encode_family(&label)?, metric.kind, *value)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn unit_of(metric: &Metric) -> Option<Unit> {
+    metric.unit.map(|unit| match unit {
         MetricUnit::Bytes => Unit::Bytes,
         MetricUnit::Seconds => Unit::Seconds,
         other => Unit::Other(other.as_str().to_owned()),
-    });
-    let metric_type = match kind {
+    })
+}
+
+fn type_of(metric: &Metric) -> MetricType {
+    match metric.kind {
         MetricKind::Counter => MetricType::Counter,
         MetricKind::Gauge => MetricType::Gauge,
-    };
-    let mut descriptor = encoder.encode_descriptor(name, help, unit.as_ref(), metric_type)?;
-    match family {
-        [(Metric { label: None, .. }, value)] => encode_value(descriptor, kind, *value),
-        labelled => labelled.iter().try_for_each(|(metric, value)| {
-            encode_value(descriptor.encode_family(&metric.label.as_slice())?, kind, *value)
-        }),
     }
 }
 
@@ -113,7 +143,7 @@ pub(crate) mod tests {
 
     #[test]
     fn every_figure_has_its_own_metric() {
-        let text = render(Some(stats())).unwrap();
+        let text = render(Some((stats(), Vec::new()))).unwrap();
         let expected = "\
             framebuffer_ring_size_bytes 1|framebuffer_ring_capacity_bytes 2|\
             framebuffer_ring_huge_pages_bytes 8|framebuffer_ring_head_bytes 3|framebuffer_ring_laps_total 4|\
@@ -144,9 +174,57 @@ pub(crate) mod tests {
         words.filter(|word| word.starts_with("framebuffer_")).collect()
     }
 
+    /// The channels of a ring of its own: one over which frames were sent, with a slow lossless subscriber, and one
+    /// without any.
+    fn channels() -> Vec<ChannelInfo> {
+        let dir = tempfile::tempdir().unwrap();
+        let key = || framebuffer::Key::new("channels").unwrap();
+        let _server = framebuffer::FrameBufferServer::options(1 << 20).key(key()).dir(dir.path()).start().unwrap();
+        let client = || framebuffer::FrameBufferClient::options(key()).dir(dir.path()).open().unwrap();
+        let (writer, reader) = (client(), client());
+        let _quiet = reader.subscriber("a/quiet").unwrap();
+        let mut slow = reader.subscriber_options("camera").lossless().open().unwrap();
+        let mut hasty = writer.subscriber("camera").unwrap();
+        let mut publisher = writer.publisher_options("camera").keep(8).open().unwrap();
+        for _ in 0..5 {
+            publisher.send(&[1; 100]).unwrap();
+        }
+        slow.try_next().unwrap().unwrap();
+        hasty.latest().unwrap().unwrap();
+        framebuffer::channels(dir.path(), &key()).unwrap()
+    }
+
+    #[test]
+    fn every_channel_has_its_own_figures() {
+        let text = render(Some((stats(), channels()))).unwrap();
+        let expected = "\
+            framebuffer_channel_frames_sent_total{channel=\"camera\"} 5|\
+            framebuffer_channel_frames_sent_total{channel=\"a/quiet\"} 0|\
+            framebuffer_channel_sent_bytes_total{channel=\"camera\"} 500|\
+            framebuffer_channel_frames_lost_total{channel=\"camera\"} 0|\
+            framebuffer_channel_frames_skipped_total{channel=\"camera\"} 4|\
+            framebuffer_channel_publishers{channel=\"camera\"} 1|\
+            framebuffer_channel_publishers{channel=\"a/quiet\"} 0|\
+            framebuffer_channel_subscribers{channel=\"camera\"} 2|\
+            framebuffer_channel_lossless_subscribers{channel=\"camera\"} 1|\
+            framebuffer_channel_lossless_subscribers{channel=\"a/quiet\"} 0|\
+            framebuffer_channel_unread_frames{channel=\"camera\"} 4|\
+            framebuffer_channel_unread_frames{channel=\"a/quiet\"} 0|\
+            # TYPE framebuffer_channel_last_frame_age_seconds gauge|\
+            # UNIT framebuffer_channel_last_frame_age_seconds seconds";
+        for line in expected.split('|') {
+            assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+        }
+        let ages: Vec<_> =
+            text.lines().filter_map(|line| line.strip_prefix("framebuffer_channel_last_frame_age_seconds{")).collect();
+        let [age] = ages[..] else { panic!("one channel has a last frame: {text}") };
+        let age: f64 = age.strip_prefix("channel=\"camera\"} ").unwrap().parse().unwrap();
+        assert!((0.0..60.0).contains(&age), "{age}");
+    }
+
     #[test]
     fn the_readme_lists_these_metrics_and_no_others() {
-        let text = render(Some(stats())).unwrap();
+        let text = render(Some((stats(), channels()))).unwrap();
         let samples: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
         assert_eq!(names(include_str!("../README.md")), names(&samples.join("\n")));
     }

@@ -1,4 +1,4 @@
-//! `top`: the traffic of a ring, one line for each interval.
+//! `top`: the traffic of a ring, one line for each interval, and below it one for each channel.
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -7,52 +7,84 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use framebuffer::{Counters, Stats};
+use framebuffer::{ChannelInfo, Counters, Stats};
 use framebuffer_contract::Quantity;
 
 use crate::cli::TopArgs;
 use crate::stat::find_key;
 
-/// Lines until the heading is repeated, so that it stays on a screen.
-const PAGE: u64 = 20;
+/// Lines after which the heading is repeated, so that one stays on a screen.
+const PAGE: usize = 20;
 
 /// The heading of the lines that [`Rates`] prints.
 const HEADING: &str =
     " written/s    bytes/s     read/s    bytes/s    views/s timeouts/s exhausted/s  pins participants";
 
-/// Prints `--count` lines, or lines until a signal or a closed pipe ends it.
+/// Prints `--count` intervals, or intervals until a signal or a closed pipe ends it.
 ///
 /// # Errors
 ///
 /// There is no key, or no such ring, now or later.
 pub fn main(args: &TopArgs) -> anyhow::Result<ExitCode> {
     let key = find_key(&args.ring)?;
-    let look = || framebuffer::stat(&args.ring.dir, &key).context("failed to look at the ring");
-    let (mut before, mut then) = (look()?, Instant::now());
-    for line in 0..args.count.unwrap_or(u64::MAX) {
+    let look = || -> anyhow::Result<_> {
+        let dir = &args.ring.dir;
+        let stats = framebuffer::stat(dir, &key).context("failed to look at the ring")?;
+        let channels = framebuffer::channels(dir, &key).context("failed to look at the ring's channels")?;
+        Ok((stats, channels, Instant::now()))
+    };
+    let (mut before, mut channels_before, mut then) = look()?;
+    let mut since_heading = PAGE;
+    for _ in 0..args.count.unwrap_or(u64::MAX) {
         thread::sleep(args.interval.saturating_sub(then.elapsed()));
-        let (stats, now) = (look()?, Instant::now());
-        let heading = line.is_multiple_of(PAGE).then_some(HEADING);
-        let text = match Rates::between(&before, &stats, now - then) {
+        let (stats, channels, now) = look()?;
+        let heading = (since_heading >= PAGE).then_some(HEADING);
+        let mut lines = vec![match Rates::between(&before, &stats, now - then) {
             Some(rates) => rates.to_string(),
             None => "the ring was made anew".to_owned(),
-        };
-        if !print(heading, &text).context("failed to print")? {
+        }];
+        if before.created == stats.created {
+            lines.extend(channel_lines(&channels_before, &channels, now - then));
+        }
+        if !print(heading, &lines).context("failed to print")? {
             break;
         }
-        (before, then) = (stats, now);
+        since_heading = if heading.is_some() { 0 } else { since_heading } + lines.len();
+        (before, channels_before, then) = (stats, channels, now);
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Prints, and returns whether someone still reads.
-fn print(heading: Option<&str>, text: &str) -> io::Result<bool> {
+fn print(heading: Option<&str>, lines: &[String]) -> io::Result<bool> {
     let mut out = io::stdout().lock();
-    let mut lines = heading.into_iter().chain([text]);
+    let mut lines = heading.into_iter().chain(lines.iter().map(String::as_str));
     match lines.try_for_each(|line| writeln!(out, "{line}")).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         printed => printed.map(|()| true),
     }
+}
+
+/// `more` in this time, as a rate per second.
+fn rate(more: u64, elapsed: Duration) -> u64 {
+    let rate = u128::from(more) * 1_000_000_000 / elapsed.as_nanos().max(1);
+    u64::try_from(rate).unwrap_or(u64::MAX)
+}
+
+/// A line for each channel: what was sent over it since, and what its subscribers have missed.
+fn channel_lines(before: &[ChannelInfo], after: &[ChannelInfo], elapsed: Duration) -> Vec<String> {
+    let line = |now: &ChannelInfo| {
+        let then = before.iter().find(|then| then.name == now.name);
+        let of = |figure: fn(&ChannelInfo) -> u64| rate(figure(now).saturating_sub(then.map_or(0, figure)), elapsed);
+        let (frames, bytes) = (of(|channel| channel.frames), Quantity::from(of(|channel| channel.bytes)).to_string());
+        let (lost, skipped) = (of(|channel| channel.lost), of(|channel| channel.skipped));
+        let behind = match now.most_unread() {
+            0 => String::new(),
+            unread => format!(", {unread} unread by the slowest lossless subscriber"),
+        };
+        format!("  {}: {frames} frames/s, {bytes} bytes/s, {lost} lost/s, {skipped} skipped/s{behind}", now.name)
+    };
+    after.iter().map(line).collect()
 }
 
 /// Events per second, and the current gauges.
@@ -78,9 +110,7 @@ impl Rates {
         }
         let rate = |count: fn(&Counters) -> u64| {
             // Each participant has its own counters, so a sum is not of one instant and may even seem to fall.
-            let more = count(&after.counters).saturating_sub(count(&before.counters));
-            let rate = u128::from(more) * 1_000_000_000 / elapsed.as_nanos().max(1);
-            u64::try_from(rate).unwrap_or(u64::MAX)
+            rate(count(&after.counters).saturating_sub(count(&before.counters)), elapsed)
         };
         Some(Self {
             written: rate(|c| c.frames_written),

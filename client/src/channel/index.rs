@@ -125,7 +125,7 @@ impl<'m> Index<'m> {
         self.tail.load(Ordering::Acquire)
     }
 
-    /// The number of the last frame, for whoever may not write: a frame counts also if its writer has not moved the tail.
+    /// The number of the last frame, for whoever may not write: it counts also if its writer has not moved the tail.
     pub(crate) fn last(self) -> Option<u64> {
         let tail = self.next();
         if self.position_of(tail).is_some() { Some(tail) } else { tail.checked_sub(1) }

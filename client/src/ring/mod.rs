@@ -2,7 +2,8 @@
 //! without wrong bytes.
 //!
 //! Read [`crate::layout`] first, for the bytes, then this, then [`pin`], [`allocate`], [`detour`], [`frame`],
-//! [`participants`], and `peek` (looking from outside). The code is generic over [`RingMemory`]: it runs in a mapped segment, and in `models` under loom.
+//! [`participants`], and `peek` (looking from outside). The code is generic over [`RingMemory`]: it runs in a mapped
+//! segment, and in `models` under loom.
 //!
 //! # Words
 //!
@@ -39,8 +40,8 @@
 //! - **receive** ([`Ring::begin_receive`]): as view, of a frame that the index of its channel names by its beginning:
 //!   the size is not known before the header is pinned, so pin as much as the last frame had, and if this one is
 //!   larger, move the pin's end on, `fence(SeqCst)`, load `head` once more.
-//! - **share** ([`pin::Pin::share`]): receive, read or view a frame that the head has moved past and its sender still keeps: pin it,
-//!   `fence(SeqCst)`, and see that the sender still has its pin.
+//! - **share** ([`pin::Pin::share`]): receive, read or view a frame that the head has moved past and its sender still
+//!   keeps: pin it, `fence(SeqCst)`, and see that the sender still has its pin.
 //! - **declare dead** ([`Ring::reap`]): see an odd incarnation, then see the life's lock free (`F_OFD_GETLK`, which
 //!   takes no lock), then move the incarnation on by compare-and-swap. Pins of an even incarnation do not count.
 //! - **enroll**: take the life's lock; take the slot's second lock, for repair; with both, free the pins, make the

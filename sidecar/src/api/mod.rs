@@ -1,4 +1,5 @@
-//! The API that programs in the pod use: `GET /get_key`, `POST /allocate`, `GET /openapi.json`.
+//! The API that programs in the pod use: `GET /get_key`, `POST /allocate`, `GET /channels` and below,
+//! `GET /openapi.json`.
 //!
 //! [`allocate`] is the one that has to be fast: no middleware is in front of it. Whatever fails is a [`problem`].
 //! [`guard`] says whom a listener lets in; it looks at a request before the routes do.
@@ -15,6 +16,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub mod allocate;
+pub mod channels;
 pub mod guard;
 pub mod key;
 pub mod limits;
@@ -25,7 +27,7 @@ use problem::Problem;
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "FrameBuffer sidecar", description = "Keys and frames of a ring in shared memory."),
+    info(title = "FrameBuffer sidecar", description = "Key, frames and channels of a ring in shared memory."),
     paths(openapi_json)
 )]
 struct Document;
@@ -44,7 +46,12 @@ pub fn router(ring: impl Into<CurrentRing>) -> Router {
 
 /// The routes whose entry in the OpenAPI document is made from the same function.
 fn documented_routes() -> OpenApiRouter<CurrentRing> {
-    OpenApiRouter::with_openapi(Document::openapi()).routes(routes!(key::get_key)).routes(routes!(allocate::allocate))
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(key::get_key))
+        .routes(routes!(allocate::allocate))
+        .routes(routes!(channels::channels))
+        .routes(routes!(channels::channel))
+        .routes(routes!(channels::latest))
 }
 
 /// This document.

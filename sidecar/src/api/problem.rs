@@ -4,11 +4,11 @@ use std::fmt::Display;
 
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use framebuffer::Error;
+use framebuffer::{ChannelError, Error};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::limits::{MAX_BODY, MAX_COUNT};
+use super::limits::{MAX_BODY, MAX_COUNT, MAX_NAME};
 
 /// An RFC 9457 problem document.
 #[derive(Debug, Serialize, ToSchema)]
@@ -28,6 +28,9 @@ pub struct Problem {
     /// The largest value possible.
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<u64>,
+    /// Number of the channel's last frame, if that was overwritten.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    number: Option<u64>,
     /// Bytes of the largest frame that would have fitted between those that are held, if the ring is exhausted.
     #[serde(skip_serializing_if = "Option::is_none")]
     largest_free: Option<u64>,
@@ -42,7 +45,7 @@ const MAX_QUOTE: usize = 100;
 impl Problem {
     fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
         let (status, detail) = (status.as_u16(), detail.into());
-        Self { kind, title, status, detail, value: None, limit: None, largest_free: None }
+        Self { kind, title, status, detail, value: None, limit: None, number: None, largest_free: None }
     }
 
     fn limited(self, value: u64, limit: u64) -> Self {
@@ -108,8 +111,59 @@ impl Problem {
         Self::new(status, "urn:framebuffer:problem:no-ring", "There is no ring now", detail)
     }
 
+    /// The fault of a request for the channel with this name.
+    pub(super) fn of_channel(name: &str, error: Error) -> Self {
+        let Error::Channel(error) = error else { return error.into() };
+        match error {
+            ChannelError::NameEmpty | ChannelError::NameTooLong { .. } => {
+                let detail = format!(
+                    "the name of a channel has 1 to {MAX_NAME} bytes, and not {}: `{}`",
+                    name.len(),
+                    quote(name)
+                );
+                Self::channel_name(&detail).limited(name.len() as u64, MAX_NAME)
+            }
+            error => Self::channel_name(&error.to_string()),
+        }
+    }
+
+    pub(super) fn channel_name(detail: &str) -> Self {
+        let kind = "urn:framebuffer:problem:channel-name";
+        Self::new(StatusCode::BAD_REQUEST, kind, "Not a channel's name", detail)
+    }
+
+    pub(super) fn no_channel(name: &str) -> Self {
+        let detail = format!(
+            "the ring has no channel `{name}`: it is made when somebody first publishes on it or subscribes to it; \
+             /channels lists those that there are"
+        );
+        Self::new(StatusCode::NOT_FOUND, "urn:framebuffer:problem:no-channel", "No such channel", detail)
+    }
+
+    pub(super) fn nothing_sent(name: &str) -> Self {
+        let detail = format!("nothing was sent over channel `{name}` yet");
+        Self::new(StatusCode::NOT_FOUND, "urn:framebuffer:problem:nothing-sent", "Nothing was sent yet", detail)
+    }
+
+    pub(super) fn overwritten(name: &str, number: u64) -> Self {
+        let detail = format!(
+            "frame {number}, the last of channel `{name}`, was overwritten: its publisher keeps no frame, or has ended"
+        );
+        let kind = "urn:framebuffer:problem:overwritten";
+        Self { number: Some(number), ..Self::new(StatusCode::GONE, kind, "The last frame was overwritten", detail) }
+    }
+
     pub(super) fn not_found(path: &str) -> Self {
-        let detail = format!("`{}` does not exist; /openapi.json lists the paths", quote(path));
+        let in_channels = path.strip_prefix("/channels/");
+        if in_channels.is_some_and(|rest| rest.is_empty() || rest == "/latest") {
+            return Self::of_channel("", ChannelError::NameEmpty.into());
+        }
+        let remedy = if in_channels.is_some() {
+            "a `/` in the name of a channel is written `%2F`, as in /channels/robot%2Fdepth/latest"
+        } else {
+            "/openapi.json lists the paths"
+        };
+        let detail = format!("`{}` does not exist; {remedy}", quote(path));
         Self::new(StatusCode::NOT_FOUND, "about:blank", "Not Found", detail)
     }
 
@@ -140,9 +194,9 @@ impl From<Error> for Problem {
                 let held = Self::new(status, "urn:framebuffer:problem:exhausted", "The whole ring is held", detail);
                 Self { largest_free: Some(largest_free), ..held }
             }
-            // No other error of `allocate` is the caller's fault.
+            // No other error of the ring is the caller's fault.
             error => {
-                tracing::error!(error = &error as &dyn std::error::Error, "allocate failed");
+                tracing::error!(error = &error as &dyn std::error::Error, "the ring is out of order");
                 let status = StatusCode::INTERNAL_SERVER_ERROR;
                 Self::new(status, "urn:framebuffer:problem:ring", "The ring is out of order", detail)
             }

@@ -12,6 +12,8 @@ use tower::ServiceExt as _;
 
 use super::*;
 
+mod channels;
+
 const KEY: &str = "a-key-that-must-not-leak";
 const SIZE: u64 = 1 << 20;
 
@@ -63,6 +65,10 @@ impl Api {
         self.send(request).await
     }
 
+    fn client(&self) -> framebuffer::FrameBufferClient {
+        framebuffer::FrameBufferClient::options(Key::new(KEY).unwrap()).dir(self.dir.path()).open().unwrap()
+    }
+
     fn head(&self) -> u64 {
         self.ring.stats().unwrap().head
     }
@@ -97,7 +103,7 @@ async fn an_allocated_frame_can_be_written_and_read() {
     let answer = api.allocate(r#"{"size": 5}"#).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
     let offset = answer.json()["offset"].as_u64().unwrap();
-    let client = framebuffer::FrameBufferClient::options(Key::new(KEY).unwrap()).dir(api.dir.path()).open().unwrap();
+    let client = api.client();
     let checksum = client.write(offset, b"hello").unwrap();
     assert_eq!(client.read(offset, 5, checksum).unwrap(), b"hello");
     // The answer, the size and the checksum are a whole description.
@@ -217,7 +223,7 @@ async fn a_body_beyond_the_limit_is_refused() {
 #[tokio::test]
 async fn an_exhausted_ring_says_when_to_try_again() {
     let api = Api::new();
-    let client = framebuffer::FrameBufferClient::options(Key::new(KEY).unwrap()).dir(api.dir.path()).open().unwrap();
+    let client = api.client();
     let loan = client.loan(SIZE).unwrap();
     let head = api.head();
     for body in [json!({ "size": SIZE }), json!({ "size": SIZE / 2, "count": 2 })] {
@@ -252,8 +258,13 @@ async fn the_document_describes_every_route_and_every_status() {
     assert_eq!((answer.status, &answer.headers[header::CONTENT_TYPE]), (200, &"application/json".parse().unwrap()));
     let document = answer.json();
     let paths = document["paths"].as_object().unwrap();
-    assert_eq!(paths.keys().collect::<Vec<_>>(), ["/allocate", "/get_key", "/openapi.json"]);
+    let expected =
+        ["/allocate", "/channels", "/channels/{name}", "/channels/{name}/latest", "/get_key", "/openapi.json"];
+    assert_eq!(paths.keys().collect::<Vec<_>>(), expected);
+    let client = api.client();
+    client.publisher("camera").unwrap().send(b"a picture").unwrap();
     for (path, operations) in paths {
+        let path = &path.replace("{name}", "camera");
         for method in operations.as_object().unwrap().keys() {
             let status = api.request(&method.to_uppercase(), path).await.status;
             assert!(![404, 405].contains(&status), "{method} {path}: {status}");
@@ -261,6 +272,14 @@ async fn the_document_describes_every_route_and_every_status() {
     }
     let statuses = paths["/allocate"]["post"]["responses"].as_object().unwrap();
     assert_eq!(statuses.keys().collect::<Vec<_>>(), ["200", "400", "403", "413", "415", "500", "503"]);
+    for (path, expected) in [
+        ("/channels", &["200", "403", "500", "503"][..]),
+        ("/channels/{name}", &["200", "400", "403", "404", "500", "503"]),
+        ("/channels/{name}/latest", &["200", "400", "403", "404", "410", "500", "503"]),
+    ] {
+        let statuses = paths[path]["get"]["responses"].as_object().unwrap();
+        assert_eq!(statuses.keys().collect::<Vec<_>>(), expected, "{path}");
+    }
     let request = &document["components"]["schemas"]["AllocateRequest"];
     assert_eq!(request["properties"]["count"]["maximum"], limits::MAX_COUNT);
     assert_eq!(request["required"], json!(["size"]));
