@@ -27,7 +27,7 @@ pub struct Frames {
     ring: Ring<Segment>,
     position: u64,
     end: u64,
-    /// The names of the channels, by their places.
+    /// The names of the channels that frames were found of, by their places.
     names: Vec<Option<String>>,
 }
 
@@ -47,7 +47,7 @@ pub struct FrameInfo {
     pub checksum: Option<Checksum>,
     /// When it was committed.
     pub committed: Option<SystemTime>,
-    /// The channel that it was allocated for; `None` for plain frames.
+    /// The channel that it was allocated for; `None` for plain frames. Empty if a program has written over the name.
     pub channel: Option<String>,
     /// Its number in the channel. `None` if it was not sent (yet), or is not among the channel's last 1,024.
     pub number: Option<u64>,
@@ -91,17 +91,25 @@ impl FrameState {
 pub fn frames(dir: &Path, key: &Key) -> Result<Frames, SegmentError> {
     let segment = Segment::open(dir, key, false)?;
     let end = health::check_head(&segment, 0)?;
-    let mut names = vec![None; CHANNELS];
-    for (place, name) in (Directory { channels: segment.channels() }).list() {
-        names[place] = Some(name.as_str());
-    }
     let position = end.saturating_sub(segment.capacity());
-    Ok(Frames { ring: Ring::new(segment), position, end, names })
+    Ok(Frames { ring: Ring::new(segment), position, end, names: vec![None; CHANNELS] })
 }
 
 impl Frames {
+    /// The name of the channel at this place. A channel never changes its name.
+    fn name(&mut self, place: usize) -> String {
+        let Self { ring, names, .. } = self;
+        let directory = Directory { channels: ring.memory().channels() };
+        let name = || directory.list().find(|(found, _)| *found == place).map(|(_, name)| name.as_str());
+        let known = &mut names[place];
+        if known.is_none() {
+            *known = name();
+        }
+        known.clone().unwrap_or_default()
+    }
+
     /// The frame that was looked at, if it was there meanwhile.
-    fn describe(&self, seen: &Peek) -> Option<FrameInfo> {
+    fn describe(&mut self, seen: &Peek) -> Option<FrameInfo> {
         let descriptor = Descriptor::load(self.ring.memory().descriptor(seen.start));
         let number = seen.sent.and_then(|(place, number)| {
             let memory = self.ring.memory();
@@ -127,7 +135,7 @@ impl Frames {
             in_use,
             checksum: committed(seen.checksum).map(Checksum::from_u64),
             committed: committed(seen.committed).map(|ns| SystemTime::UNIX_EPOCH + Duration::from_nanos(ns)),
-            channel: seen.sent.and_then(|(place, _)| self.names[place].clone()),
+            channel: seen.sent.map(|(place, _)| self.name(place)),
             number,
             descriptor: number.map(|_| descriptor),
         })

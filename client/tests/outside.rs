@@ -107,6 +107,22 @@ fn all_frames_that_are_there_are_listed_with_what_is_known_of_them() {
 }
 
 #[test]
+fn what_comes_while_one_looks_is_not_listed() {
+    let ring = TestRing::new(SIZE);
+    let client = ring.client();
+    client.publish(&payload(0, 100)).expect("there is room");
+    client.publisher("first").expect("a publisher").send(&payload(0, 100)).expect("there is room");
+    let mut looking = framebuffer::frames(ring.dir.path(), &key()).expect("the ring is there");
+    assert_eq!(looking.next().expect("a frame").channel, None);
+    client.publisher("second").expect("a publisher").send(&payload(0, 100)).expect("there is room");
+    assert_eq!(looking.next().expect("a frame").channel.as_deref(), Some("first"));
+    // Nobody can say when that would end.
+    assert_eq!(looking.next(), None);
+    let channels: Vec<_> = frames(&ring).into_iter().filter_map(|frame| frame.channel).collect();
+    assert_eq!(channels, ["first", "second"]);
+}
+
+#[test]
 fn a_frame_that_was_written_for_a_channel_and_not_sent_has_no_number() {
     let ring = TestRing::new(SIZE);
     let (writer, reader) = (ring.client(), ring.client());
@@ -147,6 +163,14 @@ fn whoever_holds_up_publishers_is_named_with_process_and_backlog() {
     drop(slow);
     let listed = framebuffer::channels(ring.dir.path(), &key()).expect("the ring is there");
     assert_eq!((&listed[0].lossless[..], listed[0].most_unread()), (&[][..], 0));
+
+    // A participant that has gone without giving its place up.
+    let gone = ring.client();
+    std::mem::forget(gone.subscriber_options("log").lossless().open().expect("a subscriber"));
+    let lossless = || framebuffer::channels(ring.dir.path(), &key()).expect("the ring is there")[0].lossless.len();
+    assert_eq!(lossless(), 1);
+    drop(gone);
+    assert_eq!(lossless(), 0);
 }
 
 /// The index goes around many times, and so does the ring: what is found was there.

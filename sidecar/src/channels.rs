@@ -1,7 +1,6 @@
 //! `channels`: a ring's channels, and who holds up their publishers.
 
 use std::fmt;
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -10,7 +9,7 @@ use framebuffer_contract::Quantity;
 
 use crate::cli::ChannelsArgs;
 use crate::report::ChannelReport;
-use crate::stat::find_key;
+use crate::stat::{find_key, print};
 
 /// Prints the channels.
 ///
@@ -26,8 +25,7 @@ pub fn main(args: &ChannelsArgs) -> anyhow::Result<ExitCode> {
     } else {
         Table(&channels).to_string()
     };
-    std::io::stdout().write_all(text.as_bytes()).context("failed to print")?;
-    Ok(ExitCode::SUCCESS)
+    print(&text)
 }
 
 /// A line for each channel, and below it one for each lossless subscriber that is behind.

@@ -2,29 +2,33 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::Write as _;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use framebuffer::FrameInfo;
 
 use crate::cli::LsArgs;
 use crate::report::FrameReport;
-use crate::stat::find_key;
+use crate::stat::{find_key, print};
 
 /// Prints the frames.
 ///
 /// # Errors
 ///
-/// There is no key, no such ring, or its head is damaged.
+/// There is no key, no such ring, its head is damaged, or it has no such channel.
 pub fn main(args: &LsArgs) -> anyhow::Result<ExitCode> {
     let key = find_key(&args.ring)?;
+    if let Some(name) = &args.channel {
+        let channels = framebuffer::channels(&args.ring.dir, &key).context("failed to look at the ring")?;
+        if !channels.iter().any(|channel| channel.name == *name) {
+            bail!("the ring has no channel {name:?}; `channels` lists those that there are");
+        }
+    }
     let frames = framebuffer::frames(&args.ring.dir, &key).context("failed to look at the ring")?;
     let is_asked = |frame: &FrameInfo| args.channel.is_none() || frame.channel == args.channel;
     let list = List::of(frames.filter(is_asked), args.last);
     let text = if args.json { list.into_json()? } else { list.to_string() };
-    std::io::stdout().write_all(text.as_bytes()).context("failed to print")?;
-    Ok(ExitCode::SUCCESS)
+    print(&text)
 }
 
 /// The last frames, and the number of those before them.
@@ -87,8 +91,11 @@ struct About<'a>(&'a FrameInfo);
 impl fmt::Display for About<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(frame) = self;
-        let Some(channel) = &frame.channel else { return f.write_str("(plain)") };
-        f.write_str(channel)?;
+        match frame.channel.as_deref() {
+            None => return f.write_str("(plain)"),
+            Some("") => f.write_str("(of a channel whose name was written over)")?,
+            Some(channel) => f.write_str(channel)?,
+        }
         let Some(descriptor) = &frame.descriptor else { return Ok(()) };
         if !descriptor.element_type().is_unknown() {
             write!(f, " {}", descriptor.element_type())?;

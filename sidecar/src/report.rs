@@ -6,14 +6,11 @@ use framebuffer::{ChannelInfo, Checksum, Descriptor, Element, FrameInfo, LatestF
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// A channel, and its figures since the ring was made, called as the metrics.
+/// A channel and its figures since the ring was made, called as the metrics.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct ChannelReport {
+pub struct ChannelFigures {
     /// Its name, 1 to 63 of `A-Za-z0-9._/-`.
     name: String,
-    /// The type of its frames, if a publisher has told it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    content_type: Option<String>,
     /// Frames sent.
     frames_sent: u64,
     /// Bytes of these frames.
@@ -26,11 +23,42 @@ pub struct ChannelReport {
     publishers: usize,
     /// Participants that subscribe now.
     subscribers: usize,
-    /// The lossless subscribers among them, for which publishers wait.
-    lossless_subscribers: Vec<LosslessReport>,
+    /// Lossless subscribers, for which publishers wait.
+    lossless_subscribers: usize,
+    /// Frames that the slowest of them has yet to receive.
+    unread_frames: u64,
     /// How long ago the last frame was sent. Missing before the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_frame_age_seconds: Option<f64>,
+}
+
+impl From<&ChannelInfo> for ChannelFigures {
+    fn from(info: &ChannelInfo) -> Self {
+        Self {
+            name: info.name.clone(),
+            frames_sent: info.frames,
+            sent_bytes: info.bytes,
+            frames_lost: info.lost,
+            frames_skipped: info.skipped,
+            publishers: info.publishers,
+            subscribers: info.subscribers,
+            lossless_subscribers: info.lossless.len(),
+            unread_frames: info.most_unread(),
+            last_frame_age_seconds: info.last_frame_age().map(|age| age.as_secs_f64()),
+        }
+    }
+}
+
+/// All that is known of a channel.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ChannelReport {
+    #[serde(flatten)]
+    figures: ChannelFigures,
+    /// The type of its frames, if a publisher has told it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_type: Option<String>,
+    /// Its lossless subscribers.
+    lossless: Vec<LosslessReport>,
 }
 
 /// A lossless subscriber.
@@ -49,23 +77,11 @@ pub struct LosslessReport {
 
 impl From<ChannelInfo> for ChannelReport {
     fn from(info: ChannelInfo) -> Self {
-        let age = info.last_frame_age();
         let lossless = info.lossless.iter().map(|subscriber| {
             let LosslessInfo { participant, process, next_number, unread, .. } = *subscriber;
             LosslessReport { participant, process, next_number, unread_frames: unread }
         });
-        Self {
-            lossless_subscribers: lossless.collect(),
-            name: info.name,
-            content_type: info.content_type,
-            frames_sent: info.frames,
-            sent_bytes: info.bytes,
-            frames_lost: info.lost,
-            frames_skipped: info.skipped,
-            publishers: info.publishers,
-            subscribers: info.subscribers,
-            last_frame_age_seconds: age.map(|age| age.as_secs_f64()),
-        }
+        Self { figures: ChannelFigures::from(&info), lossless: lossless.collect(), content_type: info.content_type }
     }
 }
 

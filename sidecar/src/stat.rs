@@ -26,8 +26,15 @@ pub fn main(args: &StatArgs) -> anyhow::Result<ExitCode> {
     let key = find_key(&args.ring)?;
     let stats = framebuffer::stat(&args.ring.dir, &key).context("failed to look at the ring")?;
     let text = if args.json { serde_json::to_string_pretty(&Report(stats))? + "\n" } else { Table(stats).to_string() };
-    std::io::stdout().write_all(text.as_bytes()).context("failed to print")?;
-    Ok(ExitCode::SUCCESS)
+    print(&text)
+}
+
+/// Prints a command's whole answer. Whoever reads only its beginning (`head`) has got what it wanted.
+pub(crate) fn print(text: &str) -> anyhow::Result<ExitCode> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("failed to print"),
+        _ => Ok(ExitCode::SUCCESS),
+    }
 }
 
 /// The given key, or else that of the sidecar at `--url`.

@@ -125,14 +125,14 @@ fn channels_says_who_holds_publishers_up() {
     assert!(behind.contains(&format!("(process {process} in its PID namespace)")), "{table}");
     assert!(behind.ends_with("has 2 frames unread, from number 0 on"), "{table}");
     let listed = look_as_json(dir.path(), &["channels"]);
-    let holder = &listed["channels"][0]["lossless_subscribers"][0];
+    let holder = &listed["channels"][0]["lossless"][0];
     assert_eq!((&holder["process"], &holder["unread_frames"]), (&json!(process), &json!(2)));
     assert!(refused.contains(&format!("participant {}", holder["participant"])), "{refused}");
     // The API says the same, but for the age.
-    let (_, body) = sidecar.get("/channels");
-    let mut both = [listed, serde_json::from_str::<Value>(&body).unwrap()];
-    for listed in &mut both {
-        listed["channels"][0]["last_frame_age_seconds"].take();
+    let (_, body) = sidecar.get("/channels/log");
+    let mut both = [listed["channels"][0].clone(), serde_json::from_str::<Value>(&body).unwrap()];
+    for channel in &mut both {
+        channel["last_frame_age_seconds"].take();
     }
     assert_eq!(both[0], both[1]);
     drop(slow);
@@ -164,6 +164,9 @@ fn ls_shows_the_frames_that_are_in_the_ring() {
     let [frame] = &listed["frames"].as_array().unwrap()[..] else { panic!("{listed}") };
     assert_eq!((&frame["channel"], &frame["number"], &frame["shape"]), (&json!("camera"), &json!(0), &json!([10, 5])));
     assert_eq!((&frame["state"], &frame["in_use"]), (&json!("committed"), &json!(true)));
+    let output = run(&["ls", "--dir", dir.path().to_str().unwrap(), "--key", KEY, "--channel", "cam\u{7}era"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains(r#"has no channel "cam\u{7}era""#), "{output:?}");
     for _ in 0..5 {
         client.publish(&[3; 50]).unwrap();
     }

@@ -11,14 +11,14 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::problem::Problem;
-use crate::report::{ChannelReport, LatestReport};
+use crate::report::{ChannelFigures, ChannelReport, LatestReport};
 use crate::ring::CurrentRing;
 
 /// The channels of the ring.
 #[derive(Serialize, ToSchema)]
 pub struct ChannelsResponse {
-    /// Sorted by name. A ring has 64 at most.
-    channels: Vec<ChannelReport>,
+    /// Sorted by name. A ring has 64 at most, so the answer has 28 KiB at most.
+    channels: Vec<ChannelFigures>,
 }
 
 /// All channels.
@@ -38,7 +38,7 @@ pub struct ChannelsResponse {
 )]
 pub(super) async fn channels(State(ring): State<CurrentRing>) -> Result<Json<ChannelsResponse>, Problem> {
     let ring = ring.get().ok_or_else(Problem::no_ring)?;
-    let channels = ring.channels()?.into_iter().map(ChannelReport::from).collect();
+    let channels = ring.channels()?.iter().map(ChannelFigures::from).collect();
     Ok(Json(ChannelsResponse { channels }))
 }
 

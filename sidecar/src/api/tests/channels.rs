@@ -20,18 +20,47 @@ async fn channels_are_listed_with_their_figures_and_whoever_holds_publishers_up(
     let mut answer = answer.json();
     let [idle, camera] = &mut answer["channels"].as_array_mut().unwrap()[..] else { panic!("two") };
     assert_eq!((&idle["name"], &idle["frames_sent"], &idle["subscribers"]), (&json!("a.b"), &json!(0), &json!(1)));
-    assert!(idle.get("last_frame_age_seconds").is_none() && idle.get("content_type").is_none(), "{idle}");
-    assert_eq!(api.request("GET", "/channels/a.b").await.json(), *idle);
-    let age = camera.as_object_mut().unwrap().remove("last_frame_age_seconds").unwrap();
-    assert!((0.0..60.0).contains(&age.as_f64().unwrap()), "{age}");
-    let participant = camera["lossless_subscribers"][0]["participant"].clone();
-    let expected = json!({
-        "name": "camera", "content_type": "video/x-raw", "frames_sent": 2, "sent_bytes": 200, "frames_lost": 0,
-        "frames_skipped": 0, "publishers": 1, "subscribers": 1, "lossless_subscribers": [
-            { "participant": participant, "process": std::process::id(), "next_number": 0, "unread_frames": 2 },
-        ],
+    assert!(idle.get("last_frame_age_seconds").is_none(), "{idle}");
+    let without_age = |channel: &mut Value| {
+        let age = channel.as_object_mut().unwrap().remove("last_frame_age_seconds").unwrap();
+        assert!((0.0..60.0).contains(&age.as_f64().unwrap()), "{age}");
+    };
+    without_age(camera);
+    let mut expected = json!({
+        "name": "camera", "frames_sent": 2, "sent_bytes": 200, "frames_lost": 0, "frames_skipped": 0,
+        "publishers": 1, "subscribers": 1, "lossless_subscribers": 1, "unread_frames": 2,
     });
     assert_eq!(*camera, expected);
+
+    let mut camera = api.request("GET", "/channels/camera").await.json();
+    without_age(&mut camera);
+    expected["content_type"] = json!("video/x-raw");
+    let participant = camera["lossless"][0]["participant"].clone();
+    assert!(participant.is_u64(), "{camera}");
+    expected["lossless"] = json!([
+        { "participant": participant, "process": std::process::id(), "next_number": 0, "unread_frames": 2 },
+    ]);
+    assert_eq!(camera, expected);
+    let idle = api.request("GET", "/channels/a.b").await.json();
+    assert_eq!((&idle["lossless"], idle.get("content_type")), (&json!([]), None));
+}
+
+#[tokio::test]
+async fn the_list_of_channels_is_bounded_whatever_they_are_called_and_whatever_they_do() {
+    let api = Api::new();
+    let client = api.client();
+    let mut subscribers = Vec::new();
+    for number in 0..64 {
+        let name = format!("{number:x>63}");
+        let content_type = "\u{1}".repeat(255);
+        client.publisher_options(&name).content_type(content_type).open().unwrap().send(&[1; 1000]).unwrap();
+        subscribers.extend((0..8).map(|_| client.subscriber_options(&name).lossless().open().unwrap()));
+    }
+    let answer = api.request("GET", "/channels").await;
+    assert_eq!(answer.json()["channels"].as_array().map(Vec::len), Some(64));
+    // The figures may grow to 20 digits.
+    let digits = answer.text.len() + 64 * 8 * 19;
+    assert!(digits < 28 << 10, "{digits} bytes");
 }
 
 #[tokio::test]
