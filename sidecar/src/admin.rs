@@ -10,8 +10,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use framebuffer::{ChannelInfo, Stats};
 
-use crate::metrics;
 use crate::ring::CurrentRing;
+use crate::{metrics, pieces};
 
 /// How far the sidecar is, as the admin port tells it.
 #[derive(Debug, Default)]
@@ -32,8 +32,13 @@ impl Health {
     }
 
     /// The ring's figures, once there is one.
-    fn figures(&self) -> Result<Option<(Stats, Vec<ChannelInfo>)>, framebuffer::Error> {
-        self.ring.get().map(|ring| Ok((ring.stats()?, ring.channels()?))).transpose()
+    fn stats(&self) -> Result<Option<Stats>, framebuffer::Error> {
+        self.ring.get().map(|ring| ring.stats()).transpose()
+    }
+
+    /// The ring's channels. None without a ring, or one that is in order.
+    fn channels(&self) -> Vec<ChannelInfo> {
+        self.ring.get().and_then(|ring| ring.channels().ok()).unwrap_or_default()
     }
 }
 
@@ -59,13 +64,11 @@ async fn readyz(State(health): State<Arc<Health>>) -> Response {
 }
 
 async fn metrics(State(health): State<Arc<Health>>) -> Response {
-    let failed = |why: String| (StatusCode::INTERNAL_SERVER_ERROR, why).into_response();
-    let figures = match health.figures() {
-        Ok(figures) => figures,
-        Err(error) => return failed(format!("{:#}\n", anyhow::Error::new(error))),
-    };
-    match metrics::render(figures) {
-        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
-        Err(error) => failed(format!("failed to write the metrics: {error}\n")),
+    match health.stats() {
+        Ok(stats) => {
+            let pieces = metrics::pieces(stats, move || health.channels());
+            ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], pieces::body(pieces)).into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{:#}\n", anyhow::Error::new(error))).into_response(),
     }
 }

@@ -5,7 +5,7 @@
 //! - [`cli`]: the commands and their flags; [`secret`]: the type of `--key`.
 //! - [`serve`]: the life of the server, from the ring's creation to its removal; [`ring`]: the ring it owns now.
 //! - [`api`]: for programs in the pod (`get_key`, `allocate`, `channels`); [`admin`], [`metrics`]: for kubelet and
-//!   Prometheus.
+//!   Prometheus; [`pieces`]: their long answers.
 //! - [`stat`], [`top`], [`channels`], [`ls`], [`doctor`], [`healthcheck`]: tools for people and probes; [`report`]:
 //!   channels and frames as JSON, for the API and these.
 //!
@@ -19,6 +19,7 @@ pub mod doctor;
 pub mod healthcheck;
 pub mod ls;
 pub mod metrics;
+pub mod pieces;
 pub mod report;
 pub mod ring;
 pub mod secret;

@@ -1,6 +1,7 @@
-//! The ring's figures as `OpenMetrics` text.
+//! The figures of the ring and its channels as `OpenMetrics` text.
 
 use std::fmt;
+use std::iter::once;
 
 use framebuffer::{ChannelInfo, Metric, MetricKind, MetricUnit, MetricValue, Stats};
 use prometheus_client::collector::Collector;
@@ -11,24 +12,45 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-/// The content type of [`render`]'s text.
+/// The content type of the text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// All metrics, of the ring and its channels. Without them, before the ring is there, only the version.
-///
-/// # Errors
-///
-/// None that a `String` could cause; the encoder's signature has one.
-pub fn render(figures: Option<(Stats, Vec<ChannelInfo>)>) -> Result<String, fmt::Error> {
-    let mut registry = Registry::with_prefix("framebuffer");
-    registry.register("build", "The sidecar's version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
-    if let Some((stats, channels)) = figures {
-        registry.register_collector(Box::new(RingCollector(stats)));
-        registry.register_collector(Box::new(ChannelsCollector(channels)));
-    }
+/// All metrics: of the ring, if it is there, and then of its channels, one family after the other. The channels are
+/// looked at anew for each piece, so that none of this is held by whoever takes it slowly.
+pub fn pieces<C>(stats: Option<Stats>, channels: C) -> impl Iterator<Item = String> + Send + Unpin
+where
+    C: Fn() -> Vec<ChannelInfo> + Send + Unpin,
+{
+    let ring = move || {
+        let mut registry = registry();
+        registry.register("build", "The sidecar's version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        if let Some(stats) = stats {
+            registry.register_collector(Box::new(RingCollector(stats)));
+        }
+        text_of(&registry)
+    };
+    let families = (0..).map_while(move |place| {
+        let channels = channels();
+        let has_family = channels.first().is_some_and(|channel| channel.metrics().nth(place).is_some());
+        has_family.then(|| {
+            let mut registry = registry();
+            registry.register_collector(Box::new(ChannelsCollector { channels, place }));
+            text_of(&registry)
+        })
+    });
+    once(ring()).chain(families).chain(once("# EOF\n".to_owned()))
+}
+
+fn registry() -> Registry {
+    Registry::with_prefix("framebuffer")
+}
+
+/// Without the end of the text.
+fn text_of(registry: &Registry) -> String {
     let mut text = String::new();
-    text::encode(&mut text, &registry)?;
-    Ok(text)
+    // Writing to a string cannot fail.
+    let _ = text::encode_registry(&mut text, registry);
+    text
 }
 
 #[derive(Debug)]
@@ -55,23 +77,24 @@ fn encode_family(encoder: &mut DescriptorEncoder, family: &[(Metric, MetricValue
     }
 }
 
-/// The channels of a ring: at most 64, so the values of the label `channel` are bounded. A label's value is escaped as
-/// the format wants it, though no name has a character that needs it.
+/// The figures number `place` of all channels: at most 64, so the values of the label `channel` are bounded. A label's
+/// value is escaped as the format wants it, though no name has a character that needs it.
 #[derive(Debug)]
-struct ChannelsCollector(Vec<ChannelInfo>);
+struct ChannelsCollector {
+    channels: Vec<ChannelInfo>,
+    place: usize,
+}
 
 impl Collector for ChannelsCollector {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
-        let figures: Vec<Vec<_>> = self.0.iter().map(|channel| channel.metrics().collect()).collect();
-        let Some(first) = figures.first() else { return Ok(()) };
-        for (place, (metric, _)) in first.iter().enumerate() {
-            let (unit, metric_type) = (unit_of(metric), type_of(metric));
-            let mut descriptor = encoder.encode_descriptor(metric.name, metric.help, unit.as_ref(), metric_type)?;
-            for (channel, figures) in self.0.iter().zip(&figures) {
-                let Some((_, Some(value))) = figures.get(place) else { continue };
-                let label = [("channel", channel.name.as_str())];
-                encode_value(descriptor.encode_family(&label)?, metric.kind, *value)?;
-            }
+        let figures = || self.channels.iter().filter_map(|channel| Some((channel, channel.metrics().nth(self.place)?)));
+        let Some((_, (metric, _))) = figures().next() else { return Ok(()) };
+        let (unit, metric_type) = (unit_of(&metric), type_of(&metric));
+        let mut descriptor = encoder.encode_descriptor(metric.name, metric.help, unit.as_ref(), metric_type)?;
+        for (channel, (metric, value)) in figures() {
+            let Some(value) = value else { continue };
+            let label = [("channel", channel.name.as_str())];
+            encode_value(descriptor.encode_family(&label)?, metric.kind, value)?;
         }
         Ok(())
     }
@@ -110,6 +133,10 @@ pub(crate) mod tests {
 
     use super::*;
 
+    fn render(stats: Option<Stats>, channels: Vec<ChannelInfo>) -> String {
+        pieces(stats, move || channels.clone()).collect()
+    }
+
     /// Every figure has a value of its own.
     pub(crate) fn stats() -> Stats {
         let counters = Counters {
@@ -143,7 +170,7 @@ pub(crate) mod tests {
 
     #[test]
     fn every_figure_has_its_own_metric() {
-        let text = render(Some((stats(), Vec::new()))).unwrap();
+        let text = render(Some(stats()), Vec::new());
         let expected = "\
             framebuffer_ring_size_bytes 1|framebuffer_ring_capacity_bytes 2|\
             framebuffer_ring_huge_pages_bytes 8|framebuffer_ring_head_bytes 3|framebuffer_ring_laps_total 4|\
@@ -163,7 +190,7 @@ pub(crate) mod tests {
 
     #[test]
     fn before_the_ring_is_there_only_the_version_is_known() {
-        let text = render(None).unwrap();
+        let text = render(None, Vec::new());
         assert!(text.contains("framebuffer_build_info{version="), "{text}");
         assert!(!text.contains("framebuffer_ring"), "{text}");
     }
@@ -196,7 +223,7 @@ pub(crate) mod tests {
 
     #[test]
     fn every_channel_has_its_own_figures() {
-        let text = render(Some((stats(), channels()))).unwrap();
+        let text = render(Some(stats()), channels());
         let expected = "\
             framebuffer_channel_frames_sent_total{channel=\"camera\"} 5|\
             framebuffer_channel_frames_sent_total{channel=\"a/quiet\"} 0|\
@@ -224,7 +251,7 @@ pub(crate) mod tests {
 
     #[test]
     fn the_readme_lists_these_metrics_and_no_others() {
-        let text = render(Some((stats(), channels()))).unwrap();
+        let text = render(Some(stats()), channels());
         let samples: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
         assert_eq!(names(include_str!("../README.md")), names(&samples.join("\n")));
     }

@@ -39,7 +39,8 @@ pub(super) const SOCKET_BUFFER: u32 = 4 * KIB as u32;
 
 /// What a connection takes at most, which is while nobody takes its answer: what is read ahead of the next request;
 /// room for its headers; the head of the answer, for which hyper reserves as much as for reading; the longest body,
-/// 1024 offsets of up to 20 digits; the socket's buffers; and the task with its futures.
+/// 1024 offsets of up to 20 digits (what would be longer, about channels, is made [piece by piece](crate::pieces));
+/// the socket's buffers; and the task with its futures.
 const CONNECTION_BYTES: usize = {
     let headers = MAX_HEADERS * 112 + 256;
     let answer = 1024 * 21 + KIB;

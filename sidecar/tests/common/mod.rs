@@ -214,7 +214,24 @@ pub fn request(mut stream: impl Read + Write, method: &str, path: &str, body: &s
     let mut response = String::new();
     stream.read_to_string(&mut response).unwrap();
     let status = response.split(' ').nth(1).unwrap().parse().unwrap();
-    (status, response.split_once("\r\n\r\n").unwrap().1.to_owned())
+    let (head, body) = response.split_once("\r\n\r\n").unwrap();
+    let is_chunked = head.to_ascii_lowercase().contains("\r\ntransfer-encoding: chunked");
+    (status, if is_chunked { unchunked(body) } else { body.to_owned() })
+}
+
+/// The body that was sent in these chunks.
+fn unchunked(mut chunks: &str) -> String {
+    let mut body = String::new();
+    loop {
+        let (length, rest) = chunks.split_once("\r\n").unwrap();
+        let length = usize::from_str_radix(length, 16).unwrap();
+        let (chunk, rest) = rest.split_at(length);
+        body.push_str(chunk);
+        chunks = rest.strip_prefix("\r\n").unwrap();
+        if length == 0 {
+            return body;
+        }
+    }
 }
 
 /// Names of the files in `dir`.
