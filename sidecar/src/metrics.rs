@@ -221,6 +221,21 @@ pub(crate) mod tests {
         framebuffer::channels(dir.path(), &key()).unwrap()
     }
 
+    /// A connection may hold 22 KiB of an answer, and hyper asks for the next piece when it has less than 8 KiB to send.
+    #[test]
+    fn however_many_channels_there_are_and_whatever_they_are_called_no_piece_is_long() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = || framebuffer::Key::new("channels").unwrap();
+        let _server = framebuffer::FrameBufferServer::options(1 << 20).key(key()).dir(dir.path()).start().unwrap();
+        let client = framebuffer::FrameBufferClient::options(key()).dir(dir.path()).open().unwrap();
+        for number in 0..64 {
+            client.publisher(&format!("{number:x>63}")).unwrap().send(b"1").unwrap();
+        }
+        let channels = framebuffer::channels(dir.path(), &key()).unwrap();
+        let lengths: Vec<_> = pieces(Some(stats()), move || channels.clone()).map(|piece| piece.len()).collect();
+        assert!(lengths.iter().sum::<usize>() > 60_000 && lengths.iter().all(|length| *length < 12_000), "{lengths:?}");
+    }
+
     #[test]
     fn every_channel_has_its_own_figures() {
         let text = render(Some(stats()), channels());

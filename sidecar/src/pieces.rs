@@ -23,3 +23,29 @@ impl<I: Iterator<Item = String> + Unpin> hyper::body::Body for Pieces<I> {
         Poll::Ready(self.0.next().map(|piece| Ok(Frame::data(piece.into()))))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_piece_is_made_when_there_is_room_to_send_it_and_not_before() {
+        let made = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&made);
+        let mut body = body((0..3).map(move |number| {
+            counter.fetch_add(1, Ordering::Relaxed);
+            number.to_string()
+        }));
+        for number in 0..3 {
+            assert_eq!(made.load(Ordering::Relaxed), number);
+            let piece = body.frame().await.unwrap().unwrap().into_data().unwrap();
+            assert_eq!(piece, number.to_string());
+        }
+        assert!(body.frame().await.is_none());
+    }
+}

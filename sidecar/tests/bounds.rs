@@ -237,45 +237,6 @@ fn unfinished_requests_take_no_more_memory_than_they_are_allowed() {
 }
 
 #[test]
-fn answers_about_many_channels_that_nobody_takes_need_no_more_memory_than_they_are_allowed() {
-    allow_many_connections();
-    let dir = tempfile::tempdir().unwrap();
-    let socket = dir.path().join("api.sock");
-    let args = ["--size", "1Mi", "--key", "crowded", "--socket", socket.to_str().unwrap()];
-    let sidecar = Sidecar::start(dir.path(), &args);
-    let key = framebuffer::Key::new("crowded").unwrap();
-    let client = framebuffer::FrameBufferClient::options(key).dir(dir.path()).open().unwrap();
-    for number in 0..64 {
-        client.publisher(&format!("{number:x>63}")).unwrap().send(b"1").unwrap();
-    }
-    let answer = sidecar.get_admin("/metrics").1;
-    assert!(answer.len() > 60_000 && answer.ends_with("# EOF\n"), "{answer}");
-    let before = anonymous_kib(&sidecar);
-    let request = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").repeat(20);
-    let (mut held, mut held_unix) = (Vec::new(), Vec::new());
-    for path in ["/metrics", "/channels"] {
-        for _ in 0..70 {
-            let mut stream = connect(if path == "/metrics" { sidecar.admin } else { sidecar.api });
-            stream.set_write_timeout(Some(BRIEFLY)).unwrap();
-            let _ = stream.write_all(request(path).as_bytes());
-            held.push(stream);
-        }
-    }
-    for _ in 0..40 {
-        let mut stream = UnixStream::connect(&socket).unwrap();
-        stream.set_write_timeout(Some(BRIEFLY)).unwrap();
-        let _ = stream.write_all(request("/channels").as_bytes());
-        held_unix.push(stream);
-    }
-    assert_all_answer(&sidecar);
-    let taken = anonymous_kib(&sidecar).saturating_sub(before);
-    let connections = held.len() + held_unix.len();
-    println!("{taken} KiB for {connections} connections");
-    // Socket buffers are not measured: of 64 KiB, 16. The admin port has 16 places for this machine.
-    assert!(taken < (64 + 32 + 16) * 48, "{taken} KiB for {connections} connections");
-}
-
-#[test]
 fn bodies_in_single_bytes_take_no_more_memory_than_their_length() {
     let dir = tempfile::tempdir().unwrap();
     let sidecar = Sidecar::start(dir.path(), &["--size", "1Mi"]);

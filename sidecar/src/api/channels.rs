@@ -41,14 +41,16 @@ pub struct ChannelsResponse {
             headers(("Retry-After" = u64, description = "In seconds."))),
     )
 )]
-pub(super) async fn channels(State(ring): State<CurrentRing>) -> Result<impl IntoResponse, Problem> {
-    let ring = ring.get().ok_or_else(Problem::no_ring)?;
-    let channels: Vec<_> = ring.channels()?.iter().map(ChannelFigures::from).collect();
-    // Serialising strings and numbers cannot fail.
-    let json = |channel| serde_json::to_string(&channel).unwrap_or_default();
-    let after = |number: usize| if number == 0 { "" } else { "," };
-    let items =
-        channels.into_iter().enumerate().map(move |(number, channel)| after(number).to_owned() + &json(channel));
+pub(super) async fn channels(State(current): State<CurrentRing>) -> Result<impl IntoResponse, Problem> {
+    let ring = current.get().ok_or_else(Problem::no_ring)?;
+    let names: Vec<_> = ring.channels()?.into_iter().map(|channel| channel.name).collect();
+    // Each is looked at anew, when there is room to send it. Channels go only with their ring.
+    let found = names.into_iter().filter_map(move |name| current.get()?.channel(&name).ok().flatten());
+    let items = found.enumerate().map(|(number, channel)| {
+        // Serialising strings and numbers cannot fail.
+        let json = serde_json::to_string(&ChannelFigures::from(&channel)).unwrap_or_default();
+        if number == 0 { json } else { format!(",{json}") }
+    });
     let pieces = once("{\"channels\":[".to_owned()).chain(items).chain(once("]}".to_owned()));
     Ok(([(header::CONTENT_TYPE, "application/json")], pieces::body(pieces)))
 }
