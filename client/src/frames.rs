@@ -119,7 +119,9 @@ impl Frames {
         let in_this_lap = self.ring.is_in_this_lap(seen);
         let in_use = self.ring.is_pinned(seen);
         let is_same = || self.ring.peek(seen.start).is_some_and(|again| again.start == seen.start);
-        if !in_this_lap && !(in_use && is_same()) {
+        // One that the head has moved past is there for as long as it is held.
+        let is_there = in_this_lap || (in_use && is_same());
+        if !is_there {
             return None;
         }
         let committed = |value: u64| seen.is_committed().then_some(value);

@@ -193,7 +193,7 @@ pub struct DescriptionReport {
     user: Option<u64>,
 }
 
-/// The type of elements, as `DLDataType` of DLPack has it.
+/// The type of elements, as `DLPack`'s `DLDataType` has it.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ElementReport {
     /// As Python writes it: `uint8`, `float32`.

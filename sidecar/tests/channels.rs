@@ -78,7 +78,7 @@ fn metrics_of_a_channel_move_with_what_is_sent_and_missed() {
     let mut subscriber = client.subscriber("a/b.c-d_e").unwrap();
     let mut publisher = client.publisher("a/b.c-d_e").unwrap();
     for _ in 0..5 {
-        publisher.send(&[1; 300_000]).unwrap();
+        publisher.send(&vec![1; 300_000]).unwrap();
     }
     while subscriber.try_next().unwrap().is_some() {}
     assert_ne!(subscriber.lost(), 0, "the ring keeps three of them");

@@ -21,7 +21,8 @@ pub struct Problem {
     /// The HTTP status.
     status: u16,
     /// The fault of this request.
-    detail: String,
+    #[schema(value_type = String)]
+    detail: Box<str>,
     /// The value that was too large.
     #[serde(skip_serializing_if = "Option::is_none")]
     value: Option<u64>,
@@ -44,7 +45,7 @@ const MAX_QUOTE: usize = 100;
 
 impl Problem {
     fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
-        let (status, detail) = (status.as_u16(), detail.into());
+        let (status, detail) = (status.as_u16(), detail.into().into_boxed_str());
         Self { kind, title, status, detail, value: None, limit: None, number: None, largest_free: None }
     }
 

@@ -95,7 +95,7 @@ async fn without_a_last_frame_the_problem_says_why() {
     publisher.send(b"a picture").unwrap();
     assert_eq!(api.request("GET", "/channels/camera/latest").await.status, 200);
     while api.head() < 3 * SIZE {
-        client.publish(&[1; 100_000]).unwrap();
+        client.publish(&vec![1; 100_000]).unwrap();
     }
     let answer = api.request("GET", "/channels/camera/latest").await;
     assert_problem(&answer, 410, &["frame 0", "`camera`", "overwritten"]);
