@@ -221,7 +221,7 @@ pub(crate) mod tests {
         framebuffer::channels(dir.path(), &key()).unwrap()
     }
 
-    /// A connection may hold 22 KiB of an answer, and hyper asks for the next piece when it has less than 8 KiB to send.
+    /// A connection may hold 22 KiB of an answer, and hyper asks for a piece when it has less than 8 KiB left to send.
     #[test]
     fn however_many_channels_there_are_and_whatever_they_are_called_no_piece_is_long() {
         let dir = tempfile::tempdir().unwrap();
