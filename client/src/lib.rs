@@ -153,6 +153,9 @@ pub use channel::reader::Start;
 pub use channel::sample::Sample;
 #[cfg(not(loom))]
 pub use channel::sending_loan::SendingLoan;
+#[cfg(not(loom))]
+#[doc(hidden)]
+pub use channel::sending_loan::UnsentFrame;
 #[cfg(all(feature = "tokio", not(loom)))]
 pub use channel::stream::SampleStream;
 #[cfg(not(loom))]

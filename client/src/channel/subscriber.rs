@@ -243,9 +243,10 @@ impl<'c> Subscriber<'c> {
         Ok(None)
     }
 
-    /// Waits until the next frame is there, for at most `timeout`, or a signal arrives, which returns
-    /// [`ControlFlow::Break`]. May return earlier.
-    pub(crate) fn wait(&self, timeout: Duration) -> ControlFlow<()> {
+    /// Waits until the next frame may be there, for at most `timeout`, or a signal arrives, which returns
+    /// [`ControlFlow::Break`]. May return earlier. For bindings, which have to look after signals.
+    #[doc(hidden)]
+    pub fn wait(&self, timeout: Duration) -> ControlFlow<()> {
         if self.reader.joined.membership().segment().is_retired() {
             std::thread::sleep(timeout.min(PAUSE));
             return ControlFlow::Continue(());
