@@ -142,7 +142,8 @@ mod trial;
 #[cfg(not(loom))]
 mod view;
 
-pub use channel::descriptor::{Descriptor, Element, FourCc};
+pub use channel::descriptor::{Descriptor, FourCc};
+pub use channel::element::{Element, InvalidElement};
 #[cfg(not(loom))]
 pub use channel::list::{ChannelInfo, LosslessInfo, channels};
 #[cfg(not(loom))]
