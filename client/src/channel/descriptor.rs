@@ -143,20 +143,16 @@ impl Descriptor {
         self.user
     }
 
-    /// Checks that a frame of `size` bytes has the bytes that the shape takes: as many exactly, or more if a stride or
-    /// a pixel format says that there is more to it than the shape tells. Without a shape or a type anything fits.
-    ///
-    /// # Errors
-    ///
-    /// [`ChannelError::ShapeDiffers`].
-    pub fn check(&self, size: u64) -> Result<(), ChannelError> {
-        let [rows, inner @ ..] = self.dimensions() else { return Ok(()) };
+    /// Bytes that the shape takes, with the gaps between the rows: the least that the frame has. `None` without a shape
+    /// or a type.
+    pub fn size(&self) -> Option<u64> {
+        let [rows, inner @ ..] = self.dimensions() else { return None };
         let bits = self.element.total_bits();
         if bits == 0 {
-            return Ok(());
+            return None;
         }
         let elements = inner.iter().try_fold(1_u64, |product, by| product.checked_mul(u64::from(*by)));
-        let needed = elements.and_then(|elements| {
+        let size = elements.and_then(|elements| {
             if self.stride == 0 {
                 let all = elements.checked_mul(u64::from(*rows))?.checked_mul(bits)?;
                 return Some(all.div_ceil(8));
@@ -165,12 +161,23 @@ impl Descriptor {
             let before = u64::from(*rows).saturating_sub(1).checked_mul(self.stride)?;
             if *rows == 0 { Some(0) } else { before.checked_add(row) }
         });
-        let needed = needed.unwrap_or(u64::MAX);
+        Some(size.unwrap_or(u64::MAX))
+    }
+
+    /// Checks that a frame of `size` bytes has the bytes that the shape takes: as many exactly, or more if a stride or
+    /// a pixel format says that there is more to it than the shape tells. Without a shape or a type anything fits.
+    ///
+    /// # Errors
+    ///
+    /// [`ChannelError::ShapeDiffers`].
+    pub fn check(&self, size: u64) -> Result<(), ChannelError> {
+        let Some(needed) = self.size() else { return Ok(()) };
         let may_be_larger = self.stride != 0 || !self.fourcc.is_none();
         if needed == size || (may_be_larger && needed < size) {
             return Ok(());
         }
-        Err(ChannelError::ShapeDiffers { shape: self.dimensions().to_vec(), bits, needed, size })
+        let (shape, bits) = (self.dimensions().to_vec(), self.element.total_bits());
+        Err(ChannelError::ShapeDiffers { shape, bits, needed, size })
     }
 
     /// Stores it. Nobody reads the words before the frame is committed.
