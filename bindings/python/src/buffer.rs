@@ -32,7 +32,14 @@ impl<'py> Source<'py> {
         }
         // SAFETY: we are attached.
         if unsafe { ffi::PyObject_CheckBuffer(value.as_ptr()) } != 0 {
-            return contiguous(value).map(Self::Buffer);
+            return match contiguous(value) {
+                Ok(buffer) => Ok(Self::Buffer(buffer)),
+                // jax lends no buffer of bfloat16, for one.
+                Err(error) if error.is_instance_of::<PyBufferError>(value.py()) && dlpack::is_tensor(value)? => {
+                    Borrowed::get(value).map(Self::Tensor)
+                }
+                Err(error) => Err(error),
+            };
         }
         if dlpack::is_tensor(value)? {
             return Borrowed::get(value).map(Self::Tensor);

@@ -1,5 +1,6 @@
 //! [`Exclusive`]: something that one thread at a time uses, for as long as it takes.
 
+use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
@@ -19,14 +20,15 @@ pub(crate) struct Exclusive<T> {
 
 struct Place<T> {
     content: Content<T>,
-    /// Threads that wait for it, the first at the end.
-    waiting: Vec<Thread>,
+    /// Threads that wait for it, in the order in which they get it.
+    waiting: VecDeque<Thread>,
+    /// The process that these threads are in: not its forked children.
+    process: u32,
 }
 
 enum Content<T> {
     Here(T),
-    /// A thread of this process has it.
-    InUse(u32),
+    InUse,
     Closed,
 }
 
@@ -39,44 +41,61 @@ pub(crate) struct Turn<'e, T: Send> {
 impl<T: Send> Exclusive<T> {
     /// `noun` is how messages speak of it.
     pub(crate) fn new(noun: &'static str, content: T) -> Self {
-        Self { noun, place: Mutex::new(Place { content: Content::Here(content), waiting: Vec::new() }) }
+        let place = Place { content: Content::Here(content), waiting: VecDeque::new(), process: std::process::id() };
+        Self { noun, place: Mutex::new(place) }
     }
 
-    /// Takes it out. Waits for other threads that use it; a signal (Ctrl-C) ends the wait.
+    /// Takes it out. Waits for other threads that use it, or came before; a signal (Ctrl-C) ends the wait.
     ///
     /// Raises `ValueError` if it is closed.
     pub(crate) fn take(&self, py: Python<'_>) -> PyResult<Turn<'_, T>> {
-        loop {
-            if let Some(taken) = self.try_take()? {
-                return Ok(Turn { of: self, taken: Some(taken) });
-            }
+        let mut taken = self.try_take();
+        while let Ok(None) = taken {
             py.detach(|| thread::park_timeout(LOOK));
-            self.place().waiting.retain(|thread| thread.id() != thread::current().id());
-            py.check_signals()?;
+            taken = py.check_signals().and_then(|()| self.try_take());
+        }
+        match taken {
+            Ok(taken) => Ok(Turn { of: self, taken }),
+            Err(error) => {
+                self.give_up();
+                Err(error)
+            }
         }
     }
 
-    /// Takes it out; `None` if another thread uses it, which then wakes this one.
+    /// Takes it out; `None` if it is not this thread's turn, which it is woken for.
     fn try_take(&self) -> PyResult<Option<T>> {
         let mut place = self.place();
-        match std::mem::replace(&mut place.content, Content::InUse(std::process::id())) {
-            Content::Here(content) => Ok(Some(content)),
-            Content::Closed => {
-                place.content = Content::Closed;
-                Err(PyValueError::new_err(format!("the {} is closed", self.noun)))
-            }
-            Content::InUse(process) if process == std::process::id() => {
-                place.waiting.insert(0, thread::current());
-                Ok(None)
-            }
-            Content::InUse(process) => {
-                place.content = Content::InUse(process);
-                Err(errors::other(format!(
+        if place.process != std::process::id() {
+            place.waiting.clear();
+            if matches!(place.content, Content::InUse) {
+                return Err(errors::other(format!(
                     "the {} was in use by another thread when this process was forked: open another one",
                     self.noun
-                )))
+                )));
             }
+            place.process = std::process::id();
         }
+        if matches!(place.content, Content::Closed) {
+            return Err(PyValueError::new_err(format!("the {} is closed", self.noun)));
+        }
+        let me = thread::current();
+        let is_my_turn = place.waiting.front().is_none_or(|first| first.id() == me.id());
+        if is_my_turn && let Content::Here(content) = std::mem::replace(&mut place.content, Content::InUse) {
+            place.waiting.pop_front();
+            return Ok(Some(content));
+        }
+        if place.waiting.iter().all(|thread| thread.id() != me.id()) {
+            place.waiting.push_back(me);
+        }
+        Ok(None)
+    }
+
+    /// Leaves the turn to others.
+    fn give_up(&self) {
+        let mut place = self.place();
+        place.waiting.retain(|thread| thread.id() != thread::current().id());
+        place.wake_first();
     }
 
     /// Ends it, once no other thread uses it. Does nothing if it is closed.
@@ -103,13 +122,19 @@ impl<T: Send> Exclusive<T> {
     fn put_back(&self, taken: T) {
         let mut place = self.place();
         place.content = Content::Here(taken);
-        if let Some(thread) = place.waiting.pop() {
-            thread.unpark();
-        }
+        place.wake_first();
     }
 
     fn place(&self) -> MutexGuard<'_, Place<T>> {
         self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Place<T> {
+    fn wake_first(&self) {
+        if let Some(thread) = self.waiting.front() {
+            thread.unpark();
+        }
     }
 }
 

@@ -55,26 +55,36 @@ impl Publisher {
         self.open.take(py)
     }
 
-    /// Calls `attempt`, which waits for lossless subscribers for at most the time it is given, until it succeeds or
-    /// `timeout` has passed. A signal (Ctrl-C) ends the wait.
+    /// Calls `attempt` until it succeeds, or lossless subscribers have been in the way for `timeout`. In between, `wait`
+    /// waits for them, detached, for at most the time it is given. A signal (Ctrl-C) ends the wait.
     pub(crate) fn patiently<R>(
         &self,
         py: Python<'_>,
         timeout: Duration,
-        mut attempt: impl FnMut(&mut Open, Duration) -> Result<R, Error>,
+        mut attempt: impl FnMut(&mut Open) -> Result<R, Error>,
+        wait: impl Fn(&mut Open, Duration) -> Result<(), Error> + Sync,
     ) -> PyResult<R> {
         let deadline = (!timeout.is_zero()).then(|| Instant::now() + timeout);
         loop {
             let left = deadline.map_or(Duration::ZERO, |deadline| deadline.saturating_duration_since(Instant::now()));
             let mut turn = self.take(py)?;
-            match attempt(&mut turn, left.min(LOOK)) {
-                Err(Error::Channel(ChannelError::Backlog { .. })) if left > LOOK => {}
+            match attempt(&mut turn) {
+                Err(Error::Channel(ChannelError::Backlog { .. })) if !left.is_zero() => {
+                    let (publisher, wait) = (&mut *turn, &wait);
+                    // Whatever comes of it, the next attempt finds out.
+                    py.detach(move || _ = wait(publisher, left.min(LOOK)));
+                }
                 done => return done.map_err(errors::of_frame),
             }
             drop(turn);
             py.check_signals()?;
         }
     }
+}
+
+/// Waits for room, as [`patiently`](Publisher::patiently) asks for it.
+pub(crate) fn ready(publisher: &mut Open, timeout: Duration) -> Result<(), Error> {
+    publisher.ready(timeout)
 }
 
 impl From<RustSent> for Sent {
@@ -144,11 +154,12 @@ impl Publisher {
         let Payload { source, descriptor } =
             Payload::get(data, &Told { time, shape, dtype, row_stride, fourcc, user })?;
         let len = source.len();
-        let sent = self.patiently(py, arguments::timeout(timeout)?, |publisher, timeout| {
+        let send = |publisher: &mut Open| {
             let from = source.address();
             // SAFETY: `source` keeps these bytes in place until the end of the function.
-            moving(py, len, move || unsafe { publisher.send_raw(from.into_inner(), len, &descriptor, timeout) })
-        })?;
+            moving(py, len, move || unsafe { publisher.send_raw(from.into_inner(), len, &descriptor, Duration::ZERO) })
+        };
+        let sent = self.patiently(py, arguments::timeout(timeout)?, send, ready)?;
         Ok(sent.into())
     }
 
@@ -189,7 +200,7 @@ impl Publisher {
     ///     FrameBufferBacklog: After that time.
     #[pyo3(signature = (timeout = None))]
     fn ready(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
-        self.patiently(py, arguments::timeout(timeout)?, |publisher, timeout| py.detach(|| publisher.ready(timeout)))
+        self.patiently(py, arguments::timeout(timeout)?, |publisher| publisher.ready(Duration::ZERO), ready)
     }
 
     /// Waits until all lossless subscribers have received all frames of the channel, for at most `timeout` seconds
@@ -199,7 +210,8 @@ impl Publisher {
     ///     FrameBufferBacklog: After that time.
     #[pyo3(signature = (timeout = None))]
     fn flush(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
-        self.patiently(py, arguments::timeout(timeout)?, |publisher, timeout| py.detach(|| publisher.flush(timeout)))
+        let attempt = |publisher: &mut Open| publisher.flush(Duration::ZERO);
+        self.patiently(py, arguments::timeout(timeout)?, attempt, |publisher, timeout| publisher.flush(timeout))
     }
 
     /// The channel's name.

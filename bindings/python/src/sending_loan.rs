@@ -16,7 +16,7 @@ use crate::lender::Lender;
 use crate::loan::WORDS;
 use crate::owned::Owned;
 use crate::payload::Told;
-use crate::publisher::{Publisher, Sent};
+use crate::publisher::{Open, Publisher, Sent, ready};
 
 /// A frame of the ring, lent for writing and sending: `array()`, or a writable buffer for `memoryview`, aligned to 64
 /// bytes. No one else sees its bytes before `send`.
@@ -140,12 +140,9 @@ impl SendingLoan {
         let descriptor = told.describe(self.descriptor.element_type(), &shape_of_loan)?;
         descriptor.check(self.lender.len() as u64).map_err(|error| errors::of_frame(error.into()))?;
         let publisher = self.publisher.get();
-        let timeout = arguments::timeout(timeout)?;
-        if !timeout.is_zero() {
-            publisher.patiently(py, timeout, |publisher, timeout| py.detach(|| publisher.ready(timeout)))?;
-        }
+        let attempt = |publisher: &mut Open| publisher.ready(Duration::ZERO);
+        publisher.patiently(py, arguments::timeout(timeout)?, attempt, ready)?;
         let mut turn = publisher.take(py)?;
-        turn.ready(Duration::ZERO).map_err(errors::of_frame)?;
         let (loan, len) = self.lender.take()?;
         let publisher = &mut *turn;
         let send = move || loan.end(|frame| publisher.send_loan(frame, &descriptor, hashed, Duration::ZERO));

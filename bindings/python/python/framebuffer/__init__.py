@@ -5,9 +5,9 @@ One process owns the ring: `framebuffer-sidecar`, or a program with a `FrameBuff
 `Frame` of four numbers, to the reader over any messaging. The reader copies the bytes or views them in place. If the
 ring has moved on meanwhile, it gets a `FrameBufferTimeout`, never wrong bytes.
 
-Or let the ring tell readers where the frames lie: `ring.publisher("camera").send(array)` sends over a named channel, and
-every `ring.subscribe("camera")`, in whatever process, is woken and receives all frames in order, with their type and
-shape. What is lost is counted.
+Or let the ring tell readers where the frames lie: `ring.publisher("camera").send(array)` sends over a named channel,
+and every `ring.subscribe("camera")`, in whatever process, is woken and receives all frames in order, with their type
+and shape. What is lost is counted.
 """
 
 from framebuffer._native import (

@@ -45,8 +45,13 @@ class Frames:
             # One of its own: an event loop has one callback for each descriptor.
             self._event = os.dup(self._subscriber.fileno())
         loop = asyncio.get_running_loop()
-        readable = loop.create_future()
-        loop.add_reader(self._event, lambda: readable.done() or readable.set_result(None))
+        readable: asyncio.Future[None] = loop.create_future()
+
+        def resume() -> None:
+            if not readable.done():
+                readable.set_result(None)
+
+        loop.add_reader(self._event, resume)
         try:
             await readable
         finally:
