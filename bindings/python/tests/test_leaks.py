@@ -60,7 +60,7 @@ def test_channels_leave_nothing(client):
     array = numpy.zeros((100, 1000), numpy.uint8)
 
     def use():
-        with client.publisher("camera") as publisher, client.subscribe("camera") as subscriber:
+        with client.publisher("camera") as publisher, client.subscribe("camera", start="new") as subscriber:
             publisher.send(array)
             sample = subscriber.next(1)
             assert sample.array().sum() == 0
