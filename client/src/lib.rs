@@ -144,7 +144,8 @@ mod trial;
 #[cfg(not(loom))]
 mod view;
 
-pub use channel::descriptor::{Descriptor, Element, FourCc};
+pub use channel::descriptor::{Descriptor, FourCc};
+pub use channel::element::{Element, InvalidElement};
 #[cfg(not(loom))]
 pub use channel::latest::{Latest, LatestFrame, latest};
 #[cfg(not(loom))]
@@ -157,6 +158,9 @@ pub use channel::reader::Start;
 pub use channel::sample::Sample;
 #[cfg(not(loom))]
 pub use channel::sending_loan::SendingLoan;
+#[cfg(not(loom))]
+#[doc(hidden)]
+pub use channel::sending_loan::UnsentFrame;
 #[cfg(all(feature = "tokio", not(loom)))]
 pub use channel::stream::SampleStream;
 #[cfg(not(loom))]

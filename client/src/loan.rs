@@ -83,8 +83,23 @@ impl<'c> Loan<'c> {
     ///
     /// As [`commit`](Self::commit).
     pub fn commit_unhashed(self) -> Result<Frame, Error> {
-        let checksum = self.membership.segment().frame_identity(self.offset, self.size);
+        let checksum = self.identity();
         self.commit_with(checksum, Checksummed::Identity)
+    }
+
+    /// The checksum of a frame that is not hashed.
+    pub(crate) fn identity(&self) -> Checksum {
+        self.membership.segment().frame_identity(self.offset, self.size)
+    }
+
+    /// The part in the ring that the frame is in.
+    pub(crate) fn membership(&self) -> &'c Membership {
+        self.membership
+    }
+
+    /// The pin, offset and size, for who commits the frame.
+    pub(crate) fn into_parts(self) -> (PinGuard<'c>, u64, u64) {
+        (self.guard, self.offset, self.size)
     }
 
     fn commit_with(self, checksum: Checksum, checksummed: Checksummed) -> Result<Frame, Error> {

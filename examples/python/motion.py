@@ -4,9 +4,9 @@
     python motion.py 0                # camera number 0
     python motion.py clip.mp4         # a file
 
-The first process has OpenCV write each picture straight into the ring and sends its description, a few dozen bytes, to
-the second, which computes on the picture in place. With FRAMEBUFFER_URL set, both use the ring of the sidecar there;
-otherwise this program owns one.
+The first process has OpenCV write each picture straight into the ring and sends it over a channel; the second is woken
+and computes on the picture in place. With FRAMEBUFFER_URL set, both use the ring of the sidecar there; otherwise this
+program owns one.
 """
 
 import argparse
@@ -15,20 +15,19 @@ import multiprocessing
 import os
 import time
 from collections.abc import Iterator
-from multiprocessing.connection import Connection
-from multiprocessing.synchronize import Semaphore
+from multiprocessing.process import BaseProcess
 
 import cv2
 import numpy
 from numpy.typing import NDArray
 
-from framebuffer import FrameBufferClient, FrameBufferServer, FrameBufferTimeout, connect
+from framebuffer import FrameBufferBacklog, FrameBufferClient, FrameBufferServer, SendingLoan, connect
 
 Picture = NDArray[numpy.uint8]
 
 RING = 256 << 20
-# How many pictures may be in flight. The ring never waits for a reader: a program that may lose none has to count.
-WINDOW = 8
+# How many pictures the process that computes may be behind, before the other waits for it.
+KEEP = 8
 
 
 def main() -> None:
@@ -36,21 +35,12 @@ def main() -> None:
     arguments = parse()
     # The other process is a new interpreter, not a fork: OpenCV has threads.
     context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    window = context.Semaphore(WINDOW)
-    with open_ring() as client:
+    with open_ring() as ring:
         # A client is pickled as its key: the other process opens the same ring.
-        consumer = context.Process(target=consume, args=(client, receiver, window), daemon=True)
+        consumer = context.Process(target=consume, args=(ring,), daemon=True)
         consumer.start()
-        receiver.close()
-        with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
-            for message in produce(client, arguments):
-                # Do not wait for ever: the other process may have died.
-                while not window.acquire(timeout=1):
-                    if not consumer.is_alive():
-                        raise SystemExit("the process that computes has died")
-                sender.send(message)
-        sender.close()
+        with contextlib.suppress(KeyboardInterrupt):
+            produce(ring, arguments, consumer)
         consumer.join()
 
 
@@ -67,49 +57,61 @@ def parse() -> argparse.Namespace:
 def open_ring() -> Iterator[FrameBufferClient]:
     """Opens the ring of the sidecar, or one of our own."""
     if os.environ.get("FRAMEBUFFER_URL"):
-        with connect() as client:
-            yield client
+        with connect() as ring:
+            yield ring
     else:
-        with FrameBufferServer(RING) as server, FrameBufferClient(server.get_key()) as client:
-            yield client
+        with FrameBufferServer(RING) as server, FrameBufferClient(server.get_key()) as ring:
+            yield ring
 
 
-def produce(client: FrameBufferClient, arguments: argparse.Namespace) -> Iterator[dict[str, object]]:
-    """Captures picture after picture into the ring and yields the description of each."""
+def produce(ring: FrameBufferClient, arguments: argparse.Namespace, consumer: BaseProcess) -> None:
+    """Captures picture after picture into the ring and sends it."""
     source = MadeUp(arguments.size) if arguments.source is None else Captured(arguments.source)
-    number = 0
-    while number < arguments.frames or not arguments.frames:
-        with client.loan(source.height * source.width * 3) as loan:
-            picture: Picture = numpy.frombuffer(memoryview(loan), dtype=numpy.uint8)
-            picture = picture.reshape(source.height, source.width, 3)
-            if not source.read(picture):
-                return
-            # A committed frame is immutable: drop the array that could still write to it.
-            del picture
-            frame = loan.commit()
-        yield {**frame.to_dict(), "shape": (source.height, source.width, 3)}
-        number += 1
+    with ring.publisher("camera", keep=KEEP) as camera:
+        while not any(channel["lossless"] for channel in ring.channels()):
+            check_alive(consumer)
+            time.sleep(0.01)
+        number = 0
+        while number < arguments.frames or not arguments.frames:
+            # The array is gone once the picture is read: a frame that is sent must not change.
+            loan = camera.loan(shape=(source.height, source.width, 3))
+            if not source.read(loan.array()):
+                break
+            send(loan, consumer)
+            number += 1
+        # An empty frame is the end. Ctrl-C ends both.
+        send(camera.loan(0), consumer)
+        camera.flush(timeout=10)
 
 
-def consume(client: FrameBufferClient, receiver: Connection, window: Semaphore) -> None:
+def send(loan: SendingLoan, consumer: BaseProcess) -> None:
+    """Sends a picture, once the other process is not too far behind."""
+    while True:
+        check_alive(consumer)
+        try:
+            loan.send(time=time.time_ns(), timeout=1)
+            return
+        except FrameBufferBacklog:
+            pass
+
+
+def check_alive(consumer: BaseProcess) -> None:
+    """Ends this program if the other process has."""
+    if not consumer.is_alive():
+        raise SystemExit("the process that computes has died")
+
+
+def consume(ring: FrameBufferClient) -> None:
     """Computes the change from each picture to the next, and prints it once a second."""
     before: Picture | None = None
-    seen = lost = 0
+    seen = 0
     energy = 0.0
     started = last = time.monotonic()
-    with contextlib.suppress(KeyboardInterrupt, EOFError):
-        while True:
-            message = receiver.recv()
-            try:
-                with client.view(message) as view:
-                    picture = numpy.frombuffer(memoryview(view), dtype=numpy.uint8).reshape(message["shape"])
-                    grey = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
-                    del picture
-            except FrameBufferTimeout:
-                lost += 1
-                continue
-            finally:
-                window.release()
+    with ring.subscribe("camera", start="new", lossless=True) as camera, contextlib.suppress(KeyboardInterrupt):
+        for frame in camera:
+            if frame.nbytes == 0:
+                break
+            grey = cv2.cvtColor(frame.array(), cv2.COLOR_BGR2GRAY)
             energy = 0.0 if before is None else float(cv2.absdiff(grey, before).mean())
             before = grey.astype(numpy.uint8, copy=False)
             seen += 1
@@ -117,7 +119,7 @@ def consume(client: FrameBufferClient, receiver: Connection, window: Semaphore) 
                 last = time.monotonic()
                 print(f"{seen} frames, motion {energy:.2f}", flush=True)
     rate = seen / (time.monotonic() - started)
-    print(f"{seen} frames, {rate:.1f} frames per second, {lost} lost, motion {energy:.2f}", flush=True)
+    print(f"{seen} frames, {rate:.1f} frames per second, {camera.lost} lost, motion {energy:.2f}", flush=True)
 
 
 class Captured:

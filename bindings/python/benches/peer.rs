@@ -3,9 +3,9 @@
 
 use std::error::Error;
 use std::io::{self, BufRead, Write};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use framebuffer::{FrameBufferClient, Key, Prefault};
+use framebuffer::{FrameBufferClient, Key, Prefault, Start};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let key = std::env::var("FRAMEBUFFER_KEY")?;
@@ -32,6 +32,20 @@ fn measure(
     count: usize,
 ) -> Result<Vec<u64>, Box<dyn Error>> {
     let mut times = Vec::with_capacity(count);
+    if let "send" | "receive" = operation {
+        let mut publisher = client.publisher("rust")?;
+        let mut subscriber = client.subscriber_options("rust").start(Start::New).open()?;
+        for _ in 0..count {
+            let start = Instant::now();
+            publisher.send(data)?;
+            let sent = start.elapsed();
+            let start = Instant::now();
+            drop(subscriber.next(Duration::MAX)?);
+            let received = start.elapsed();
+            times.push(if operation == "send" { sent } else { received }.as_nanos() as u64);
+        }
+        return Ok(times);
+    }
     for _ in 0..count {
         let frame = if operation == "publish" { None } else { Some(client.publish(data)?) };
         let start = Instant::now();

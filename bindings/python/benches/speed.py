@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from multiprocessing import shared_memory
 
+import numpy
 import xxhash
 
 from framebuffer import FrameBufferClient, FrameBufferServer
@@ -29,7 +30,7 @@ SIZES = {
     "6.2 MB, 1080p RGB": 6_220_800,
     "24.9 MB, 4K RGB": 24_883_200,
 }
-OPERATIONS = ["publish", "read", "read_into", "view"]
+OPERATIONS = ["publish", "read", "read_into", "view", "send", "receive"]
 ROUNDS = 25
 
 
@@ -67,6 +68,14 @@ def timed(work: Callable[[], object]) -> int:
 def ours(client: FrameBufferClient, operation: str, data: bytes, buffer: bytearray, count: int) -> list[int]:
     """The operation in Python."""
     times = []
+    if operation in {"send", "receive"}:
+        array = numpy.frombuffer(data, numpy.uint8)
+        with client.publisher("python") as publisher, client.subscribe("python", start="new") as subscriber:
+            for _ in range(count):
+                sent = timed(lambda: publisher.send(array))
+                received = timed(lambda: next(subscriber).array())
+                times.append(sent if operation == "send" else received)
+        return times
     for _ in range(count):
         if operation == "publish":
             times.append(timed(lambda: client.publish(data)))
@@ -103,7 +112,15 @@ def theirs(memory: memoryview, operation: str, data: bytes, buffer: bytearray, c
             xxhash.xxh3_64_digest(buffer)
 
         # In place, only the checksum is left to do: our view compares it without computing it.
-        works = {"publish": publish, "read": read, "read_into": read_into, "view": lambda slot=slot: slot[:]}
+        works = {
+            "publish": publish,
+            "read": read,
+            "read_into": read_into,
+            "view": lambda slot=slot: slot[:],
+            # Nobody is told of the frame.
+            "send": publish,
+            "receive": lambda slot=slot: numpy.frombuffer(slot, numpy.uint8),
+        }
         slot[:] = data
         times.append(timed(works[operation]))
     return times

@@ -2,6 +2,7 @@
 //! `xmlrpc.client.Binary`.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use framebuffer::{Checksum, RingId};
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
@@ -29,6 +30,21 @@ pub(crate) fn number(value: &Bound<'_, PyAny>, what: &str) -> PyResult<u64> {
             error
         }
     })
+}
+
+/// The longest wait, in seconds: adding more to the current time might overflow.
+const FOREVER: f64 = 1e9;
+
+/// A time to wait, in seconds; `None` for ever.
+pub(crate) fn timeout(seconds: Option<f64>) -> PyResult<Duration> {
+    self::seconds("timeout", seconds.unwrap_or(FOREVER))
+}
+
+/// A time in seconds.
+pub(crate) fn seconds(what: &str, seconds: f64) -> PyResult<Duration> {
+    let wrong = |_| PyValueError::new_err(format!("{what} must be a number of seconds from 0 on, not {seconds}"));
+    // Not `min`: it would turn NaN into FOREVER.
+    Duration::try_from_secs_f64(if seconds > FOREVER { FOREVER } else { seconds }).map_err(wrong)
 }
 
 /// Permission bits, as `os.chmod` takes them. Decimal digits by mistake (`666`) are refused.

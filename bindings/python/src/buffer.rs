@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use pyo3::{ffi, intern};
 
+use crate::dlpack::{self, Borrowed};
 use crate::errors::{not_contiguous, type_name};
 
 /// Bytes to copy from.
@@ -19,18 +20,29 @@ pub(crate) enum Source<'py> {
     /// Immutable.
     Bytes(Bound<'py, PyBytes>),
     Buffer(Buffer),
+    Tensor(Borrowed),
 }
 
 impl<'py> Source<'py> {
-    /// The bytes of a `bytes`, of anything with a contiguous buffer, or of the attribute `data` of an object without
-    /// one (`xmlrpc.client.Binary`).
+    /// The bytes of a `bytes`, of anything with a contiguous buffer, of a tensor without one (by DLPack), or of the
+    /// attribute `data` of an object without one (`xmlrpc.client.Binary`).
     pub(crate) fn get(value: &Bound<'py, PyAny>) -> PyResult<Self> {
         if let Ok(bytes) = value.cast::<PyBytes>() {
             return Ok(Self::Bytes(bytes.clone()));
         }
         // SAFETY: we are attached.
         if unsafe { ffi::PyObject_CheckBuffer(value.as_ptr()) } != 0 {
-            return contiguous(value).map(Self::Buffer);
+            return match contiguous(value) {
+                Ok(buffer) => Ok(Self::Buffer(buffer)),
+                // jax lends no buffer of bfloat16, for one.
+                Err(error) if error.is_instance_of::<PyBufferError>(value.py()) && dlpack::is_tensor(value)? => {
+                    Borrowed::get(value).map(Self::Tensor)
+                }
+                Err(error) => Err(error),
+            };
+        }
+        if dlpack::is_tensor(value)? {
+            return Borrowed::get(value).map(Self::Tensor);
         }
         match value.getattr_opt(intern!(value.py(), "data"))? {
             Some(data) if data.is_instance_of::<PyBytes>() => Ok(Self::Bytes(data.cast_into()?)),
@@ -43,6 +55,7 @@ impl<'py> Source<'py> {
         match self {
             Self::Bytes(bytes) => bytes.as_bytes().len(),
             Self::Buffer(buffer) => buffer.len(),
+            Self::Tensor(tensor) => tensor.len(),
         }
     }
 
@@ -52,6 +65,7 @@ impl<'py> Source<'py> {
         AtomicPtr::new(match self {
             Self::Bytes(bytes) => bytes.as_bytes().as_ptr().cast_mut(),
             Self::Buffer(buffer) => buffer.address(),
+            Self::Tensor(tensor) => tensor.address(),
         })
     }
 
@@ -123,8 +137,24 @@ impl Buffer {
         self.0.readonly != 0
     }
 
+    /// Bytes of one of its elements.
+    pub(crate) fn itemsize(&self) -> usize {
+        usize::try_from(self.0.itemsize).unwrap_or(0)
+    }
+
+    /// Its shape, if the lender has given one.
+    pub(crate) fn shape(&self) -> Option<Vec<usize>> {
+        let rank = usize::try_from(self.0.ndim).unwrap_or(0);
+        if self.0.shape.is_null() {
+            return (rank == 0).then(Vec::new);
+        }
+        // SAFETY: the lender has filled in `ndim` numbers, which live as long as the buffer.
+        let shape = unsafe { std::slice::from_raw_parts(self.0.shape, rank) };
+        shape.iter().map(|of| usize::try_from(*of).ok()).collect()
+    }
+
     /// The format of its elements in the notation of the module `struct`, if the lender has given one.
-    fn format(&self) -> Option<&CStr> {
+    pub(crate) fn format(&self) -> Option<&CStr> {
         // SAFETY: null, or a string that lives as long as the buffer.
         (!self.0.format.is_null()).then(|| unsafe { CStr::from_ptr(self.0.format) })
     }

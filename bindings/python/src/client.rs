@@ -8,18 +8,20 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 
-use crate::arguments::number;
+use crate::arguments::{self, number};
 use crate::buffer::{Source, Target, new_bytes};
 use crate::detached::moving;
 use crate::frame::{self, Frame};
 use crate::loan::Loan;
+use crate::publisher::Publisher;
+use crate::subscriber::{Options, Subscriber};
 use crate::view::View;
-use crate::{errors, stats};
+use crate::{channels, errors, stats};
 
 /// Writes frames to a ring and reads them from it.
 ///
 /// A frame is written once and immutable from then on. The ring keeps the last frames; reading an older
-/// one raises `FrameBufferTimeout`, never returns wrong bytes. No method waits for another process. `start()` or a
+/// one raises `FrameBufferTimeout`, never returns wrong bytes. No method waits for another process; subscribers do. `start()` or a
 /// `with` block opens the ring; `stop()` or the end of the block closes it.
 ///
 /// Args:
@@ -251,6 +253,55 @@ impl Client {
     /// Compares the given checksum with the one that the writer stored; `View.verify` hashes the bytes.
     fn view(&self, frame: &Bound<'_, PyAny>) -> PyResult<View> {
         View::open(self.open()?, &frame::given(frame)?).map_err(errors::of_promise)
+    }
+
+    /// A publisher of the channel with this name, which is made if there is none.
+    ///
+    /// Args:
+    ///     channel: 1 to 63 of `A-Z a-z 0-9 . _ / -`.
+    ///     keep: How many of its last frames are not overwritten: 0 to 32. Whoever comes late finds them.
+    ///     content_type: The type of the channel's frames, up to 255 bytes of text. All its publishers must agree.
+    ///
+    /// Raises:
+    ///     ValueError: If the name or `keep` is out of bounds.
+    ///     FrameBufferError: If the ring has no room for another channel, the channel has another content type, or a
+    ///         lossless subscriber, and `keep` is 0.
+    #[pyo3(signature = (channel, *, keep = 1, content_type = None))]
+    fn publisher(&self, channel: &str, keep: usize, content_type: Option<&str>) -> PyResult<Publisher> {
+        Publisher::open(self.open()?, channel, keep, content_type).map_err(errors::of_frame)
+    }
+
+    /// A subscriber of the channel with this name, which is made if there is none.
+    ///
+    /// Args:
+    ///     channel: 1 to 63 of `A-Z a-z 0-9 . _ / -`.
+    ///     start: Where to begin: `"latest"` (the default), with the last frame that was sent, if it is there; `"new"`,
+    ///         with the next one; `"oldest"`, with the oldest that is still there.
+    ///     after: Instead, with the frame after the one with this number, to go on where another subscriber has ended.
+    ///     lossless: Whether publishers wait for this subscriber, once it is as far behind as they keep frames.
+    ///     spin: For how many seconds to look for a frame all the time before sleeping. Default: 20 us.
+    ///
+    /// Raises:
+    ///     ValueError: If the name or another argument is out of bounds.
+    ///     FrameBufferError: If the ring has no room for another channel, or the channel for another lossless subscriber,
+    ///         or one of its publishers keeps nothing.
+    #[pyo3(signature = (channel, *, start = None, after = None, lossless = false, spin = None))]
+    fn subscribe(
+        &self,
+        channel: &str,
+        start: Option<&str>,
+        after: Option<u64>,
+        lossless: bool,
+        spin: Option<f64>,
+    ) -> PyResult<Subscriber> {
+        let spin = spin.map(|seconds| arguments::seconds("spin", seconds)).transpose()?;
+        let options = Options { start: Options::start(start, after)?, lossless, spin };
+        Subscriber::open(self.open()?, channel, &options).map_err(errors::of_frame)
+    }
+
+    /// The channels of the ring, sorted by name: their figures since the ring was made, and who takes part.
+    fn channels<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        channels::to_dicts(py, &self.open()?.channels().map_err(errors::of_frame)?)
     }
 
     fn __enter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {

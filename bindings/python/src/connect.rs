@@ -1,18 +1,14 @@
 //! `connect`: opens a sidecar's ring.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use framebuffer::{Connect, ConnectError, FrameBufferClient};
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use crate::arguments;
 use crate::client::Client;
 use crate::detached::interruptible;
 use crate::errors;
-
-/// The longest wait, in seconds: adding more to the current time might overflow.
-const FOREVER: f64 = 1e9;
 
 /// Opens a sidecar's ring, and waits for a sidecar that is still starting. Ctrl-C ends the wait.
 ///
@@ -35,12 +31,8 @@ pub(crate) fn connect(
     dir: Option<PathBuf>,
 ) -> PyResult<Client> {
     let mut connect = url.map_or_else(Connect::from_env, Connect::new);
-    if let Some(seconds) = timeout {
-        let wrong = |_| PyValueError::new_err(format!("timeout must be a number of seconds from 0 on, not {seconds}"));
-        // Not `min`: it would turn NaN into FOREVER.
-        let seconds = if seconds > FOREVER { FOREVER } else { seconds };
-        let timeout = Duration::try_from_secs_f64(seconds).map_err(wrong)?;
-        connect = connect.deadline(timeout);
+    if timeout.is_some() {
+        connect = connect.deadline(arguments::timeout(timeout)?);
     }
     if let Some(dir) = &dir {
         connect = connect.dir(dir);

@@ -12,7 +12,7 @@ use crate::errors;
 const DETACH_FROM: usize = 16 << 10;
 
 /// How often a wait checks for signals.
-const LOOK: Duration = Duration::from_millis(50);
+pub(crate) const LOOK: Duration = Duration::from_millis(50);
 
 /// Runs `work`, which moves `len` bytes.
 #[inline]

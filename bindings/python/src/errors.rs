@@ -4,7 +4,7 @@
 
 use std::error::Error as StdError;
 
-use framebuffer::{ConnectError, Error, SegmentError};
+use framebuffer::{ChannelError, ConnectError, Error, SegmentError};
 use pyo3::PyTypeInfo;
 use pyo3::exceptions::{PyBufferError, PyValueError};
 use pyo3::prelude::*;
@@ -13,6 +13,7 @@ mod python {
     use pyo3::import_exception;
 
     import_exception!(framebuffer.errors, FrameBufferError);
+    import_exception!(framebuffer.errors, FrameBufferBacklog);
     import_exception!(framebuffer.errors, FrameBufferConnectError);
     import_exception!(framebuffer.errors, FrameBufferExhausted);
     import_exception!(framebuffer.errors, FrameBufferNotFound);
@@ -27,6 +28,7 @@ pub(crate) fn prepare(py: Python<'_>) -> PyResult<()> {
     // Fails here if it fails, where it does not panic.
     py.import("framebuffer.errors")?;
     python::FrameBufferError::type_object(py);
+    python::FrameBufferBacklog::type_object(py);
     python::FrameBufferConnectError::type_object(py);
     python::FrameBufferExhausted::type_object(py);
     python::FrameBufferNotFound::type_object(py);
@@ -48,6 +50,7 @@ pub(crate) fn of_frame(error: Error) -> PyErr {
         Error::Exhausted { size, largest_free, .. } => {
             python::FrameBufferExhausted::new_err((chain(&error), size, largest_free))
         }
+        Error::Channel(error) => of_channel(error),
         Error::Retired => python::FrameBufferRetired::new_err(chain(&error)),
         Error::OtherRing { .. } => python::FrameBufferOtherRing::new_err(chain(&error)),
         Error::Join(error) => of_segment(error),
@@ -76,6 +79,21 @@ pub(crate) fn of_segment(error: SegmentError) -> PyErr {
         SegmentError::PinsFull { .. } => python::FrameBufferExhausted::new_err(chain(&error)),
         SegmentError::NotFound { .. } => python::FrameBufferNotFound::new_err(chain(&error)),
         other => python::FrameBufferError::new_err(chain(&other)),
+    }
+}
+
+/// The exception for an error about channels: what a program has asked wrongly, or what stands in its way.
+fn of_channel(error: ChannelError) -> PyErr {
+    match error {
+        ChannelError::Backlog { ref channel, number, unread, participant, keep: _ } => {
+            let fields = (error.to_string(), channel.clone(), number, unread, participant);
+            python::FrameBufferBacklog::new_err(fields)
+        }
+        ChannelError::TooManyChannels { .. }
+        | ChannelError::ContentTypeDiffers { .. }
+        | ChannelError::TooManyLossless { .. }
+        | ChannelError::KeepsNone { .. } => python::FrameBufferError::new_err(error.to_string()),
+        wrong => PyValueError::new_err(wrong.to_string()),
     }
 }
 

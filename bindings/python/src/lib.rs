@@ -1,8 +1,12 @@
 //! `framebuffer._native`: the client crate as Python classes.
 //!
 //! - [`client`], [`server`], [`connect`]: the classes and functions that programs call;
-//! - [`frame`], [`view`], [`loan`], [`stats`]: their arguments and results;
-//! - [`arguments`], [`buffer`]: conversions from Python's types;
+//! - [`publisher`], [`sending_loan`], [`subscriber`], [`sample`], [`channels`]: channels;
+//! - [`frame`], [`view`], [`loan`], [`stats`]: arguments and results of the rest;
+//! - [`lender`], [`owned`], [`exclusive`]: bytes that are lent to buffers, what borrows from a client, what one thread
+//!   at a time uses;
+//! - [`arguments`], [`buffer`], [`payload`], [`elements`], [`array`], [`dlpack`]: conversions from and to Python's
+//!   types;
 //! - [`detached`], [`errors`]: letting other threads and signals in, and exceptions.
 //!
 //! Code that is simpler in Python is in the folder `python/framebuffer`, as are the types of this module:
@@ -26,15 +30,27 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 mod arguments;
+mod array;
 mod buffer;
+mod channels;
 mod client;
 mod connect;
 mod detached;
+mod dlpack;
+mod elements;
 mod errors;
+mod exclusive;
 mod frame;
+mod lender;
 mod loan;
+mod owned;
+mod payload;
+mod publisher;
+mod sample;
+mod sending_loan;
 mod server;
 mod stats;
+mod subscriber;
 mod view;
 
 // Untested without the GIL: a free-threaded interpreter turns the GIL on when it imports the module.
@@ -51,7 +67,15 @@ mod _native {
     #[pymodule_export]
     use super::loan::Loan;
     #[pymodule_export]
+    use super::publisher::{Publisher, Sent};
+    #[pymodule_export]
+    use super::sample::Sample;
+    #[pymodule_export]
+    use super::sending_loan::SendingLoan;
+    #[pymodule_export]
     use super::server::Server;
+    #[pymodule_export]
+    use super::subscriber::Subscriber;
     #[pymodule_export]
     use super::view::View;
 

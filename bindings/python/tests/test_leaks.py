@@ -56,6 +56,38 @@ def test_frames_views_and_loans_leave_nothing(client):
     assert after[0] - before[0] < ROUNDS * len(data) / 3
 
 
+def test_channels_leave_nothing(client):
+    array = numpy.zeros((100, 1000), numpy.uint8)
+
+    def use():
+        with client.publisher("camera") as publisher, client.subscribe("camera", start="new") as subscriber:
+            publisher.send(array)
+            sample = subscriber.next(1)
+            assert sample.array().sum() == 0
+            assert numpy.from_dlpack(sample).sum() == 0
+            sample.__dlpack__()
+            loan = publisher.loan(shape=array.shape)
+            numpy.from_dlpack(loan)[:] = 1
+            loan.send()
+            publisher.loan(5)
+            assert next(subscriber).array().any()
+            subscriber.fileno()
+            with pytest.raises(ValueError, match="dtype"):
+                publisher.send(array, dtype="none")
+        client.channels()
+
+    use()
+    gc.collect()
+    before = resident(), sys.getrefcount(array), sys.getrefcount(client)
+    for _ in range(ROUNDS):
+        use()
+    gc.collect()
+    after = resident(), sys.getrefcount(array), sys.getrefcount(client)
+    assert after[1:] == before[1:]
+    assert client.stats()["pins"] == 0
+    assert after[0] - before[0] < ROUNDS * array.nbytes / 3
+
+
 def test_clients_and_servers_leave_nothing():
     def round_trip():
         with FrameBufferServer(1 << 20) as server, FrameBufferClient(server.get_key()) as client:

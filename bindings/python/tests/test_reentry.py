@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Mapping
 
+import numpy
 import pytest
 
 import framebuffer.client
@@ -54,7 +55,7 @@ def test_read_frame_works_in_a_signal_handler_that_interrupts_it(server, client)
     interrupted(read, open_and_read)
 
 
-@pytest.mark.parametrize("operation", ["publish", "view", "loan", "read", "start"])
+@pytest.mark.parametrize("operation", ["publish", "view", "loan", "read", "start", "channel"])
 def test_every_operation_works_in_a_signal_handler_that_interrupts_it(client, operation):
     frame = client.publish(bytes(20_000))
     view = client.view(frame)
@@ -75,7 +76,18 @@ def test_every_operation_works_in_a_signal_handler_that_interrupts_it(client, op
         client.stop()
         client.start()
 
+    publisher, subscriber = client.publisher("camera"), client.subscribe("camera")
+
+    def over_a_channel():
+        publisher.send(numpy.zeros(100))
+        publisher.loan(shape=(3,)).send()
+        for sample in [subscriber.next(0), subscriber.latest()]:
+            if sample is not None:
+                sample.array()
+        client.subscribe("camera").close()
+
     work = {"publish": publish, "view": look, "loan": write, "read": lambda: client.read(frame), "start": restart}
+    work["channel"] = over_a_channel
     interrupted(work[operation], work[operation])
 
 

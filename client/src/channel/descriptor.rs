@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::element::Element;
 use crate::error::channel::ChannelError;
 use crate::layout::DescriptorWords;
 use crate::sync::Ordering;
@@ -30,95 +31,9 @@ pub struct Descriptor {
     user: u64,
 }
 
-/// The type of a frame's elements, as `DLDataType` has it: a code, bits of a lane, and lanes.
-///
-/// Source of the codes: `dlpack.h` 1.1.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Element {
-    /// Kind of number: 0 signed, 1 unsigned, 2 float, 3 opaque, 4 bfloat, 5 complex, 6 bool, and so on.
-    pub code: u8,
-    /// Bits of one lane. 0: not known.
-    pub bits: u8,
-    /// Numbers in an element: 1, or more for vectors.
-    pub lanes: u16,
-}
-
 /// Four characters that name a pixel format, as in V4L2 and DRM: `NV12`, `YUYV`. All zeros: none.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct FourCc(pub [u8; 4]);
-
-impl Element {
-    /// Signed integers of 8 bits.
-    pub const I8: Self = Self::new(0, 8);
-    /// Signed integers of 16 bits.
-    pub const I16: Self = Self::new(0, 16);
-    /// Signed integers of 32 bits.
-    pub const I32: Self = Self::new(0, 32);
-    /// Signed integers of 64 bits.
-    pub const I64: Self = Self::new(0, 64);
-    /// Bytes.
-    pub const U8: Self = Self::new(1, 8);
-    /// Unsigned integers of 16 bits.
-    pub const U16: Self = Self::new(1, 16);
-    /// Unsigned integers of 32 bits.
-    pub const U32: Self = Self::new(1, 32);
-    /// Unsigned integers of 64 bits.
-    pub const U64: Self = Self::new(1, 64);
-    /// IEEE 754 half precision.
-    pub const F16: Self = Self::new(2, 16);
-    /// IEEE 754 single precision.
-    pub const F32: Self = Self::new(2, 32);
-    /// IEEE 754 double precision.
-    pub const F64: Self = Self::new(2, 64);
-    /// The upper half of an [`F32`](Self::F32).
-    pub const BF16: Self = Self::new(4, 16);
-    /// Two [`F32`](Self::F32), real and imaginary part.
-    pub const COMPLEX64: Self = Self::new(5, 64);
-    /// Two [`F64`](Self::F64), real and imaginary part.
-    pub const COMPLEX128: Self = Self::new(5, 128);
-    /// Truth values of a byte each.
-    pub const BOOL: Self = Self::new(6, 8);
-
-    /// The type with this code of `DLDataType` and so many bits, in one lane.
-    pub const fn new(code: u8, bits: u8) -> Self {
-        Self { code, bits, lanes: 1 }
-    }
-
-    /// Whether nothing is known of the elements.
-    pub const fn is_unknown(self) -> bool {
-        self.bits == 0
-    }
-
-    /// Bits of an element, all lanes together.
-    pub const fn total_bits(self) -> u64 {
-        self.bits as u64 * self.lanes as u64
-    }
-}
-
-impl fmt::Debug for Element {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl fmt::Display for Element {
-    /// As Python's users write it: `uint8`, `float32`, `float32x4`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { code, bits, lanes } = *self;
-        match code {
-            _ if bits == 0 => f.write_str("unknown")?,
-            0 => write!(f, "int{bits}")?,
-            1 => write!(f, "uint{bits}")?,
-            2 => write!(f, "float{bits}")?,
-            4 => write!(f, "bfloat{bits}")?,
-            5 => write!(f, "complex{bits}")?,
-            6 if bits == 8 => f.write_str("bool")?,
-            6 => write!(f, "bool{bits}")?,
-            code => write!(f, "code{code}_{bits}")?,
-        }
-        if lanes > 1 { write!(f, "x{lanes}") } else { Ok(()) }
-    }
-}
 
 impl FourCc {
     /// Whether there is none.
@@ -228,20 +143,16 @@ impl Descriptor {
         self.user
     }
 
-    /// Checks that a frame of `size` bytes has the bytes that the shape takes: as many exactly, or more if a stride or
-    /// a pixel format says that there is more to it than the shape tells. Without a shape or a type anything fits.
-    ///
-    /// # Errors
-    ///
-    /// [`ChannelError::ShapeDiffers`].
-    pub fn check(&self, size: u64) -> Result<(), ChannelError> {
-        let [rows, inner @ ..] = self.dimensions() else { return Ok(()) };
+    /// Bytes that the shape takes, with the gaps between the rows: the least that the frame has. `None` without a shape
+    /// or a type.
+    pub fn size(&self) -> Option<u64> {
+        let [rows, inner @ ..] = self.dimensions() else { return None };
         let bits = self.element.total_bits();
         if bits == 0 {
-            return Ok(());
+            return None;
         }
         let elements = inner.iter().try_fold(1_u64, |product, by| product.checked_mul(u64::from(*by)));
-        let needed = elements.and_then(|elements| {
+        let size = elements.and_then(|elements| {
             if self.stride == 0 {
                 let all = elements.checked_mul(u64::from(*rows))?.checked_mul(bits)?;
                 return Some(all.div_ceil(8));
@@ -250,12 +161,23 @@ impl Descriptor {
             let before = u64::from(*rows).saturating_sub(1).checked_mul(self.stride)?;
             if *rows == 0 { Some(0) } else { before.checked_add(row) }
         });
-        let needed = needed.unwrap_or(u64::MAX);
+        Some(size.unwrap_or(u64::MAX))
+    }
+
+    /// Checks that a frame of `size` bytes has the bytes that the shape takes: as many exactly, or more if a stride or
+    /// a pixel format says that there is more to it than the shape tells. Without a shape or a type anything fits.
+    ///
+    /// # Errors
+    ///
+    /// [`ChannelError::ShapeDiffers`].
+    pub fn check(&self, size: u64) -> Result<(), ChannelError> {
+        let Some(needed) = self.size() else { return Ok(()) };
         let may_be_larger = self.stride != 0 || !self.fourcc.is_none();
         if needed == size || (may_be_larger && needed < size) {
             return Ok(());
         }
-        Err(ChannelError::ShapeDiffers { shape: self.dimensions().to_vec(), bits, needed, size })
+        let (shape, bits) = (self.dimensions().to_vec(), self.element.total_bits());
+        Err(ChannelError::ShapeDiffers { shape, bits, needed, size })
     }
 
     /// Stores it. Nobody reads the words before the frame is committed.
@@ -346,12 +268,5 @@ mod tests {
         let error = Descriptor::new().shape(&[1, 2, 3, 4, 5]).expect_err("five dimensions").to_string();
         assert!(error.starts_with("a shape of 5 dimensions, the largest 5: 4 dimensions"), "{error}");
         Descriptor::new().shape(&[1 << 32]).expect_err("too large");
-    }
-
-    #[test]
-    fn types_are_called_as_their_users_call_them() {
-        let names = [Element::U8, Element::F32, Element::BF16, Element::BOOL, Element { lanes: 4, ..Element::F32 }];
-        assert_eq!(names.map(|element| element.to_string()), ["uint8", "float32", "bfloat16", "bool", "float32x4"]);
-        assert_eq!(Element::default().to_string(), "unknown");
     }
 }

@@ -1,8 +1,8 @@
 //! Channels: named streams of frames in a ring, in the order in which they were sent.
 //!
 //! Read [`index`] (who sent what, in which order), [`cursors`] (subscribers that lose nothing), [`directory`] (which
-//! channels there are) and [`descriptor`] (what is said of a frame), then [`joined`] (a channel in the ring that a
-//! client is in);
+//! channels there are), [`descriptor`] and [`element`] (what is said of a frame), then [`joined`] (a channel in the
+//! ring that a client is in);
 //!
 //! - [`publisher`], [`sending_loan`] and [`patience`] (waiting for lossless subscribers);
 //! - [`subscriber`], [`reader`] (where it is in the channel), [`sample`], [`spin`] (before it sleeps), [`watch`] and
@@ -12,6 +12,7 @@
 pub(crate) mod cursors;
 pub(crate) mod descriptor;
 pub(crate) mod directory;
+pub(crate) mod element;
 pub(crate) mod index;
 #[cfg(not(loom))]
 mod joined;

@@ -181,12 +181,18 @@ impl<'c> Publisher<'c> {
         unsafe { self.send_raw(data.as_ptr(), data.len(), descriptor, timeout) }
     }
 
-    /// As [`send_timeout`](Self::send_timeout), for `len` bytes at `data`, which may be written to meanwhile.
+    /// As [`send_timeout`](Self::send_timeout), for the `len` bytes at `data`, for bindings: as
+    /// [`FrameBufferClient::publish_raw`].
+    ///
+    /// # Errors
+    ///
+    /// As [`send_timeout`](Self::send_timeout).
     ///
     /// # Safety
     ///
-    /// `data` is valid for reads of `len` bytes.
-    pub(crate) unsafe fn send_raw(
+    /// `data` is valid for reads of `len` bytes until this returns.
+    #[doc(hidden)]
+    pub unsafe fn send_raw(
         &mut self,
         data: *const u8,
         len: usize,
@@ -241,6 +247,11 @@ impl<'c> Publisher<'c> {
     /// The part in the ring in which the channel is.
     pub(super) fn membership(&self) -> &'c Membership {
         self.channel.joined.membership()
+    }
+
+    /// The channel's place in the ring's directory.
+    pub(super) fn place(&self) -> usize {
+        self.channel.joined.place()
     }
 
     /// Goes over to the ring that the client is in, if that is another one now.

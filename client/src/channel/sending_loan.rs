@@ -7,20 +7,26 @@ use std::time::Duration;
 use super::descriptor::Descriptor;
 use super::patience::Patience;
 use super::publisher::{Publisher, Sent};
-use crate::checksum::{Checksum, hash};
+use crate::checksum::hash;
 use crate::error::Error;
+use crate::loan::Loan;
 use crate::ring::frame::Checksummed;
-use crate::slots::PinGuard;
 
 /// A frame of the ring on loan, to fill in place and send over a channel. As [`Loan`](crate::Loan) otherwise. If it is
 /// dropped instead, nothing is sent.
 #[must_use = "a loan that is dropped is not sent"]
 pub struct SendingLoan<'p, 'c> {
     publisher: &'p mut Publisher<'c>,
-    guard: PinGuard<'c>,
-    offset: u64,
-    size: u64,
+    frame: UnsentFrame<'c>,
     descriptor: Descriptor,
+}
+
+/// What a [`SendingLoan`] is without its publisher: for bindings to languages without borrows.
+#[must_use = "a frame that is dropped is not sent"]
+pub struct UnsentFrame<'c> {
+    loan: Loan<'c>,
+    /// The channel that it was allocated for.
+    place: usize,
 }
 
 impl<'c> Publisher<'c> {
@@ -30,16 +36,53 @@ impl<'c> Publisher<'c> {
     ///
     /// As [`FrameBufferClient::loan`](crate::FrameBufferClient::loan).
     pub fn loan(&mut self, size: u64) -> Result<SendingLoan<'_, 'c>, Error> {
+        let frame = self.loan_raw(size)?;
+        Ok(SendingLoan { publisher: self, frame, descriptor: Descriptor::default() })
+    }
+
+    /// As [`loan`](Self::loan), for bindings: the publisher can be used meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// As [`loan`](Self::loan).
+    #[doc(hidden)]
+    pub fn loan_raw(&mut self, size: u64) -> Result<UnsentFrame<'c>, Error> {
         self.stay_current()?;
         let (guard, offset) = self.allocate(size)?;
-        Ok(SendingLoan { publisher: self, guard, offset, size, descriptor: Descriptor::default() })
+        Ok(UnsentFrame { loan: Loan::new(self.membership(), guard, offset, size), place: self.place() })
+    }
+
+    /// Sends a frame of [`loan_raw`](Self::loan_raw), hashed or not. Waits for lossless subscribers, for at most
+    /// `timeout`; the frame is lost after that.
+    ///
+    /// # Errors
+    ///
+    /// As [`SendingLoan::send_timeout`]. [`Error::Retired`] if the publisher went over to another ring since the frame
+    /// was lent, and for a frame of another channel.
+    #[doc(hidden)]
+    pub fn send_loan(
+        &mut self,
+        frame: UnsentFrame<'c>,
+        descriptor: &Descriptor,
+        hashed: bool,
+        timeout: Duration,
+    ) -> Result<Sent, Error> {
+        let UnsentFrame { loan, place } = frame;
+        if !std::ptr::eq(loan.membership(), self.membership()) || place != self.place() {
+            return Err(Error::Retired);
+        }
+        descriptor.check(loan.len() as u64)?;
+        let checksum =
+            if hashed { (hash(&loan), Checksummed::Bytes) } else { (loan.identity(), Checksummed::Identity) };
+        let (guard, offset, size) = loan.into_parts();
+        self.finish(guard, offset, size, checksum, descriptor, &mut Patience::new(timeout))
     }
 }
 
 impl SendingLoan<'_, '_> {
     /// Shortens the frame to its first `len` bytes. Does nothing if it is no longer than that.
     pub fn truncate(&mut self, len: u64) {
-        self.size = self.size.min(len);
+        self.frame.truncate(len);
     }
 
     /// What is said of the frame.
@@ -63,8 +106,7 @@ impl SendingLoan<'_, '_> {
     /// As [`send`](Self::send), with [`ChannelError::Backlog`](crate::ChannelError::Backlog) after `timeout` only: the
     /// frame is lost then. Ask before you fill it: [`Publisher::ready`].
     pub fn send_timeout(self, timeout: Duration) -> Result<Sent, Error> {
-        let checksum = hash(&self);
-        self.finish(checksum, Checksummed::Bytes, timeout)
+        self.publisher.send_loan(self.frame, &self.descriptor, true, timeout)
     }
 
     /// As [`send`](Self::send) without hashing: see [`Loan::commit_unhashed`](crate::Loan::commit_unhashed).
@@ -73,19 +115,28 @@ impl SendingLoan<'_, '_> {
     ///
     /// As [`send`](Self::send).
     pub fn send_unhashed(self) -> Result<Sent, Error> {
-        let segment = self.publisher.membership().segment();
-        let checksum = segment.frame_identity(self.offset, self.size);
-        self.finish(checksum, Checksummed::Identity, Duration::ZERO)
+        self.publisher.send_loan(self.frame, &self.descriptor, false, Duration::ZERO)
     }
+}
 
-    fn finish(self, checksum: Checksum, checksummed: Checksummed, timeout: Duration) -> Result<Sent, Error> {
-        let Self { publisher, guard, offset, size, descriptor } = self;
-        descriptor.check(size)?;
-        publisher.finish(guard, offset, size, (checksum, checksummed), &descriptor, &mut Patience::new(timeout))
+impl UnsentFrame<'_> {
+    /// Shortens the frame to its first `len` bytes. Does nothing if it is no longer than that.
+    pub fn truncate(&mut self, len: u64) {
+        self.loan.truncate(len);
     }
+}
 
-    fn payload(&self) -> *mut u8 {
-        self.publisher.membership().segment().payload(self.offset)
+impl Deref for UnsentFrame<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.loan
+    }
+}
+
+impl DerefMut for UnsentFrame<'_> {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.loan
     }
 }
 
@@ -93,21 +144,27 @@ impl Deref for SendingLoan<'_, '_> {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: `size` bytes are allocated and mapped there, and initialised, as all shared memory is. By the ring's
-        // invariant nobody else touches them while `guard` pins them and we are their one writer.
-        unsafe { std::slice::from_raw_parts(self.payload(), self.size as usize) }
+        &self.frame
     }
 }
 
 impl DerefMut for SendingLoan<'_, '_> {
     fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as in `deref`, and `self` is borrowed mutably.
-        unsafe { std::slice::from_raw_parts_mut(self.payload(), self.size as usize) }
+        &mut self.frame
     }
 }
 
 impl fmt::Debug for SendingLoan<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SendingLoan").field("offset", &self.offset).field("size", &self.size).finish_non_exhaustive()
+        f.debug_struct("SendingLoan").field("frame", &self.frame.loan).finish_non_exhaustive()
     }
 }
+
+const _: () = {
+    // They go to other threads, also in C and Python.
+    const fn may_go_to_another_thread<T: Send>() {}
+    may_go_to_another_thread::<Publisher<'_>>();
+    may_go_to_another_thread::<UnsentFrame<'_>>();
+    may_go_to_another_thread::<super::subscriber::Subscriber<'_>>();
+    may_go_to_another_thread::<super::sample::Sample<'_>>();
+};

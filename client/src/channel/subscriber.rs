@@ -58,8 +58,6 @@ pub struct Subscriber<'c> {
     received: u64,
     lost: u64,
     skipped: u64,
-    /// Frames that it had yet to receive when its ring was given up.
-    unread: u64,
     /// Bytes of the last frame: the next one is probably as large.
     expected: u64,
     watch: Option<Watch>,
@@ -141,17 +139,7 @@ impl<'c> SubscriberOptions<'c> {
         let Self { client, name, start, lossless, spin } = self;
         let settings = Settings { name: Name::new(&name)?, lossless, spin };
         let reader = Reader::join(client, &settings.name, lossless, start)?;
-        Ok(Subscriber {
-            client,
-            settings,
-            reader,
-            received: 0,
-            lost: 0,
-            skipped: 0,
-            unread: 0,
-            expected: 0,
-            watch: None,
-        })
+        Ok(Subscriber { client, settings, reader, received: 0, lost: 0, skipped: 0, expected: 0, watch: None })
     }
 }
 
@@ -243,9 +231,10 @@ impl<'c> Subscriber<'c> {
         Ok(None)
     }
 
-    /// Waits until the next frame is there, for at most `timeout`, or a signal arrives, which returns
-    /// [`ControlFlow::Break`]. May return earlier.
-    pub(crate) fn wait(&self, timeout: Duration) -> ControlFlow<()> {
+    /// Waits until the next frame may be there, for at most `timeout`, or a signal arrives, which returns
+    /// [`ControlFlow::Break`]. May return earlier. For bindings, which have to look after signals.
+    #[doc(hidden)]
+    pub fn wait(&self, timeout: Duration) -> ControlFlow<()> {
         if self.reader.joined.membership().segment().is_retired() {
             std::thread::sleep(timeout.min(PAUSE));
             return ControlFlow::Continue(());
@@ -312,10 +301,6 @@ impl<'c> Subscriber<'c> {
     /// Goes over to the ring that the client is in, if that is another one now.
     #[inline]
     fn stay_current(&mut self) -> Result<(), Error> {
-        if self.reader.joined.membership().segment().is_retired() {
-            // Before the client goes over to the next ring, and gives the memory of this one up.
-            self.unread = self.reader.joined.index().next().saturating_sub(self.reader.cursor);
-        }
         if self.reader.joined.is_current(self.client)? { Ok(()) } else { self.join_again() }
     }
 
@@ -329,8 +314,8 @@ impl<'c> Subscriber<'c> {
             reader.announce_cursor();
             self.reader = reader;
         } else {
+            let unread = joined.membership().segment().sent(joined.place()).saturating_sub(cursor);
             self.reader = self.join(Start::Oldest)?;
-            let unread = std::mem::take(&mut self.unread);
             self.count_lost(unread.saturating_add(self.reader.cursor));
         }
         if let Some(watch) = self.watch.take().filter(Watch::is_own) {

@@ -95,6 +95,8 @@ impl Drop for Watch {
         if self.is_own() {
             *self.orders.lock() = Order::End;
             self.orders.changed.notify_one();
+            // Whoever waits for a duplicate of the descriptor notices, too. Fails only if it is readable already.
+            let _ = self.event.write(1);
         }
     }
 }

@@ -16,7 +16,7 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use framebuffer_contract::{Geometry, defaults, variables};
 
@@ -25,7 +25,7 @@ use crate::error::segment::SegmentError;
 use crate::frame::RingId;
 use crate::key::Key;
 use crate::layout::{
-    ChannelWords, Control, DescriptorWords, FRAME_ALIGN, FrameHeader, PARTICIPANTS, Slot, slot_offset,
+    CHANNELS, ChannelWords, Control, DescriptorWords, FRAME_ALIGN, FrameHeader, PARTICIPANTS, Slot, slot_offset,
 };
 use crate::os::own_file::{Inheritance, OwnFile};
 use crate::ring::RingMemory;
@@ -63,6 +63,8 @@ pub(crate) struct Segment {
     id: RingId,
     geometry: Geometry,
     streaming: Streaming,
+    /// Frames that had been sent over each channel when the memory was given up.
+    sent: OnceLock<[u64; CHANNELS]>,
 }
 
 impl Segment {
@@ -80,7 +82,8 @@ impl Segment {
         let id = RingId::of_segment(mapping.control_block().id.each_ref().map(|word| word.load(Ordering::Relaxed)));
         let streaming = Streaming::for_ring(geometry.capacity);
         let file = OwnFile::open(|| Ok(file), Inheritance::Inherited);
-        Ok(Self { file: file.map_err(SegmentError::io("look at the segment"))?, mapping, id, geometry, streaming })
+        let file = file.map_err(SegmentError::io("look at the segment"))?;
+        Ok(Self { file, mapping, id, geometry, streaming, sent: OnceLock::new() })
     }
 
     /// The file, to reopen it.
@@ -138,6 +141,7 @@ impl Segment {
     /// Gives the memory and the file up, when no frame is in use by this process, nor will be: nobody can take a pin.
     pub(crate) fn abandon(&self) {
         self.file.close();
+        self.sent.get_or_init(|| std::array::from_fn(|place| self.channels()[place].tail.next.load(Ordering::Relaxed)));
         // SAFETY: payload is only touched under a pin.
         if let Err(error) = unsafe { self.mapping.abandon() } {
             tracing::warn!(error = &error as &dyn std::error::Error, "a retired ring's memory stays in use");
@@ -153,6 +157,14 @@ impl Segment {
     #[inline]
     pub(crate) fn channels(&self) -> &[ChannelWords] {
         self.mapping.channels()
+    }
+
+    /// Frames that were sent over the channel at this place, below `CHANNELS`; also when the memory was given up.
+    pub(crate) fn sent(&self, place: usize) -> u64 {
+        let sent = self.channels()[place].tail.next.load(Ordering::Relaxed);
+        // If the memory was given up before that look, what it had is here.
+        std::sync::atomic::fence(Ordering::Acquire);
+        self.sent.get().map_or(sent, |sent| sent[place])
     }
 
     /// The words of the index of the channel at this place, below `CHANNELS`.

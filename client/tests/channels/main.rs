@@ -100,6 +100,26 @@ fn a_loan_is_filled_in_place_and_sent() {
 }
 
 #[test]
+fn what_was_lent_for_another_channel_or_ring_is_not_sent() {
+    let ring = TestRing::new(1 << 20);
+    let client = ring.client();
+    let mut publisher = client.publisher("camera").expect("a publisher");
+    let (mut first, second) = (publisher.loan_raw(3).expect("there is room"), publisher.loan_raw(3).expect("as well"));
+    first.copy_from_slice(b"one");
+    // Loans do not keep the publisher from anything, and may end in any order.
+    let between = publisher.send(b"between").expect("there is room");
+    drop(second);
+    let sent = publisher.send_loan(first, &Descriptor::new(), true, Duration::ZERO).expect("it is sent");
+    assert_eq!((between.number, sent.number), (0, 1));
+    assert_eq!(client.read_frame(&sent.frame).expect("it is there"), b"one");
+
+    let stray = client.publisher("lidar").expect("a publisher").loan_raw(3).expect("there is room");
+    let refused = publisher.send_loan(stray, &Descriptor::new(), true, Duration::ZERO);
+    assert!(matches!(refused, Err(Error::Retired)), "{refused:?}");
+    assert_eq!(info(&client, "camera").frames, 2);
+}
+
+#[test]
 fn a_subscriber_begins_where_it_is_asked_to() {
     let ring = TestRing::new(1 << 20);
     let client = ring.client();

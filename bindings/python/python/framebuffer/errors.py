@@ -43,6 +43,31 @@ class FrameBufferExhausted(FrameBufferError):  # noqa: N818 - as FrameBufferTime
         self.largest_free = largest_free
 
 
+class FrameBufferBacklog(FrameBufferError, TimeoutError):  # noqa: N818 - as FrameBufferTimeout
+    """A lossless subscriber has yet to receive a frame that the publisher would no longer keep: nothing was sent.
+
+    Attributes:
+        channel: The channel's name.
+        number: The number that the frame would have had.
+        unread: The number of the first frame that the subscriber has not received.
+        participant: The subscriber, by its slot: see `FrameBufferClient.channels`.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        channel: str | None = None,
+        number: int | None = None,
+        unread: int | None = None,
+        participant: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.channel = channel
+        self.number = number
+        self.unread = unread
+        self.participant = participant
+
+
 class FrameBufferRetired(FrameBufferError):  # noqa: N818 - as FrameBufferTimeout
     """The ring was given up: its owner has stopped, or another ring has taken its place.
 
