@@ -123,7 +123,8 @@ fn a_file_that_was_moved_away_gets_its_name_back() {
     std::fs::rename(segment_path(&dir), dir.path().join("elsewhere")).unwrap();
     wait_for("its name", || segment_path(&dir).exists().then_some(()));
     assert_eq!(segment_path(&dir).metadata().unwrap().ino(), inode);
-    assert!(sidecar.log().contains("named it again"), "{}", sidecar.log());
+    // The log comes through a pipe, and so may be a little later.
+    wait_for("its note in the log", || sidecar.log().contains("named it again").then_some(()));
     everybody_is_content(&dir, &sidecar);
 }
 
