@@ -640,7 +640,7 @@ typedef struct framebuffer_subscriber_options {
  * What has become of the frames that were sent from a subscriber's beginning to where it is: at any time, `received` +
  * `lost` + `skipped` is their number.
  */
-typedef struct framebuffer_subscriber_counts {
+typedef struct framebuffer_counts {
   /**
    * Frames that it has received.
    */
@@ -657,7 +657,7 @@ typedef struct framebuffer_subscriber_counts {
    * The number of the next frame to receive.
    */
   uint64_t next_number;
-} framebuffer_subscriber_counts;
+} framebuffer_counts;
 
 #ifdef __cplusplus
 extern "C" {
@@ -1285,7 +1285,7 @@ framebuffer_status framebuffer_subscriber_latest(const struct framebuffer_subscr
  * `counts` is NULL or valid for writes of `counts_size` bytes.
  */
 framebuffer_status framebuffer_subscriber_counts(const struct framebuffer_subscriber *subscriber,
-                                                 struct framebuffer_subscriber_counts *counts,
+                                                 struct framebuffer_counts *counts,
                                                  size_t counts_size);
 
 /**

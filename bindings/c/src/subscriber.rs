@@ -67,7 +67,7 @@ pub struct SubscriberOptions {
 /// `lost` + `skipped` is their number.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SubscriberCounts {
+pub struct Counts {
     /// Frames that it has received.
     pub received: u64,
     /// Frames that were overwritten before it received them.
@@ -111,11 +111,11 @@ impl AtomicCounts {
         self.next_number.store(subscriber.next_number(), Ordering::Relaxed);
     }
 
-    fn load(&self) -> SubscriberCounts {
+    fn load(&self) -> Counts {
         let Self { received, lost, skipped, next_number } = self;
         let [received, lost, skipped, next_number] =
             [received, lost, skipped, next_number].map(|count| count.load(Ordering::Relaxed));
-        SubscriberCounts { received, lost, skipped, next_number }
+        Counts { received, lost, skipped, next_number }
     }
 }
 
@@ -308,7 +308,7 @@ pub unsafe extern "C" fn framebuffer_subscriber_latest(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn framebuffer_subscriber_counts(
     subscriber: Option<&Subscriber>,
-    counts: *mut SubscriberCounts,
+    counts: *mut Counts,
     counts_size: usize,
 ) -> Status {
     guard(|| {
