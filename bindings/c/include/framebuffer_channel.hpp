@@ -191,8 +191,8 @@ struct SubscriberOptions {
     std::uint64_t after = 0;
     /** Whether publishers have to wait for this subscriber. */
     bool lossless = false;
-    /** For how long to look for a frame all the time before sleeping. Empty: as long as is good in general. */
-    std::optional<std::chrono::microseconds> spin = {};
+    /** For how long to look for a frame all the time before sleeping. Below 0: as long as is good in general. */
+    std::chrono::microseconds spin{-1};
 };
 
 /**
@@ -231,17 +231,20 @@ public:
     /** The next frame. Waits for it, for at most `timeout`. */
     std::optional<Sample> next(std::chrono::milliseconds timeout) {
         framebuffer_sample* sample = nullptr;
-        return received(framebuffer_subscriber_next(subscriber_.get(), timeout.count(), &sample), sample);
+        const Status status = framebuffer_subscriber_next(subscriber_.get(), timeout.count(), &sample);
+        return received(status, sample);
     }
     /** The next frame, if it is there already. */
     std::optional<Sample> try_next() {
         framebuffer_sample* sample = nullptr;
-        return received(framebuffer_subscriber_try_next(subscriber_.get(), &sample), sample);
+        const Status status = framebuffer_subscriber_try_next(subscriber_.get(), &sample);
+        return received(status, sample);
     }
     /** The last frame, if it was not received yet. Those before it are skipped. */
     std::optional<Sample> latest() {
         framebuffer_sample* sample = nullptr;
-        return received(framebuffer_subscriber_latest(subscriber_.get(), &sample), sample);
+        const Status status = framebuffer_subscriber_latest(subscriber_.get(), &sample);
+        return received(status, sample);
     }
     Iterator begin() { return Iterator(this); }
     End end() const noexcept { return {}; }
@@ -297,7 +300,7 @@ inline Subscriber Client::subscriber(const std::string& name, const SubscriberOp
     asked.start = options.start;
     asked.after = options.after;
     asked.lossless = options.lossless ? 1 : 0;
-    asked.spin_us = options.spin ? std::max<std::chrono::microseconds::rep>(options.spin->count(), 0) : -1;
+    asked.spin_us = options.spin.count();
     framebuffer_subscriber* opened = nullptr;
     detail::check(framebuffer_subscriber_open(client_.get(), name.c_str(), &asked, &opened));
     Subscriber subscriber;

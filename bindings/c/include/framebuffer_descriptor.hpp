@@ -29,6 +29,10 @@ constexpr std::uint32_t element_of() noexcept {
     }
 }
 
+/** Whether something counts: an integer, or a constant of an enum. */
+template <typename T>
+constexpr bool is_count = std::is_convertible_v<T, long long> && (std::is_integral_v<T> || std::is_enum_v<T>);
+
 /** The type of a container's elements. */
 template <typename Container>
 using ElementOf = std::remove_cv_t<std::remove_pointer_t<decltype(std::data(std::declval<const Container&>()))>>;
@@ -47,11 +51,11 @@ inline constexpr std::uint32_t element_of = detail::element_of<T>();
 class Shape {
 public:
     Shape() noexcept = default;
-    template <typename Dimension, typename = std::enable_if_t<std::is_integral_v<Dimension>>>
-    explicit Shape(Dimension only) : dimensions_{checked(only)}, rank_(1) {}
+    template <typename Only, typename = std::enable_if_t<detail::is_count<Only>>>
+    explicit Shape(Only only) : dimensions_{checked(only)}, rank_(1) {}
     template <typename First, typename Second, typename... More,
-              typename = std::enable_if_t<std::is_integral_v<First> && std::is_integral_v<Second> &&
-                                          (... && std::is_integral_v<More>)>>
+              typename = std::enable_if_t<detail::is_count<First> && detail::is_count<Second> &&
+                                          (... && detail::is_count<More>)>>
     Shape(First first, Second second, More... more)
         : dimensions_{checked(first), checked(second), checked(more)...}, rank_(2 + sizeof...(more)) {
         static_assert(sizeof...(more) <= 2, "a shape has 4 dimensions at most");
@@ -64,10 +68,11 @@ public:
 
 private:
     friend class Descriptor;
-    template <typename Dimension>
-    static std::uint32_t checked(Dimension dimension) {
-        // A negative one becomes very large.
-        if (static_cast<std::uint64_t>(dimension) > UINT32_MAX) {
+    template <typename Count>
+    static std::uint32_t checked(Count count) {
+        // What is too large for a signed number becomes a negative one.
+        const auto dimension = static_cast<long long>(count);
+        if (dimension < 0 || dimension > UINT32_MAX) {
             const std::string message = "a dimension of " + std::to_string(dimension) + ": 0 to 4294967295 is possible";
             throw error(FRAMEBUFFER_STATUS_INVALID_ARGUMENT, message.c_str());
         }
