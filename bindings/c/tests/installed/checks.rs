@@ -124,6 +124,7 @@ checks_of!(channels_in_cpp, "tests/programs/channels.cpp",
     containers_are_sent_with_their_type_and_shape
     what_is_said_of_a_frame_arrives
     a_for_loop_receives_until_it_is_left
+    a_for_loop_holds_no_frame_while_it_waits_for_the_next
     next_waits_and_ends_without_a_frame
     loans_are_filled_in_place_and_sent
     errors_of_channels_are_exceptions_by_kind

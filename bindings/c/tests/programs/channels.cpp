@@ -169,6 +169,31 @@ void a_for_loop_receives_until_it_is_left() {
     CHECK(ring.stats().pins == 0); // a loop that is left keeps nothing
 }
 
+void a_for_loop_holds_no_frame_while_it_waits_for_the_next() {
+    const Server server(ring_size);
+    const Client ring = Client::open(server.key());
+    PublisherOptions none;
+    none.keep = 0;
+    Publisher publisher = ring.publisher("camera", none);
+    std::atomic<int> received = 0;
+    std::thread receiver([&] {
+        for (Sample& frame : ring.subscriber("camera")) {
+            received++;
+            if (frame.text() == "last") {
+                break;
+            }
+        }
+    });
+    publisher.send(std::string("first"));
+    const auto end = std::chrono::steady_clock::now() + long_time;
+    while (received == 0 || server.stats().pins > 0) {
+        CHECK(std::chrono::steady_clock::now() < end);
+    }
+    publisher.send(std::string("last"));
+    receiver.join();
+    CHECK(received == 2);
+}
+
 void next_waits_and_ends_without_a_frame() {
     const Server server(ring_size);
     const Client ring = Client::open(server.key());
@@ -313,6 +338,7 @@ int main(int argc, char** argv) {
         CHECK_NAMED(containers_are_sent_with_their_type_and_shape),
         CHECK_NAMED(what_is_said_of_a_frame_arrives),
         CHECK_NAMED(a_for_loop_receives_until_it_is_left),
+        CHECK_NAMED(a_for_loop_holds_no_frame_while_it_waits_for_the_next),
         CHECK_NAMED(next_waits_and_ends_without_a_frame),
         CHECK_NAMED(loans_are_filled_in_place_and_sent),
         CHECK_NAMED(errors_of_channels_are_exceptions_by_kind),
