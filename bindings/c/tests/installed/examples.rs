@@ -92,6 +92,24 @@ fn through_a_sidecar(program: impl Fn(&str) -> PathBuf) {
     }
 }
 
+#[test]
+#[ignore = "needs the installed library: cargo xtask test c"]
+fn a_subscriber_goes_over_to_the_ring_of_the_next_sidecar() {
+    let mut sidecar = Sidecar::start();
+    let mut waiting = run(&program(SUBSCRIBER, Flavour::Shared), sidecar.dir());
+    let subscriber = start(waiting.arg("1").env("FRAMEBUFFER_URL", sidecar.url()));
+    let connect =
+        |sidecar: &Sidecar| Connect::new(&sidecar.url()).dir(sidecar.dir()).connect().expect("the sidecar's ring");
+    wait_for_subscribers(&connect(&sidecar), 1);
+    sidecar.restart();
+    let client = connect(&sidecar);
+    wait_for_subscribers(&client, 1);
+    let image = Descriptor::new().element(Element::U8).shape(&[480, 640, 3]).expect("three");
+    client.publisher("camera").expect("a publisher").send_with(&drawn(0), &image).expect("there is room");
+    let output = subscriber.wait_with_output().expect("an end");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "1 frames, 0 lost, 0 wrong\n");
+}
+
 /// The publisher to the subscriber, each found at `program`, over a channel in the ring of a sidecar.
 fn through_a_channel(program: impl Fn(&str) -> PathBuf) {
     let sidecar = Sidecar::start();
