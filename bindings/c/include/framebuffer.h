@@ -217,8 +217,8 @@ enum framebuffer_status
    */
   FRAMEBUFFER_STATUS_NO_FRAME = 24,
   /**
-   * A lossless subscriber has yet to receive a frame that the publisher would let go of: nothing was sent. Send again
-   * later, or with a timeout. The message says who holds it up.
+   * A lossless subscriber has yet to receive a frame that the publisher would let go of: nothing was sent. Send
+   * again later, or with a timeout. The message says who holds it up.
    */
   FRAMEBUFFER_STATUS_BACKLOG = 25,
   /**
@@ -265,8 +265,8 @@ enum framebuffer_start
    */
   FRAMEBUFFER_START_OLDEST = 2,
   /**
-   * With the frame after number `after`, to go on where another subscriber has ended. If the channel has not got that
-   * far, it began anew with its ring: then as FRAMEBUFFER_START_OLDEST.
+   * With the frame after number `after`, to go on where another subscriber has ended. If the channel has not got
+   * that far, it began anew with its ring: then as FRAMEBUFFER_START_OLDEST.
    */
   FRAMEBUFFER_START_AFTER = 3,
 };
@@ -292,8 +292,8 @@ typedef struct framebuffer_client framebuffer_client;
  *
  * One of a client ends with framebuffer_loan_commit() or framebuffer_loan_commit_unhashed(), one of a publisher with
  * framebuffer_publisher_send_loan() or framebuffer_publisher_send_loan_unhashed(), and either with
- * framebuffer_loan_abandon(). Any thread may fill and end it, one at a time, and it may outlive its client. A child that
- * inherits it by fork() can only abandon it: it belongs to the parent.
+ * framebuffer_loan_abandon(). Any thread may fill and end it, one at a time, and it may outlive its client. A child
+ * that inherits it by fork() can only abandon it: it belongs to the parent.
  */
 typedef struct framebuffer_loan framebuffer_loan;
 
@@ -311,8 +311,8 @@ typedef struct framebuffer_loan framebuffer_loan;
 typedef struct framebuffer_publisher framebuffer_publisher;
 
 /**
- * A frame that was received over a channel: its bytes in the ring, read in place, and what was said of it. The bytes do
- * not change before framebuffer_sample_release().
+ * A frame that was received over a channel: its bytes in the ring, read in place, and what was said of it. The bytes
+ * do not change before framebuffer_sample_release().
  *
  * As a framebuffer_view otherwise: it pins a part of the ring, so release it soon; any thread may use it, and it may
  * outlive its subscriber and its client. A child that inherits it by fork() may read it while its parent keeps it.
@@ -329,13 +329,13 @@ typedef struct framebuffer_sample framebuffer_sample;
 typedef struct framebuffer_server framebuffer_server;
 
 /**
- * Receives the frames of a channel, in the order in which they were sent. All subscribers receive all frames. If one is
- * slow, frames are overwritten before it has received them: it goes on with the next one that is there, and counts the
- * others.
+ * Receives the frames of a channel, in the order in which they were sent. All subscribers receive all frames. If one
+ * is slow, frames are overwritten before it has received them: it goes on with the next one that is there, and counts
+ * the others.
  *
  * For one thread at a time: a call while another one is still running is FRAMEBUFFER_STATUS_BUSY, and does nothing;
- * only framebuffer_subscriber_counts() may be called by any thread meanwhile. It may outlive its client. After a fork()
- * both parent and child go on from where it is, each by itself, and each closes its own.
+ * only framebuffer_subscriber_counts() may be called by any thread meanwhile. It may outlive its client. After a
+ * fork() both parent and child go on from where it is, each by itself, and each closes its own.
  */
 typedef struct framebuffer_subscriber framebuffer_subscriber;
 
@@ -544,8 +544,8 @@ typedef struct framebuffer_publisher_options {
    */
   size_t size;
   /**
-   * How many of its last frames the publisher keeps from being overwritten, 0 to 32. Default: 1. Lossless subscribers
-   * may be behind by so many frames before the publisher has to wait for them.
+   * How many of its last frames the publisher keeps from being overwritten, 0 to 32. Default: 1. Lossless
+   * subscribers may be behind by so many frames before the publisher has to wait for them.
    */
   size_t keep;
   /**
@@ -664,9 +664,9 @@ extern "C" {
 #endif // __cplusplus
 
 /**
- * Lists the channels of the ring, sorted by name, in the array `channels`, which has `capacity` elements, and stores in
- * `count` how many there are. FRAMEBUFFER_MAX_CHANNELS elements are enough; of more channels than there are elements it
- * writes the first ones. Pass `sizeof *channels` as `channel_size`, as for framebuffer_client_stats().
+ * Lists the channels of the ring, sorted by name, in the array `channels`, which has `capacity` elements, and stores
+ * in `count` how many there are. FRAMEBUFFER_MAX_CHANNELS elements are enough; of more channels than there are
+ * elements it writes the first ones. Pass `sizeof *channels` as `channel_size`, as for framebuffer_client_stats().
  *
  * # Safety
  *
@@ -714,8 +714,8 @@ framebuffer_status framebuffer_client_connect(const char *url,
                                               struct framebuffer_client **client);
 
 /**
- * Closes the ring. Views, loans, publishers, subscribers and samples of this client stay valid; the last of them unmaps
- * the ring. NULL is allowed.
+ * Closes the ring. Views, loans, publishers, subscribers and samples of this client stay valid; the last of them
+ * unmaps the ring. NULL is allowed.
  */
 void framebuffer_client_close(struct framebuffer_client *client);
 
@@ -928,8 +928,8 @@ framebuffer_status framebuffer_loan_truncate(struct framebuffer_loan *loan,
 /**
  * Hashes the bytes in place, makes the frame readable and stores its description in `frame`, for the reader.
  *
- * It releases the loan even if it fails: with FRAMEBUFFER_STATUS_FORKED in a child of the process that borrowed it, with
- * FRAMEBUFFER_STATUS_INVALID_ARGUMENT if it is of a publisher. If `frame` is NULL, it abandons the loan.
+ * It releases the loan even if it fails: with FRAMEBUFFER_STATUS_FORKED in a child of the process that borrowed it,
+ * with FRAMEBUFFER_STATUS_INVALID_ARGUMENT if it is of a publisher. If `frame` is NULL, it abandons the loan.
  *
  * # Safety
  *
@@ -999,8 +999,8 @@ framebuffer_status framebuffer_publisher_send(const struct framebuffer_publisher
                                               struct framebuffer_sent *sent);
 
 /**
- * Waits until no lossless subscriber is in the way of the next frame, for at most `timeout_ms` milliseconds. If this is
- * the channel's only publisher, its next frame does not have to wait then. Ask before you fill a loan.
+ * Waits until no lossless subscriber is in the way of the next frame, for at most `timeout_ms` milliseconds. If this
+ * is the channel's only publisher, its next frame does not have to wait then. Ask before you fill a loan.
  *
  * Fails with FRAMEBUFFER_STATUS_BACKLOG after that time, FRAMEBUFFER_STATUS_BUSY or FRAMEBUFFER_STATUS_RETIRED.
  */
@@ -1017,8 +1017,9 @@ framebuffer_status framebuffer_publisher_flush(const struct framebuffer_publishe
                                                int64_t timeout_ms);
 
 /**
- * Lends a frame of `size` bytes in the ring itself, to fill in place: framebuffer_publisher_send_loan() sends it without
- * a copy. Any number of loans may be open at once, and be sent in any order; the publisher can be used meanwhile.
+ * Lends a frame of `size` bytes in the ring itself, to fill in place: framebuffer_publisher_send_loan() sends it
+ * without a copy. Any number of loans may be open at once, and be sent in any order; the publisher can be used
+ * meanwhile.
  *
  * Fails as framebuffer_client_allocate(), and with FRAMEBUFFER_STATUS_BUSY. Then `loan` becomes NULL.
  *
@@ -1034,9 +1035,9 @@ framebuffer_status framebuffer_publisher_loan(const struct framebuffer_publisher
  * Hashes the bytes of a loan of this publisher in place, and sends the frame, as framebuffer_publisher_send().
  *
  * It releases the loan, whatever it returns. Fails as framebuffer_publisher_send(); with
- * FRAMEBUFFER_STATUS_INVALID_ARGUMENT for a loan of another publisher or of a client; with FRAMEBUFFER_STATUS_FORKED in
- * a child of the process that borrowed it; with FRAMEBUFFER_STATUS_RETIRED if another ring has taken the place of its
- * own.
+ * FRAMEBUFFER_STATUS_INVALID_ARGUMENT for a loan of another publisher or of a client; with FRAMEBUFFER_STATUS_FORKED
+ * in a child of the process that borrowed it; with FRAMEBUFFER_STATUS_RETIRED if another ring has taken the place of
+ * its own.
  *
  * # Safety
  *
@@ -1085,7 +1086,8 @@ size_t framebuffer_sample_size(const struct framebuffer_sample *sample);
 uint64_t framebuffer_sample_number(const struct framebuffer_sample *sample);
 
 /**
- * When the content is from, in nanoseconds, as the writer says; when the frame was sent, if it says nothing. 0 for NULL.
+ * When the content is from, in nanoseconds, as the writer says; when the frame was sent, if it says nothing. 0 for
+ * NULL.
  */
 uint64_t framebuffer_sample_time_ns(const struct framebuffer_sample *sample);
 
@@ -1218,16 +1220,17 @@ framebuffer_status framebuffer_server_stats(const struct framebuffer_server *ser
 framebuffer_status framebuffer_server_stop(struct framebuffer_server *server);
 
 /**
- * Opens a subscriber of the channel with this name, 1 to 63 of A-Z a-z 0-9 . _ / -, which is made if there is none. NULL
- * for `options` means the defaults.
+ * Opens a subscriber of the channel with this name, 1 to 63 of A-Z a-z 0-9 . _ / -, which is made if there is none.
+ * NULL for `options` means the defaults.
  *
- * Fails with FRAMEBUFFER_STATUS_CHANNEL (no room for another channel or another lossless subscriber, or a publisher that
- * keeps nothing), FRAMEBUFFER_STATUS_INVALID_ARGUMENT or FRAMEBUFFER_STATUS_RETIRED. Then `subscriber` becomes NULL.
+ * Fails with FRAMEBUFFER_STATUS_CHANNEL (no room for another channel or another lossless subscriber, or a publisher
+ * that keeps nothing), FRAMEBUFFER_STATUS_INVALID_ARGUMENT or FRAMEBUFFER_STATUS_RETIRED. Then `subscriber` becomes
+ * NULL.
  *
  * # Safety
  *
- * `name` is NULL or ends with a zero byte. `options` is NULL, or valid for reads of `options->size` bytes. `subscriber`
- * is NULL or valid for writing a pointer.
+ * `name` is NULL or ends with a zero byte. `options` is NULL, or valid for reads of `options->size` bytes.
+ * `subscriber` is NULL or valid for writing a pointer.
  */
 framebuffer_status framebuffer_subscriber_open(const struct framebuffer_client *client,
                                                const char *name,
@@ -1238,11 +1241,12 @@ framebuffer_status framebuffer_subscriber_open(const struct framebuffer_client *
  * Receives the next frame. Waits for it, for at most `timeout_ms` milliseconds: 0 does not wait, below 0
  * (FRAMEBUFFER_FOREVER) there is no limit. Release the sample with framebuffer_sample_release().
  *
- * Fails with FRAMEBUFFER_STATUS_NO_FRAME if none came in that time (a status of its own, so that OK always comes with a
- * sample, and a loop of calls ends by itself); with FRAMEBUFFER_STATUS_INTERRUPTED if a signal handler of the program has
- * run in this thread while it slept: look at what the handler has left for you, and go on. (A handler that runs before
- * it sleeps is not noticed: give a timeout, or wait with ppoll() for framebuffer_subscriber_fd().) Also with
- * FRAMEBUFFER_STATUS_BUSY, FRAMEBUFFER_STATUS_PINS_FULL or FRAMEBUFFER_STATUS_RETIRED. Then `sample` becomes NULL.
+ * Fails with FRAMEBUFFER_STATUS_NO_FRAME if none came in that time (a status of its own, so that OK always comes with
+ * a sample, and a loop of calls ends by itself); with FRAMEBUFFER_STATUS_INTERRUPTED if a signal handler of the
+ * program has run in this thread while it slept: look at what the handler has left for you, and go on. (A handler that
+ * runs before it sleeps is not noticed: give a timeout, or wait with ppoll() for framebuffer_subscriber_fd().) Also
+ * with FRAMEBUFFER_STATUS_BUSY, FRAMEBUFFER_STATUS_PINS_FULL or FRAMEBUFFER_STATUS_RETIRED. Then `sample` becomes
+ * NULL.
  *
  * While a ring is replaced, a client from framebuffer_client_connect() waits for the next one.
  *
@@ -1277,8 +1281,9 @@ framebuffer_status framebuffer_subscriber_latest(const struct framebuffer_subscr
                                                  struct framebuffer_sample **sample);
 
 /**
- * Stores the subscriber's counts in `counts`. Pass `sizeof *counts` as `counts_size`, as for framebuffer_client_stats().
- * Any thread may ask, also while another one waits for a frame; then the counts are those of before its call.
+ * Stores the subscriber's counts in `counts`. Pass `sizeof *counts` as `counts_size`, as for
+ * framebuffer_client_stats(). Any thread may ask, also while another one waits for a frame; then the counts are those
+ * of before its call.
  *
  * # Safety
  *
@@ -1289,10 +1294,10 @@ framebuffer_status framebuffer_subscriber_counts(const struct framebuffer_subscr
                                                  size_t counts_size);
 
 /**
- * Stores a file descriptor for event loops (epoll, poll, select) in `fd`. It is readable when there may be a frame. Then
- * call framebuffer_subscriber_try_next() until it returns FRAMEBUFFER_STATUS_NO_FRAME, which makes the descriptor
- * unreadable until the next frame. Neither read nor close it: it is the same one for as long as the subscriber is open.
- * A child of fork() asks for another.
+ * Stores a file descriptor for event loops (epoll, poll, select) in `fd`. It is readable when there may be a frame.
+ * Then call framebuffer_subscriber_try_next() until it returns FRAMEBUFFER_STATUS_NO_FRAME, which makes the descriptor
+ * unreadable until the next frame. Neither read nor close it: it is the same one for as long as the subscriber is
+ * open. A child of fork() asks for another.
  *
  * A thread of the library waits for it: in a thread of your own framebuffer_subscriber_next() is faster.
  *

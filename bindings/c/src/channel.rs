@@ -82,14 +82,14 @@ fn zero_terminated<const SIZE: usize>(text: &str) -> [c_char; SIZE] {
     let mut terminated = [0; SIZE];
     let len = text.floor_char_boundary(SIZE - 1);
     for (to, from) in terminated.iter_mut().zip(&text.as_bytes()[..len]) {
-        *to = *from as c_char;
+        *to = c_char::from_ne_bytes([*from]);
     }
     terminated
 }
 
-/// Lists the channels of the ring, sorted by name, in the array `channels`, which has `capacity` elements, and stores in
-/// `count` how many there are. FRAMEBUFFER_MAX_CHANNELS elements are enough; of more channels than there are elements it
-/// writes the first ones. Pass `sizeof *channels` as `channel_size`, as for framebuffer_client_stats().
+/// Lists the channels of the ring, sorted by name, in the array `channels`, which has `capacity` elements, and stores
+/// in `count` how many there are. FRAMEBUFFER_MAX_CHANNELS elements are enough; of more channels than there are
+/// elements it writes the first ones. Pass `sizeof *channels` as `channel_size`, as for framebuffer_client_stats().
 ///
 /// # Safety
 ///
@@ -136,7 +136,8 @@ mod tests {
 
     #[test]
     fn a_text_that_is_too_long_ends_with_a_whole_character() {
-        assert_eq!(zero_terminated::<4>("ab"), [b'a' as c_char, b'b' as c_char, 0, 0]);
-        assert_eq!(zero_terminated::<4>("ab\u{e9}"), [b'a' as c_char, b'b' as c_char, 0, 0]);
+        let ab = [b'a', b'b', 0, 0].map(|byte| c_char::from_ne_bytes([byte]));
+        assert_eq!(zero_terminated::<4>("ab"), ab);
+        assert_eq!(zero_terminated::<4>("ab\u{e9}"), ab);
     }
 }

@@ -107,8 +107,8 @@ unsafe fn hand_out(to: &Out<*mut Client>, client: FrameBufferClient) {
     unsafe { to.put(client) }
 }
 
-/// Closes the ring. Views, loans, publishers, subscribers and samples of this client stay valid; the last of them unmaps
-/// the ring. NULL is allowed.
+/// Closes the ring. Views, loans, publishers, subscribers and samples of this client stay valid; the last of them
+/// unmaps the ring. NULL is allowed.
 #[unsafe(no_mangle)]
 pub extern "C" fn framebuffer_client_close(client: Option<Box<Client>>) {
     drop(client);

@@ -72,8 +72,8 @@ pub enum Status {
     PinsFull = 23,
     /// No frame of the channel came in that time, or is there now. Expected in normal operation: try again.
     NoFrame = 24,
-    /// A lossless subscriber has yet to receive a frame that the publisher would let go of: nothing was sent. Send again
-    /// later, or with a timeout. The message says who holds it up.
+    /// A lossless subscriber has yet to receive a frame that the publisher would let go of: nothing was sent. Send
+    /// again later, or with a timeout. The message says who holds it up.
     Backlog = 25,
     /// A signal handler of the program ran while a frame was waited for. Nothing is lost: wait again, or end if the
     /// handler asks for it.
@@ -143,19 +143,21 @@ impl From<ChannelError> for Failure {
 impl Failure {
     fn status(&self) -> Status {
         match self {
-            Self::Null { .. } | Self::NotUtf8 { .. } | Self::Size { .. } | Self::NotAFrame { .. } => {
-                Status::InvalidArgument
-            }
-            Self::OptionsSize { .. } | Self::UnknownOption { .. } | Self::UnknownStart { .. } | Self::OtherLoan => {
-                Status::InvalidArgument
-            }
+            Self::Null { .. }
+            | Self::NotUtf8 { .. }
+            | Self::Size { .. }
+            | Self::NotAFrame { .. }
+            | Self::OptionsSize { .. }
+            | Self::UnknownOption { .. }
+            | Self::UnknownStart { .. }
+            | Self::OtherLoan
+            | Self::Connect(ConnectError::Url { .. }) => Status::InvalidArgument,
             Self::Busy { .. } => Status::Busy,
             Self::NoFrame => Status::NoFrame,
             Self::Interrupted => Status::Interrupted,
             Self::BufferTooSmall { .. } => Status::BufferTooSmall,
             Self::Frame(error) => of_frame(error),
             Self::Segment(error) => of_segment(error),
-            Self::Connect(ConnectError::Url { .. }) => Status::InvalidArgument,
             Self::Connect(ConnectError::Segment { source, .. }) => of_segment(source),
             // Nothing answers, or not as a sidecar.
             Self::Connect(_) => Status::NoSidecar,

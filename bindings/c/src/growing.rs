@@ -21,8 +21,8 @@ pub(crate) trait Options: Copy {
 ///
 /// # Safety
 ///
-/// `from` is NULL, or valid for reads of as many bytes as the `size_t` there says. `T` is made of that `size_t`, numbers
-/// and pointers.
+/// `from` is NULL, or valid for reads of as many bytes as the `size_t` there says. `T` is made of that `size_t`,
+/// numbers and pointers.
 pub(crate) unsafe fn options<T: Options>(from: *const T) -> Result<T, Failure> {
     if from.is_null() {
         return Ok(T::DEFAULT);

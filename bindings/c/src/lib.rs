@@ -11,7 +11,8 @@
 //! # What a caller in C can and cannot break
 //!
 //! - NULL, sizes, offsets, strings and frames are checked: an invalid one is an error with a message.
-//! - A handle owns what it needs. Views, loans, publishers, subscribers and samples keep the ring mapped, so clients may
+//! - A handle owns what it needs. Views, loans, publishers, subscribers and samples keep the ring mapped, so clients
+//!   may
 //!   be closed in any order.
 //! - A publisher or subscriber that two threads use at once is an error for the second one.
 //! - Using a handle after its release and passing a size larger than the buffer are undefined behaviour, as everywhere

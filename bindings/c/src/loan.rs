@@ -12,8 +12,8 @@ use crate::frame::Frame;
 ///
 /// One of a client ends with framebuffer_loan_commit() or framebuffer_loan_commit_unhashed(), one of a publisher with
 /// framebuffer_publisher_send_loan() or framebuffer_publisher_send_loan_unhashed(), and either with
-/// framebuffer_loan_abandon(). Any thread may fill and end it, one at a time, and it may outlive its client. A child that
-/// inherits it by fork() can only abandon it: it belongs to the parent.
+/// framebuffer_loan_abandon(). Any thread may fill and end it, one at a time, and it may outlive its client. A child
+/// that inherits it by fork() can only abandon it: it belongs to the parent.
 pub struct Loan {
     // Dropped before what it borrows from.
     lent: Lent,
@@ -115,8 +115,8 @@ pub extern "C" fn framebuffer_loan_truncate(loan: Option<&mut Loan>, size: u64) 
 
 /// Hashes the bytes in place, makes the frame readable and stores its description in `frame`, for the reader.
 ///
-/// It releases the loan even if it fails: with FRAMEBUFFER_STATUS_FORKED in a child of the process that borrowed it, with
-/// FRAMEBUFFER_STATUS_INVALID_ARGUMENT if it is of a publisher. If `frame` is NULL, it abandons the loan.
+/// It releases the loan even if it fails: with FRAMEBUFFER_STATUS_FORKED in a child of the process that borrowed it,
+/// with FRAMEBUFFER_STATUS_INVALID_ARGUMENT if it is of a publisher. If `frame` is NULL, it abandons the loan.
 ///
 /// # Safety
 ///

@@ -26,7 +26,7 @@ use crate::loan::Loan;
 /// fork() both parent and child may send with it, and each closes its own.
 pub struct Publisher {
     // Dropped before what it borrows from.
-    publisher: Mutex<framebuffer::Publisher<'static>>,
+    inner: Mutex<framebuffer::Publisher<'static>>,
     client: Arc<FrameBufferClient>,
     /// Tells publishers apart, for their loans.
     id: u64,
@@ -38,8 +38,8 @@ pub struct Publisher {
 pub struct PublisherOptions {
     /// Bytes of this struct.
     pub size: usize,
-    /// How many of its last frames the publisher keeps from being overwritten, 0 to 32. Default: 1. Lossless subscribers
-    /// may be behind by so many frames before the publisher has to wait for them.
+    /// How many of its last frames the publisher keeps from being overwritten, 0 to 32. Default: 1. Lossless
+    /// subscribers may be behind by so many frames before the publisher has to wait for them.
     pub keep: usize,
     /// The type of the channel's frames, up to 255 bytes of text, on which all its publishers must agree: a media type,
     /// GStreamer caps, the name of a schema. Default: NULL, none.
@@ -75,12 +75,12 @@ impl Publisher {
         // comes with an Arc of its own.
         let lives_on: &'static FrameBufferClient = unsafe { &*Arc::as_ptr(&client) };
         let publisher = lives_on.publisher_options(name).keep(keep).content_type(content_type).open()?;
-        Ok(Self { publisher: Mutex::new(publisher), client, id: NEXT.fetch_add(1, Ordering::Relaxed) })
+        Ok(Self { inner: Mutex::new(publisher), client, id: NEXT.fetch_add(1, Ordering::Relaxed) })
     }
 
     #[inline]
     fn alone(&self) -> Result<MutexGuard<'_, framebuffer::Publisher<'static>>, Failure> {
-        alone("publisher", &self.publisher)
+        alone("publisher", &self.inner)
     }
 }
 
@@ -155,8 +155,8 @@ pub unsafe extern "C" fn framebuffer_publisher_send(
     })
 }
 
-/// Waits until no lossless subscriber is in the way of the next frame, for at most `timeout_ms` milliseconds. If this is
-/// the channel's only publisher, its next frame does not have to wait then. Ask before you fill a loan.
+/// Waits until no lossless subscriber is in the way of the next frame, for at most `timeout_ms` milliseconds. If this
+/// is the channel's only publisher, its next frame does not have to wait then. Ask before you fill a loan.
 ///
 /// Fails with FRAMEBUFFER_STATUS_BACKLOG after that time, FRAMEBUFFER_STATUS_BUSY or FRAMEBUFFER_STATUS_RETIRED.
 #[unsafe(no_mangle)]
@@ -173,8 +173,9 @@ pub extern "C" fn framebuffer_publisher_flush(publisher: Option<&Publisher>, tim
     guard(|| Ok(present("publisher", publisher)?.alone()?.flush(milliseconds(timeout_ms))?))
 }
 
-/// Lends a frame of `size` bytes in the ring itself, to fill in place: framebuffer_publisher_send_loan() sends it without
-/// a copy. Any number of loans may be open at once, and be sent in any order; the publisher can be used meanwhile.
+/// Lends a frame of `size` bytes in the ring itself, to fill in place: framebuffer_publisher_send_loan() sends it
+/// without a copy. Any number of loans may be open at once, and be sent in any order; the publisher can be used
+/// meanwhile.
 ///
 /// Fails as framebuffer_client_allocate(), and with FRAMEBUFFER_STATUS_BUSY. Then `loan` becomes NULL.
 ///
@@ -204,9 +205,9 @@ pub unsafe extern "C" fn framebuffer_publisher_loan(
 /// Hashes the bytes of a loan of this publisher in place, and sends the frame, as framebuffer_publisher_send().
 ///
 /// It releases the loan, whatever it returns. Fails as framebuffer_publisher_send(); with
-/// FRAMEBUFFER_STATUS_INVALID_ARGUMENT for a loan of another publisher or of a client; with FRAMEBUFFER_STATUS_FORKED in
-/// a child of the process that borrowed it; with FRAMEBUFFER_STATUS_RETIRED if another ring has taken the place of its
-/// own.
+/// FRAMEBUFFER_STATUS_INVALID_ARGUMENT for a loan of another publisher or of a client; with FRAMEBUFFER_STATUS_FORKED
+/// in a child of the process that borrowed it; with FRAMEBUFFER_STATUS_RETIRED if another ring has taken the place of
+/// its own.
 ///
 /// # Safety
 ///

@@ -9,8 +9,8 @@ use crate::descriptor::Descriptor;
 use crate::error::Status;
 use crate::frame::Frame;
 
-/// A frame that was received over a channel: its bytes in the ring, read in place, and what was said of it. The bytes do
-/// not change before framebuffer_sample_release().
+/// A frame that was received over a channel: its bytes in the ring, read in place, and what was said of it. The bytes
+/// do not change before framebuffer_sample_release().
 ///
 /// As a framebuffer_view otherwise: it pins a part of the ring, so release it soon; any thread may use it, and it may
 /// outlive its subscriber and its client. A child that inherits it by fork() may read it while its parent keeps it.
@@ -49,7 +49,8 @@ pub extern "C" fn framebuffer_sample_number(sample: Option<&Sample>) -> u64 {
     sample.map_or(0, |sample| sample.sample.number())
 }
 
-/// When the content is from, in nanoseconds, as the writer says; when the frame was sent, if it says nothing. 0 for NULL.
+/// When the content is from, in nanoseconds, as the writer says; when the frame was sent, if it says nothing. 0 for
+/// NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn framebuffer_sample_time_ns(sample: Option<&Sample>) -> u64 {
     sample.map_or(0, |sample| sample.sample.time())

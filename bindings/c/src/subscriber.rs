@@ -14,16 +14,16 @@ use crate::error::{Failure, Status};
 use crate::growing::{Options, options, put_members};
 use crate::sample::Sample;
 
-/// Receives the frames of a channel, in the order in which they were sent. All subscribers receive all frames. If one is
-/// slow, frames are overwritten before it has received them: it goes on with the next one that is there, and counts the
-/// others.
+/// Receives the frames of a channel, in the order in which they were sent. All subscribers receive all frames. If one
+/// is slow, frames are overwritten before it has received them: it goes on with the next one that is there, and counts
+/// the others.
 ///
 /// For one thread at a time: a call while another one is still running is FRAMEBUFFER_STATUS_BUSY, and does nothing;
-/// only framebuffer_subscriber_counts() may be called by any thread meanwhile. It may outlive its client. After a fork()
-/// both parent and child go on from where it is, each by itself, and each closes its own.
+/// only framebuffer_subscriber_counts() may be called by any thread meanwhile. It may outlive its client. After a
+/// fork() both parent and child go on from where it is, each by itself, and each closes its own.
 pub struct Subscriber {
     // Dropped before what it borrows from.
-    subscriber: Mutex<Inner>,
+    inner: Mutex<Inner>,
     client: Arc<FrameBufferClient>,
     counts: AtomicCounts,
 }
@@ -40,8 +40,8 @@ pub enum Start {
     New = 1,
     /// With the oldest frame that is still there: at most the last 1,024.
     Oldest = 2,
-    /// With the frame after number `after`, to go on where another subscriber has ended. If the channel has not got that
-    /// far, it began anew with its ring: then as FRAMEBUFFER_START_OLDEST.
+    /// With the frame after number `after`, to go on where another subscriber has ended. If the channel has not got
+    /// that far, it began anew with its ring: then as FRAMEBUFFER_START_OLDEST.
     After = 3,
 }
 
@@ -134,8 +134,8 @@ impl SubscriberOptions {
 impl Subscriber {
     fn open(client: &Arc<FrameBufferClient>, name: &str, options: SubscriberOptions) -> Result<Self, Failure> {
         let client = Arc::clone(client);
-        // SAFETY: the Arc is in the same struct as the subscriber, which is dropped first. What comes out of it, samples,
-        // comes with an Arc of its own.
+        // SAFETY: the Arc is in the same struct as the subscriber, which is dropped first. What comes out of it,
+        // samples, comes with an Arc of its own.
         let lives_on: &'static FrameBufferClient = unsafe { &*Arc::as_ptr(&client) };
         let mut asked = lives_on.subscriber_options(name).start(options.start()?);
         if options.lossless != 0 {
@@ -146,12 +146,12 @@ impl Subscriber {
         }
         let subscriber = asked.open()?;
         let counts = AtomicCounts::of(&subscriber);
-        Ok(Self { subscriber: Mutex::new(subscriber), client, counts })
+        Ok(Self { inner: Mutex::new(subscriber), client, counts })
     }
 
     #[inline]
     fn alone(&self) -> Result<MutexGuard<'_, Inner>, Failure> {
-        alone("subscriber", &self.subscriber)
+        alone("subscriber", &self.inner)
     }
 
     /// Runs a call that receives a sample, and hands it out.
@@ -208,16 +208,17 @@ fn wait(subscriber: &mut Inner, timeout: Duration) -> Result<Option<framebuffer:
     }
 }
 
-/// Opens a subscriber of the channel with this name, 1 to 63 of A-Z a-z 0-9 . _ / -, which is made if there is none. NULL
-/// for `options` means the defaults.
+/// Opens a subscriber of the channel with this name, 1 to 63 of A-Z a-z 0-9 . _ / -, which is made if there is none.
+/// NULL for `options` means the defaults.
 ///
-/// Fails with FRAMEBUFFER_STATUS_CHANNEL (no room for another channel or another lossless subscriber, or a publisher that
-/// keeps nothing), FRAMEBUFFER_STATUS_INVALID_ARGUMENT or FRAMEBUFFER_STATUS_RETIRED. Then `subscriber` becomes NULL.
+/// Fails with FRAMEBUFFER_STATUS_CHANNEL (no room for another channel or another lossless subscriber, or a publisher
+/// that keeps nothing), FRAMEBUFFER_STATUS_INVALID_ARGUMENT or FRAMEBUFFER_STATUS_RETIRED. Then `subscriber` becomes
+/// NULL.
 ///
 /// # Safety
 ///
-/// `name` is NULL or ends with a zero byte. `options` is NULL, or valid for reads of `options->size` bytes. `subscriber`
-/// is NULL or valid for writing a pointer.
+/// `name` is NULL or ends with a zero byte. `options` is NULL, or valid for reads of `options->size` bytes.
+/// `subscriber` is NULL or valid for writing a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn framebuffer_subscriber_open(
     client: Option<&Client>,
@@ -243,11 +244,12 @@ pub unsafe extern "C" fn framebuffer_subscriber_open(
 /// Receives the next frame. Waits for it, for at most `timeout_ms` milliseconds: 0 does not wait, below 0
 /// (FRAMEBUFFER_FOREVER) there is no limit. Release the sample with framebuffer_sample_release().
 ///
-/// Fails with FRAMEBUFFER_STATUS_NO_FRAME if none came in that time (a status of its own, so that OK always comes with a
-/// sample, and a loop of calls ends by itself); with FRAMEBUFFER_STATUS_INTERRUPTED if a signal handler of the program has
-/// run in this thread while it slept: look at what the handler has left for you, and go on. (A handler that runs before
-/// it sleeps is not noticed: give a timeout, or wait with ppoll() for framebuffer_subscriber_fd().) Also with
-/// FRAMEBUFFER_STATUS_BUSY, FRAMEBUFFER_STATUS_PINS_FULL or FRAMEBUFFER_STATUS_RETIRED. Then `sample` becomes NULL.
+/// Fails with FRAMEBUFFER_STATUS_NO_FRAME if none came in that time (a status of its own, so that OK always comes with
+/// a sample, and a loop of calls ends by itself); with FRAMEBUFFER_STATUS_INTERRUPTED if a signal handler of the
+/// program has run in this thread while it slept: look at what the handler has left for you, and go on. (A handler that
+/// runs before it sleeps is not noticed: give a timeout, or wait with ppoll() for framebuffer_subscriber_fd().) Also
+/// with FRAMEBUFFER_STATUS_BUSY, FRAMEBUFFER_STATUS_PINS_FULL or FRAMEBUFFER_STATUS_RETIRED. Then `sample` becomes
+/// NULL.
 ///
 /// While a ring is replaced, a client from framebuffer_client_connect() waits for the next one.
 ///
@@ -299,8 +301,9 @@ pub unsafe extern "C" fn framebuffer_subscriber_latest(
     unsafe { Subscriber::receive(subscriber, sample, latest) }
 }
 
-/// Stores the subscriber's counts in `counts`. Pass `sizeof *counts` as `counts_size`, as for framebuffer_client_stats().
-/// Any thread may ask, also while another one waits for a frame; then the counts are those of before its call.
+/// Stores the subscriber's counts in `counts`. Pass `sizeof *counts` as `counts_size`, as for
+/// framebuffer_client_stats(). Any thread may ask, also while another one waits for a frame; then the counts are those
+/// of before its call.
 ///
 /// # Safety
 ///
@@ -318,10 +321,10 @@ pub unsafe extern "C" fn framebuffer_subscriber_counts(
     })
 }
 
-/// Stores a file descriptor for event loops (epoll, poll, select) in `fd`. It is readable when there may be a frame. Then
-/// call framebuffer_subscriber_try_next() until it returns FRAMEBUFFER_STATUS_NO_FRAME, which makes the descriptor
-/// unreadable until the next frame. Neither read nor close it: it is the same one for as long as the subscriber is open.
-/// A child of fork() asks for another.
+/// Stores a file descriptor for event loops (epoll, poll, select) in `fd`. It is readable when there may be a frame.
+/// Then call framebuffer_subscriber_try_next() until it returns FRAMEBUFFER_STATUS_NO_FRAME, which makes the descriptor
+/// unreadable until the next frame. Neither read nor close it: it is the same one for as long as the subscriber is
+/// open. A child of fork() asks for another.
 ///
 /// A thread of the library waits for it: in a thread of your own framebuffer_subscriber_next() is faster.
 ///

@@ -129,7 +129,7 @@ fn through_a_channel(program: impl Fn(&str) -> PathBuf) {
 
 /// Waits until the channel has so many subscribers.
 fn wait_for_subscribers(client: &FrameBufferClient, count: usize) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while client.channels().expect("the ring is there").iter().map(|channel| channel.subscribers).sum::<usize>() < count
     {
         assert!(Instant::now() < deadline, "nobody subscribes");
