@@ -123,7 +123,8 @@ public:
     Sent send(const void* data, std::size_t size, const Descriptor& descriptor = Descriptor(),
               std::chrono::milliseconds timeout = {}) {
         Sent sent;
-        detail::check(framebuffer_publisher_send(publisher_.get(), data, size, &descriptor.get(), timeout.count(), &sent));
+        detail::check(
+            framebuffer_publisher_send(publisher_.get(), data, size, &descriptor.get(), timeout.count(), &sent));
         return sent;
     }
     /** Sends a container's elements: std::vector, std::array, std::span, ... If they are numbers, it says so. */
@@ -162,8 +163,8 @@ public:
     Sent send_unhashed(Loan&& loan, const Descriptor& descriptor = Descriptor(),
                        std::chrono::milliseconds timeout = {}) {
         Sent sent;
-        detail::check(framebuffer_publisher_send_loan_unhashed(publisher_.get(), loan.loan_.release(), &descriptor.get(),
-                                                               timeout.count(), &sent));
+        detail::check(framebuffer_publisher_send_loan_unhashed(publisher_.get(), loan.loan_.release(),
+                                                               &descriptor.get(), timeout.count(), &sent));
         return sent;
     }
 
@@ -256,8 +257,8 @@ public:
         return counts;
     }
     /**
-     * A descriptor for epoll, poll and select: readable when there may be a frame. Then call try_next() until it returns
-     * nothing. It belongs to the subscriber.
+     * A descriptor for epoll, poll and select: readable when there may be a frame. Then call try_next() until it
+     * returns nothing. It belongs to the subscriber.
      */
     int fd() {
         int fd;
@@ -311,7 +312,8 @@ inline Subscriber Client::subscriber(const std::string& name, const SubscriberOp
 inline std::vector<Channel> Client::channels() const {
     std::vector<Channel> channels(FRAMEBUFFER_MAX_CHANNELS);
     std::size_t count = 0;
-    detail::check(framebuffer_client_channels(client_.get(), channels.data(), sizeof(Channel), channels.size(), &count));
+    detail::check(
+        framebuffer_client_channels(client_.get(), channels.data(), sizeof(Channel), channels.size(), &count));
     channels.resize(std::min(count, channels.size()));
     return channels;
 }
