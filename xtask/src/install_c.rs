@@ -1,6 +1,6 @@
 //! `cargo xtask install-c`: the C library, its headers and its pkg-config file, into a folder.
 //!
-//! Own code, since it only copies five files: cargo-c, the usual tool for this, contains cargo and is as large.
+//! Own code, since it only copies a few files: cargo-c, the usual tool for this, contains cargo and is as large.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -25,6 +25,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR", env = "DESTDIR")]
     destdir: Option<PathBuf>,
 }
+
+/// For programs: the first one in C, the second in C++, which includes the others.
+const HEADERS: [&str; 4] =
+    ["framebuffer.h", "framebuffer.hpp", "framebuffer_channel.hpp", "framebuffer_descriptor.hpp"];
 
 /// The version of everything in this workspace.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -63,7 +67,7 @@ pub(crate) fn install(workspace: &Workspace, prefix: &Path) -> Result<Vec<PathBu
     copy(&built.archive, &archive)?;
     link(&shared, &soname)?;
     link(&soname, &development)?;
-    let headers = ["framebuffer.h", "framebuffer.hpp"].map(|name| include.join(name));
+    let headers = HEADERS.map(|name| include.join(name));
     for header in &headers {
         copy(&sources.join("include").join(header.file_name().context("a header has a name")?), header)?;
     }

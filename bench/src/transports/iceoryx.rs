@@ -1,23 +1,26 @@
 //! iceoryx2, publish and subscribe: copied, or in place.
 //!
 //! With its best settings for this: one publisher, no overflow, slices as long as the frames, memory that is not filled
-//! before it is lent. Readers spin, as in its own benchmarks. Every length gets a service of its own, so that the
+//! before it is lent. Readers spin, as in its own benchmarks, or sleep until an event of its own. Every length gets a service of its own, so that the
 //! samples are packed as densely as possible.
 
 use anyhow::{Context, Result, anyhow};
+use iceoryx2::port::listener::Listener;
+use iceoryx2::port::notifier::Notifier;
 use iceoryx2::port::publisher::Publisher;
 use iceoryx2::port::subscriber::Subscriber;
 use iceoryx2::prelude::{
     BackpressureStrategy, Config, FileName, LogLevel, Node, NodeBuilder, Path, SemanticString as _, SignalHandlingMode,
     ipc, set_log_level,
 };
+use iceoryx2::service::port_factory::event;
 use iceoryx2::service::port_factory::publish_subscribe::PortFactory;
 
 use super::{Ends, Place, Received, Receiver, Sender, Transport};
 use crate::clock;
 use crate::control::Control;
 use crate::orders::Frames;
-use crate::wait::{Patience, Waiting};
+use crate::wait::{PATIENCE, Patience, Waiting};
 
 /// The crate does not give its version, but cargo has noted it.
 const LOCK: &str = include_str!("../../../Cargo.lock");
@@ -29,7 +32,7 @@ pub(super) const COPY: Transport = Transport {
     copies: true,
     checksum: false,
     waiting: Waiting::Spin,
-    ends: Ends::Processes { writer: |place| writer(place, true), reader: |place| reader(place, true) },
+    ends: Ends::Processes { writer: |place| writer(place, true, false), reader: |place| reader(place, true, false) },
     server: None,
     available: || Ok(version().to_owned()),
 };
@@ -38,8 +41,16 @@ pub(super) const IN_PLACE: Transport = Transport {
     id: "iceoryx2-in-place",
     name: "iceoryx2, in place",
     copies: false,
-    ends: Ends::Processes { writer: |place| writer(place, false), reader: |place| reader(place, false) },
+    ends: Ends::Processes { writer: |place| writer(place, false, false), reader: |place| reader(place, false, false) },
     ..COPY
+};
+
+pub(super) const IN_PLACE_EVENT: Transport = Transport {
+    id: "iceoryx2-in-place-event",
+    name: "iceoryx2, in place, told by event",
+    waiting: Waiting::Block,
+    ends: Ends::Processes { writer: |place| writer(place, false, true), reader: |place| reader(place, false, true) },
+    ..IN_PLACE
 };
 
 /// How the files that iceoryx2 makes in `/dev/shm` begin, in a run whose folder is `run`.
@@ -83,17 +94,32 @@ fn service(node: &Node<ipc::Service>, frames: &Frames, readers: usize) -> Result
         .context("failed to open an iceoryx2 service")
 }
 
+/// The event by which a writer wakes its readers.
+fn event(node: &Node<ipc::Service>, readers: usize) -> Result<event::PortFactory<ipc::Service>> {
+    node.service_builder(&"sent".try_into().context("not a service name")?)
+        .event()
+        .max_notifiers(1)
+        .max_listeners(readers)
+        .max_nodes(readers + 1)
+        .open_or_create()
+        .context("failed to open an iceoryx2 event")
+}
+
 struct Writer {
     // Ports before the node: fields are dropped in this order.
     publisher: Option<Publisher<ipc::Service, [u8], ()>>,
+    notifier: Option<Notifier<ipc::Service>>,
     node: Node<ipc::Service>,
     readers: usize,
     copies: bool,
     whole: bool,
 }
 
-fn writer(place: &Place, copies: bool) -> Result<Box<dyn Sender>> {
-    Ok(Box::new(Writer { publisher: None, node: node(place)?, readers: place.readers, copies, whole: false }))
+fn writer(place: &Place, copies: bool, told: bool) -> Result<Box<dyn Sender>> {
+    let (node, readers) = (node(place)?, place.readers);
+    let notifier =
+        told.then(|| event(&node, readers)?.notifier_builder().create().context("failed to create a notifier"));
+    Ok(Box::new(Writer { publisher: None, notifier: notifier.transpose()?, node, readers, copies, whole: false }))
 }
 
 impl Sender for Writer {
@@ -120,20 +146,27 @@ impl Sender for Writer {
             unsafe { sample.assume_init() }
         };
         sample.send().context("failed to send with iceoryx2")?;
+        if let Some(notifier) = &self.notifier {
+            notifier.notify().context("failed to notify with iceoryx2")?;
+        }
         Ok(())
     }
 }
 
 struct Reader {
     subscriber: Option<Subscriber<ipc::Service, [u8], ()>>,
+    listener: Option<Listener<ipc::Service>>,
     node: Node<ipc::Service>,
     readers: usize,
     copies: bool,
     whole: bool,
 }
 
-fn reader(place: &Place, copies: bool) -> Result<Box<dyn Receiver>> {
-    Ok(Box::new(Reader { subscriber: None, node: node(place)?, readers: place.readers, copies, whole: false }))
+fn reader(place: &Place, copies: bool, told: bool) -> Result<Box<dyn Receiver>> {
+    let (node, readers) = (node(place)?, place.readers);
+    let listener =
+        told.then(|| event(&node, readers)?.listener_builder().create().context("failed to create a listener"));
+    Ok(Box::new(Reader { subscriber: None, listener: listener.transpose()?, node, readers, copies, whole: false }))
 }
 
 impl Receiver for Reader {
@@ -160,7 +193,10 @@ impl Receiver for Reader {
                 }
                 return Ok(received);
             }
-            patience.pass(|| format!("for frame {number}"))?;
+            match &self.listener {
+                None => patience.pass(|| format!("for frame {number}"))?,
+                Some(listener) => _ = listener.timed_wait(|_| {}, PATIENCE).context("failed to wait with iceoryx2")?,
+            }
         }
     }
 

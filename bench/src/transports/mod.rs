@@ -11,6 +11,7 @@ use crate::control::Control;
 use crate::orders::Frames;
 use crate::wait::Waiting;
 
+mod channel;
 mod iceoryx;
 pub(crate) use iceoryx::prefix as iceoryx_prefix;
 mod memcpy;
@@ -32,8 +33,11 @@ pub(crate) const ALL: &[Transport] = &[
     ring::COPY_SOCKET,
     ring::IN_PLACE_SPINNING,
     ring::IN_PLACE_SOCKET,
+    channel::SPINNING,
+    channel::ASLEEP,
     iceoryx::COPY,
     iceoryx::IN_PLACE,
+    iceoryx::IN_PLACE_EVENT,
     memcpy::MEMCPY,
     unix_socket::STREAM,
     unix_socket::STREAM_SPINNING,

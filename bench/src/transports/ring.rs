@@ -67,7 +67,8 @@ pub(crate) fn create(run: &Path, size: u64) -> Result<FrameBufferServer> {
     options.start().with_context(|| format!("failed to create a ring of {} MiB", size >> 20))
 }
 
-fn open(place: &Place) -> Result<FrameBufferClient> {
+/// Opens the ring.
+pub(super) fn open(place: &Place) -> Result<FrameBufferClient> {
     let run = place.dir.parent().context("the group's folder is in none")?;
     let key = Key::new(KEY).context("the key is not one")?;
     FrameBufferClient::options(key).dir(run).prefault(Prefault::Wait).open().context("failed to open the ring")

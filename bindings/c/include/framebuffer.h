@@ -6,6 +6,9 @@
  * the reader over any messaging. The reader copies the bytes or views them in place. If the ring has moved on
  * meanwhile, it gets FRAMEBUFFER_STATUS_TIMEOUT, never wrong bytes.
  *
+ * Or nobody sends anything: a framebuffer_publisher sends frames over a named channel of the ring, and each
+ * framebuffer_subscriber of the channel receives them in order, as framebuffer_samples, and knows how many it has lost.
+ *
  * All sizes and offsets are in bytes. The header needs C99; for C++ there is framebuffer.hpp.
  *
  * Errors. A function that can fail returns a framebuffer_status. It writes its results through pointers, only if it
@@ -14,18 +17,21 @@
  * crash; functions that release a handle accept NULL and do nothing. No function throws. None ends the program, unless
  * even the few bytes of memory for a handle are lacking.
  *
- * Ownership. A handle (framebuffer_client, _server, _view, _loan) belongs to the caller until a function releases it;
- * do not use it afterwards. Views and loans may outlive their client. Returned strings and the bytes of views and loans
- * belong to the library: never free() them. The library keeps no pointer to strings or data that you pass in.
+ * Ownership. A handle (framebuffer_client, _server, _view, _loan, _publisher, _subscriber, _sample) belongs to the
+ * caller until a function releases it; do not use it afterwards. All but servers may outlive their client, and samples
+ * their subscriber. Returned strings and the bytes of views, samples and loans belong to the library: never free() them.
+ * The library keeps no pointer to strings or data that you pass in.
  *
- * Threads. Any thread may call any function. Any number of threads may use a client, a server or a view at once; a loan
- * is for one thread at a time. Releasing a handle must be its last use. Each thread has its own error message.
+ * Threads. Any thread may call any function. Any number of threads may use a client, a server, a view or a sample at
+ * once; a loan is for one thread at a time, and so are a publisher and a subscriber, which notice it if a second one
+ * comes (FRAMEBUFFER_STATUS_BUSY). Releasing a handle must be its last use. Each thread has its own error message.
  *
- * fork(). Parent and child may both go on using clients: the child joins the ring by itself at its first call, and each
- * closes its own. A server belongs to the parent: stopping it in the child does nothing to the ring. The child may read
- * views while the parent keeps them, and can only abandon loans.
+ * fork(). Parent and child may both go on using clients, publishers and subscribers: the child joins the ring by itself
+ * at its first call, and each closes its own. A server belongs to the parent: stopping it in the child does nothing to
+ * the ring. The child may read views and samples while the parent keeps them, and can only abandon loans.
  *
- * Signals. No function is async-signal-safe.
+ * Signals. No function is async-signal-safe. A signal handler ends a wait for a frame (FRAMEBUFFER_STATUS_INTERRUPTED),
+ * and no other.
  */
 
 #ifndef FRAMEBUFFER_H
@@ -41,6 +47,55 @@
 #define FRAMEBUFFER_VERSION_MINOR 1
 #define FRAMEBUFFER_VERSION_PATCH 0
 
+/** For a timeout: there is none. */
+#define FRAMEBUFFER_FOREVER (-1)
+
+/** What to initialise options of a publisher with. */
+#define FRAMEBUFFER_PUBLISHER_OPTIONS_DEFAULT {sizeof(struct framebuffer_publisher_options), 1, NULL}
+
+/** What to initialise options of a subscriber with. */
+#define FRAMEBUFFER_SUBSCRIBER_OPTIONS_DEFAULT \
+  {sizeof(struct framebuffer_subscriber_options), FRAMEBUFFER_START_LATEST, 0, 0, -1}
+
+/** A pixel format by its four characters, with the same number as in V4L2 and DRM. */
+#define FRAMEBUFFER_FOURCC(a, b, c, d) \
+  ((uint32_t)(a) | ((uint32_t)(b) << 8) | ((uint32_t)(c) << 16) | ((uint32_t)(d) << 24))
+
+/** A type of elements: its code in DLPack, the bits of a lane, and the number of lanes. */
+#define FRAMEBUFFER_ELEMENT(code, bits, lanes) \
+  ((uint32_t)(code) | ((uint32_t)(bits) << 8) | ((uint32_t)(lanes) << 16))
+/* signed integers */
+#define FRAMEBUFFER_ELEMENT_I8 FRAMEBUFFER_ELEMENT(0, 8, 1)
+#define FRAMEBUFFER_ELEMENT_I16 FRAMEBUFFER_ELEMENT(0, 16, 1)
+#define FRAMEBUFFER_ELEMENT_I32 FRAMEBUFFER_ELEMENT(0, 32, 1)
+#define FRAMEBUFFER_ELEMENT_I64 FRAMEBUFFER_ELEMENT(0, 64, 1)
+/* unsigned integers; U8: bytes */
+#define FRAMEBUFFER_ELEMENT_U8 FRAMEBUFFER_ELEMENT(1, 8, 1)
+#define FRAMEBUFFER_ELEMENT_U16 FRAMEBUFFER_ELEMENT(1, 16, 1)
+#define FRAMEBUFFER_ELEMENT_U32 FRAMEBUFFER_ELEMENT(1, 32, 1)
+#define FRAMEBUFFER_ELEMENT_U64 FRAMEBUFFER_ELEMENT(1, 64, 1)
+/* IEEE 754 half, single and double precision */
+#define FRAMEBUFFER_ELEMENT_F16 FRAMEBUFFER_ELEMENT(2, 16, 1)
+#define FRAMEBUFFER_ELEMENT_F32 FRAMEBUFFER_ELEMENT(2, 32, 1)
+#define FRAMEBUFFER_ELEMENT_F64 FRAMEBUFFER_ELEMENT(2, 64, 1)
+/* the upper half of an F32 */
+#define FRAMEBUFFER_ELEMENT_BF16 FRAMEBUFFER_ELEMENT(4, 16, 1)
+/* two of F32 or F64, real and imaginary part */
+#define FRAMEBUFFER_ELEMENT_COMPLEX64 FRAMEBUFFER_ELEMENT(5, 64, 1)
+#define FRAMEBUFFER_ELEMENT_COMPLEX128 FRAMEBUFFER_ELEMENT(5, 128, 1)
+/* truth values of a byte each */
+#define FRAMEBUFFER_ELEMENT_BOOL FRAMEBUFFER_ELEMENT(6, 8, 1)
+
+
+/**
+ * The most channels that a ring has.
+ */
+#define FRAMEBUFFER_MAX_CHANNELS 64
+
+/**
+ * The most lossless subscribers that a channel has.
+ */
+#define FRAMEBUFFER_MAX_LOSSLESS 8
 
 /**
  * The size of a buffer that is large enough for every frame as JSON, with the zero byte at its end.
@@ -66,7 +121,7 @@ enum framebuffer_status
    */
   FRAMEBUFFER_STATUS_TIMEOUT = 1,
   /**
-   * NULL, or an invalid text, key, URL or size.
+   * NULL, or an invalid text, key, URL, size, name of a channel, option or descriptor.
    */
   FRAMEBUFFER_STATUS_INVALID_ARGUMENT = 2,
   /**
@@ -157,12 +212,69 @@ enum framebuffer_status
    * is left for others: release some.
    */
   FRAMEBUFFER_STATUS_PINS_FULL = 23,
+  /**
+   * No frame of the channel came in that time, or is there now. Expected in normal operation: try again.
+   */
+  FRAMEBUFFER_STATUS_NO_FRAME = 24,
+  /**
+   * A lossless subscriber has yet to receive a frame that the publisher would let go of: nothing was sent. Send
+   * again later, or with a timeout. The message says who holds it up.
+   */
+  FRAMEBUFFER_STATUS_BACKLOG = 25,
+  /**
+   * A signal handler of the program ran while a frame was waited for. Nothing is lost: wait again, or end if the
+   * handler asks for it.
+   */
+  FRAMEBUFFER_STATUS_INTERRUPTED = 26,
+  /**
+   * The channel cannot be had so: the ring has no room for another one, it has another content type, 8 lossless
+   * subscribers, or a lossless subscriber beside a publisher that keeps nothing.
+   */
+  FRAMEBUFFER_STATUS_CHANNEL = 27,
+  /**
+   * Another thread is using this publisher or subscriber: each is for one thread at a time. Nothing was done.
+   */
+  FRAMEBUFFER_STATUS_BUSY = 28,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
 typedef enum framebuffer_status framebuffer_status;
 #else
 typedef int32_t framebuffer_status;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * Where a subscriber begins.
+ */
+enum framebuffer_start
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * With the last frame that was sent, if it is there; then all that follow.
+   */
+  FRAMEBUFFER_START_LATEST = 0,
+  /**
+   * With the next frame that is sent.
+   */
+  FRAMEBUFFER_START_NEW = 1,
+  /**
+   * With the oldest frame that is still there: at most the last 1,024.
+   */
+  FRAMEBUFFER_START_OLDEST = 2,
+  /**
+   * With the frame after number `after`, to go on where another subscriber has ended. If the channel has not got
+   * that far, it began anew with its ring: then as FRAMEBUFFER_START_OLDEST.
+   */
+  FRAMEBUFFER_START_AFTER = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum framebuffer_start framebuffer_start;
+#else
+typedef uint32_t framebuffer_start;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
@@ -176,13 +288,36 @@ typedef int32_t framebuffer_status;
 typedef struct framebuffer_client framebuffer_client;
 
 /**
- * A frame of the ring, lent for writing. No one else sees its bytes before it is committed.
+ * A frame of the ring, lent for writing. No one else sees its bytes before it is committed or sent.
  *
- * framebuffer_loan_commit(), framebuffer_loan_commit_unhashed() or framebuffer_loan_abandon() ends it. Any thread may
- * fill and end it, one at a time, and it may outlive its client. A child that inherits it by fork() can only abandon
- * it: it belongs to the parent.
+ * One of a client ends with framebuffer_loan_commit() or framebuffer_loan_commit_unhashed(), one of a publisher with
+ * framebuffer_publisher_send_loan() or framebuffer_publisher_send_loan_unhashed(), and either with
+ * framebuffer_loan_abandon(). Any thread may fill and end it, one at a time, and it may outlive its client. A child
+ * that inherits it by fork() can only abandon it: it belongs to the parent.
  */
 typedef struct framebuffer_loan framebuffer_loan;
+
+/**
+ * Sends frames over a channel of the ring: a named stream of frames, each with a number, which subscribers receive in
+ * the order in which they were sent.
+ *
+ * Sending waits for nobody, except for lossless subscribers, if it is asked to. The last frames of the publisher are
+ * kept from being overwritten for as long as it lives.
+ *
+ * For one thread at a time: a call while another one is still running is FRAMEBUFFER_STATUS_BUSY, and does nothing.
+ * Threads and processes that open a publisher each may all send over one channel. It may outlive its client. After a
+ * fork() both parent and child may send with it, and each closes its own.
+ */
+typedef struct framebuffer_publisher framebuffer_publisher;
+
+/**
+ * A frame that was received over a channel: its bytes in the ring, read in place, and what was said of it. The bytes
+ * do not change before framebuffer_sample_release().
+ *
+ * As a framebuffer_view otherwise: it pins a part of the ring, so release it soon; any thread may use it, and it may
+ * outlive its subscriber and its client. A child that inherits it by fork() may read it while its parent keeps it.
+ */
+typedef struct framebuffer_sample framebuffer_sample;
 
 /**
  * Owns a ring: creates its segment in shared memory, hands out its key, allocates frames, and removes the segment at
@@ -194,6 +329,17 @@ typedef struct framebuffer_loan framebuffer_loan;
 typedef struct framebuffer_server framebuffer_server;
 
 /**
+ * Receives the frames of a channel, in the order in which they were sent. All subscribers receive all frames. If one
+ * is slow, frames are overwritten before it has received them: it goes on with the next one that is there, and counts
+ * the others.
+ *
+ * For one thread at a time: a call while another one is still running is FRAMEBUFFER_STATUS_BUSY, and does nothing;
+ * only framebuffer_subscriber_counts() may be called by any thread meanwhile. It may outlive its client. After a
+ * fork() both parent and child go on from where it is, each by itself, and each closes its own.
+ */
+typedef struct framebuffer_subscriber framebuffer_subscriber;
+
+/**
  * A frame in the ring, read in place. The bytes do not change before framebuffer_view_release().
  *
  * A view pins a part of the ring: writers skip it as long as the view exists, and the ring is smaller by that much.
@@ -201,6 +347,71 @@ typedef struct framebuffer_server framebuffer_server;
  * parent keeps it, and releases its own copy, which changes nothing for the parent.
  */
 typedef struct framebuffer_view framebuffer_view;
+
+/**
+ * A lossless subscriber of a channel.
+ */
+typedef struct framebuffer_lossless {
+  /**
+   * The participant, by the number of its slot.
+   */
+  uint64_t participant;
+  /**
+   * The number of the first frame that it has not received yet.
+   */
+  uint64_t next_number;
+} framebuffer_lossless;
+
+/**
+ * A channel of a ring, and its figures since the ring was made. They are read one after the other while the channel is
+ * in use.
+ */
+typedef struct framebuffer_channel {
+  /**
+   * Its name.
+   */
+  char name[64];
+  /**
+   * Its content type, "" if no publisher has given one.
+   */
+  char content_type[256];
+  /**
+   * Frames that were sent.
+   */
+  uint64_t frames;
+  /**
+   * Bytes of all these frames.
+   */
+  uint64_t bytes;
+  /**
+   * Frames that subscribers have lost, all told.
+   */
+  uint64_t lost;
+  /**
+   * Frames that subscribers have skipped, all told.
+   */
+  uint64_t skipped;
+  /**
+   * When the last frame was sent, in nanoseconds since 1970; 0 if none was.
+   */
+  uint64_t last_sent_ns;
+  /**
+   * Participants that publish.
+   */
+  uint64_t publishers;
+  /**
+   * Participants that subscribe.
+   */
+  uint64_t subscribers;
+  /**
+   * The lossless subscribers among them.
+   */
+  uint64_t lossless;
+  /**
+   * The first `lossless` are these.
+   */
+  struct framebuffer_lossless lossless_subscribers[8];
+} framebuffer_channel;
 
 /**
  * The description of a committed frame: all a reader needs besides the ring's key.
@@ -324,9 +535,149 @@ typedef struct framebuffer_stats {
   uint64_t reaped;
 } framebuffer_stats;
 
+/**
+ * Options of a publisher. Initialise them with FRAMEBUFFER_PUBLISHER_OPTIONS_DEFAULT.
+ */
+typedef struct framebuffer_publisher_options {
+  /**
+   * Bytes of this struct.
+   */
+  size_t size;
+  /**
+   * How many of its last frames the publisher keeps from being overwritten, 0 to 32. Default: 1. Lossless
+   * subscribers may be behind by so many frames before the publisher has to wait for them.
+   */
+  size_t keep;
+  /**
+   * The type of the channel's frames, up to 255 bytes of text, on which all its publishers must agree: a media type,
+   * GStreamer caps, the name of a schema. Default: NULL, none.
+   */
+  const char *content_type;
+} framebuffer_publisher_options;
+
+/**
+ * What a writer says of a frame: it travels with the frame. A member that is 0 says nothing.
+ */
+typedef struct framebuffer_descriptor {
+  /**
+   * When the content is from, in nanoseconds of the clock that writer and reader agree on; usually since 1970.
+   */
+  uint64_t time_ns;
+  /**
+   * The type of the elements: FRAMEBUFFER_ELEMENT_F32, for example.
+   */
+  uint32_t element;
+  /**
+   * The pixel format, four characters as in V4L2 and DRM: FRAMEBUFFER_FOURCC('N', 'V', '1', '2').
+   */
+  uint32_t fourcc;
+  /**
+   * The number of elements in each dimension, outermost first: rows, columns, channels for an image.
+   */
+  uint32_t dims[4];
+  /**
+   * Dimensions: 0, if there is no shape, to 4.
+   */
+  uint32_t rank;
+  /**
+   * Always 0.
+   */
+  uint32_t reserved;
+  /**
+   * Bytes from the beginning of one row, an element of the outermost dimension, to that of the next. 0: the rows lie
+   * one behind the other.
+   */
+  uint64_t row_stride;
+  /**
+   * Eight bytes for the user.
+   */
+  uint64_t user;
+} framebuffer_descriptor;
+
+/**
+ * A frame that was sent.
+ */
+typedef struct framebuffer_sent {
+  /**
+   * Its number in the channel, from 0 on.
+   */
+  uint64_t number;
+  /**
+   * Its description, with which any client of the ring can read it.
+   */
+  struct framebuffer_frame frame;
+} framebuffer_sent;
+
+/**
+ * Options of a subscriber. Initialise them with FRAMEBUFFER_SUBSCRIBER_OPTIONS_DEFAULT.
+ */
+typedef struct framebuffer_subscriber_options {
+  /**
+   * Bytes of this struct.
+   */
+  size_t size;
+  /**
+   * Where to begin, a framebuffer_start. Default: FRAMEBUFFER_START_LATEST.
+   */
+  uint32_t start;
+  /**
+   * Not 0: publishers have to wait for this subscriber, so that nothing that is sent from now on is lost to it.
+   * Default: 0.
+   */
+  uint32_t lossless;
+  /**
+   * For FRAMEBUFFER_START_AFTER. Default: 0.
+   */
+  uint64_t after;
+  /**
+   * For how many microseconds to look for a frame all the time before sleeping; below 0 for as long as is good in
+   * general, 20 if there is more than one processor. Default: -1.
+   */
+  int64_t spin_us;
+} framebuffer_subscriber_options;
+
+/**
+ * What has become of the frames that were sent from a subscriber's beginning to where it is: at any time, `received` +
+ * `lost` + `skipped` is their number.
+ */
+typedef struct framebuffer_counts {
+  /**
+   * Frames that it has received.
+   */
+  uint64_t received;
+  /**
+   * Frames that were overwritten before it received them.
+   */
+  uint64_t lost;
+  /**
+   * Frames that framebuffer_subscriber_latest() has passed over.
+   */
+  uint64_t skipped;
+  /**
+   * The number of the next frame to receive.
+   */
+  uint64_t next_number;
+} framebuffer_counts;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
+
+/**
+ * Lists the channels of the ring, sorted by name, in the array `channels`, which has `capacity` elements, and stores
+ * in `count` how many there are. FRAMEBUFFER_MAX_CHANNELS elements are enough; of more channels than there are
+ * elements it writes the first ones. Pass `sizeof *channels` as `channel_size`, as for framebuffer_client_stats().
+ *
+ * # Safety
+ *
+ * `channels` is NULL or valid for writes of `capacity` elements of `channel_size` bytes; `count` is NULL or valid for
+ * writing a number.
+ */
+framebuffer_status framebuffer_client_channels(const struct framebuffer_client *client,
+                                               struct framebuffer_channel *channels,
+                                               size_t channel_size,
+                                               size_t capacity,
+                                               size_t *count);
 
 /**
  * Opens the ring with this key, in the folder `dir`. NULL for `dir` means FRAMEBUFFER_DIR, or /dev/shm.
@@ -363,7 +714,8 @@ framebuffer_status framebuffer_client_connect(const char *url,
                                               struct framebuffer_client **client);
 
 /**
- * Closes the ring. Views and loans of this client stay valid; the last of them unmaps the ring. NULL is allowed.
+ * Closes the ring. Views, loans, publishers, subscribers and samples of this client stay valid; the last of them
+ * unmaps the ring. NULL is allowed.
  */
 void framebuffer_client_close(struct framebuffer_client *client);
 
@@ -576,8 +928,8 @@ framebuffer_status framebuffer_loan_truncate(struct framebuffer_loan *loan,
 /**
  * Hashes the bytes in place, makes the frame readable and stores its description in `frame`, for the reader.
  *
- * It releases the loan even if it fails: with FRAMEBUFFER_STATUS_FORKED in a child of the process that borrowed it. If
- * `frame` is NULL, it abandons the loan.
+ * It releases the loan even if it fails: with FRAMEBUFFER_STATUS_FORKED in a child of the process that borrowed it,
+ * with FRAMEBUFFER_STATUS_INVALID_ARGUMENT if it is of a publisher. If `frame` is NULL, it abandons the loan.
  *
  * # Safety
  *
@@ -604,6 +956,181 @@ framebuffer_status framebuffer_loan_commit_unhashed(struct framebuffer_loan *loa
  * Gives the frame back; it counts as never written. The pointer to its bytes becomes invalid. NULL is allowed.
  */
 void framebuffer_loan_abandon(struct framebuffer_loan *loan);
+
+/**
+ * Opens a publisher of the channel with this name, 1 to 63 of A-Z a-z 0-9 . _ / -, which is made if there is none.
+ * NULL for `options` means the defaults.
+ *
+ * Fails with FRAMEBUFFER_STATUS_CHANNEL (no room for another channel, another content type, a lossless subscriber
+ * beside a publisher that keeps nothing), FRAMEBUFFER_STATUS_INVALID_ARGUMENT or FRAMEBUFFER_STATUS_RETIRED. Then
+ * `publisher` becomes NULL.
+ *
+ * # Safety
+ *
+ * `name` is NULL or ends with a zero byte; so is the content type. `options` is NULL, or valid for reads of
+ * `options->size` bytes. `publisher` is NULL or valid for writing a pointer.
+ */
+framebuffer_status framebuffer_publisher_open(const struct framebuffer_client *client,
+                                              const char *name,
+                                              const struct framebuffer_publisher_options *options,
+                                              struct framebuffer_publisher **publisher);
+
+/**
+ * Copies `size` bytes into the ring and sends them. NULL for `descriptor` says nothing of the frame. Stores its number
+ * and description in `sent`, which may be NULL.
+ *
+ * Waits for lossless subscribers, if there are any, for at most `timeout_ms` milliseconds: 0 does not wait, below 0
+ * (FRAMEBUFFER_FOREVER) there is no limit. No signal ends the wait.
+ *
+ * Fails with FRAMEBUFFER_STATUS_BACKLOG if they have not received enough in that time, with
+ * FRAMEBUFFER_STATUS_INVALID_ARGUMENT if the bytes do not fit the shape, with FRAMEBUFFER_STATUS_BUSY, or as
+ * framebuffer_client_allocate(). Then nothing was sent.
+ *
+ * # Safety
+ *
+ * `data` is NULL or valid for reads of `size` bytes, which no one changes meanwhile; `sent` is NULL or valid for
+ * writing.
+ */
+framebuffer_status framebuffer_publisher_send(const struct framebuffer_publisher *publisher,
+                                              const void *data,
+                                              size_t size,
+                                              const struct framebuffer_descriptor *descriptor,
+                                              int64_t timeout_ms,
+                                              struct framebuffer_sent *sent);
+
+/**
+ * Waits until no lossless subscriber is in the way of the next frame, for at most `timeout_ms` milliseconds. If this
+ * is the channel's only publisher, its next frame does not have to wait then. Ask before you fill a loan.
+ *
+ * Fails with FRAMEBUFFER_STATUS_BACKLOG after that time, FRAMEBUFFER_STATUS_BUSY or FRAMEBUFFER_STATUS_RETIRED.
+ */
+framebuffer_status framebuffer_publisher_ready(const struct framebuffer_publisher *publisher,
+                                               int64_t timeout_ms);
+
+/**
+ * Waits until all lossless subscribers have received all frames of the channel, for at most `timeout_ms` milliseconds:
+ * call it before framebuffer_publisher_close(), from which on the frames are no longer kept.
+ *
+ * Fails as framebuffer_publisher_ready().
+ */
+framebuffer_status framebuffer_publisher_flush(const struct framebuffer_publisher *publisher,
+                                               int64_t timeout_ms);
+
+/**
+ * Lends a frame of `size` bytes in the ring itself, to fill in place: framebuffer_publisher_send_loan() sends it
+ * without a copy. Any number of loans may be open at once, and be sent in any order; the publisher can be used
+ * meanwhile.
+ *
+ * Fails as framebuffer_client_allocate(), and with FRAMEBUFFER_STATUS_BUSY. Then `loan` becomes NULL.
+ *
+ * # Safety
+ *
+ * `loan` is NULL or valid for writing a pointer.
+ */
+framebuffer_status framebuffer_publisher_loan(const struct framebuffer_publisher *publisher,
+                                              uint64_t size,
+                                              struct framebuffer_loan **loan);
+
+/**
+ * Hashes the bytes of a loan of this publisher in place, and sends the frame, as framebuffer_publisher_send().
+ *
+ * It releases the loan, whatever it returns. Fails as framebuffer_publisher_send(); with
+ * FRAMEBUFFER_STATUS_INVALID_ARGUMENT for a loan of another publisher or of a client; with FRAMEBUFFER_STATUS_FORKED
+ * in a child of the process that borrowed it; with FRAMEBUFFER_STATUS_RETIRED if another ring has taken the place of
+ * its own.
+ *
+ * # Safety
+ *
+ * `sent` is NULL or valid for writing. No one writes to the loan's bytes from now on.
+ */
+framebuffer_status framebuffer_publisher_send_loan(const struct framebuffer_publisher *publisher,
+                                                   struct framebuffer_loan *loan,
+                                                   const struct framebuffer_descriptor *descriptor,
+                                                   int64_t timeout_ms,
+                                                   struct framebuffer_sent *sent);
+
+/**
+ * Sends as framebuffer_publisher_send_loan(), but without hashing, in a time that does not depend on the size: see
+ * framebuffer_loan_commit_unhashed().
+ *
+ * # Safety
+ *
+ * As framebuffer_publisher_send_loan().
+ */
+framebuffer_status framebuffer_publisher_send_loan_unhashed(const struct framebuffer_publisher *publisher,
+                                                            struct framebuffer_loan *loan,
+                                                            const struct framebuffer_descriptor *descriptor,
+                                                            int64_t timeout_ms,
+                                                            struct framebuffer_sent *sent);
+
+/**
+ * Closes the publisher: its frames are no longer kept, and its loans can only be abandoned. NULL is allowed.
+ */
+void framebuffer_publisher_close(struct framebuffer_publisher *publisher);
+
+/**
+ * The first byte of the frame, aligned to 64 bytes, valid until the sample is released; NULL for NULL.
+ *
+ * If you write through it, every reader of the frame gets undefined bytes.
+ */
+const uint8_t *framebuffer_sample_data(const struct framebuffer_sample *sample);
+
+/**
+ * The frame's length in bytes; 0 for NULL.
+ */
+size_t framebuffer_sample_size(const struct framebuffer_sample *sample);
+
+/**
+ * The frame's number in the channel, from 0 on; 0 for NULL.
+ */
+uint64_t framebuffer_sample_number(const struct framebuffer_sample *sample);
+
+/**
+ * When the content is from, in nanoseconds, as the writer says; when the frame was sent, if it says nothing. 0 for
+ * NULL.
+ */
+uint64_t framebuffer_sample_time_ns(const struct framebuffer_sample *sample);
+
+/**
+ * When the frame was sent, in nanoseconds since 1970 (CLOCK_REALTIME); 0 for NULL.
+ */
+uint64_t framebuffer_sample_committed_ns(const struct framebuffer_sample *sample);
+
+/**
+ * Stores what the writer says of the frame in `descriptor`. It may say anything: check that the shape fits the size
+ * before you rely on it, if the writer is not trusted.
+ *
+ * # Safety
+ *
+ * `descriptor` is NULL or valid for writing a descriptor.
+ */
+framebuffer_status framebuffer_sample_descriptor(const struct framebuffer_sample *sample,
+                                                 struct framebuffer_descriptor *descriptor);
+
+/**
+ * Stores the frame's description in `frame`, with which any client of the ring can read it.
+ *
+ * # Safety
+ *
+ * `frame` is NULL or valid for writing a frame.
+ */
+framebuffer_status framebuffer_sample_frame(const struct framebuffer_sample *sample,
+                                            struct framebuffer_frame *frame);
+
+/**
+ * Whether the writer has hashed the frame: false after framebuffer_publisher_send_loan_unhashed(), and for NULL.
+ */
+bool framebuffer_sample_is_hashed(const struct framebuffer_sample *sample);
+
+/**
+ * Hashes the bytes and compares the result with the frame's checksum, as framebuffer_view_verify().
+ */
+framebuffer_status framebuffer_sample_verify(const struct framebuffer_sample *sample);
+
+/**
+ * Gives the frame back to the ring. The pointer to its bytes becomes invalid. NULL is allowed.
+ */
+void framebuffer_sample_release(struct framebuffer_sample *sample);
 
 /**
  * Creates a ring that keeps `size` bytes of payload, in FRAMEBUFFER_DIR or /dev/shm, for programs of the same user.
@@ -691,6 +1218,103 @@ framebuffer_status framebuffer_server_stats(const struct framebuffer_server *ser
  * released even if the segment cannot be removed, which is FRAMEBUFFER_STATUS_SYSTEM. NULL is allowed.
  */
 framebuffer_status framebuffer_server_stop(struct framebuffer_server *server);
+
+/**
+ * Opens a subscriber of the channel with this name, 1 to 63 of A-Z a-z 0-9 . _ / -, which is made if there is none.
+ * NULL for `options` means the defaults.
+ *
+ * Fails with FRAMEBUFFER_STATUS_CHANNEL (no room for another channel or another lossless subscriber, or a publisher
+ * that keeps nothing), FRAMEBUFFER_STATUS_INVALID_ARGUMENT or FRAMEBUFFER_STATUS_RETIRED. Then `subscriber` becomes
+ * NULL.
+ *
+ * # Safety
+ *
+ * `name` is NULL or ends with a zero byte. `options` is NULL, or valid for reads of `options->size` bytes.
+ * `subscriber` is NULL or valid for writing a pointer.
+ */
+framebuffer_status framebuffer_subscriber_open(const struct framebuffer_client *client,
+                                               const char *name,
+                                               const struct framebuffer_subscriber_options *options,
+                                               struct framebuffer_subscriber **subscriber);
+
+/**
+ * Receives the next frame. Waits for it, for at most `timeout_ms` milliseconds: 0 does not wait, below 0
+ * (FRAMEBUFFER_FOREVER) there is no limit. Release the sample with framebuffer_sample_release().
+ *
+ * Fails with FRAMEBUFFER_STATUS_NO_FRAME if none came in that time (a status of its own, so that OK always comes with
+ * a sample, and a loop of calls ends by itself); with FRAMEBUFFER_STATUS_INTERRUPTED if a signal handler of the
+ * program has run in this thread while it slept: look at what the handler has left for you, and go on. (A handler that
+ * runs before it sleeps is not noticed: give a timeout, or wait with ppoll() for framebuffer_subscriber_fd().) Also
+ * with FRAMEBUFFER_STATUS_BUSY, FRAMEBUFFER_STATUS_PINS_FULL or FRAMEBUFFER_STATUS_RETIRED. Then `sample` becomes
+ * NULL.
+ *
+ * While a ring is replaced, a client from framebuffer_client_connect() waits for the next one.
+ *
+ * # Safety
+ *
+ * `sample` is NULL or valid for writing a pointer.
+ */
+framebuffer_status framebuffer_subscriber_next(const struct framebuffer_subscriber *subscriber,
+                                               int64_t timeout_ms,
+                                               struct framebuffer_sample **sample);
+
+/**
+ * Receives the next frame if it is there already: as framebuffer_subscriber_next() without waiting.
+ *
+ * # Safety
+ *
+ * `sample` is NULL or valid for writing a pointer.
+ */
+framebuffer_status framebuffer_subscriber_try_next(const struct framebuffer_subscriber *subscriber,
+                                                   struct framebuffer_sample **sample);
+
+/**
+ * Receives the last frame that was sent, if it was not received yet, without waiting. Those before it are skipped.
+ *
+ * Fails as framebuffer_subscriber_try_next().
+ *
+ * # Safety
+ *
+ * `sample` is NULL or valid for writing a pointer.
+ */
+framebuffer_status framebuffer_subscriber_latest(const struct framebuffer_subscriber *subscriber,
+                                                 struct framebuffer_sample **sample);
+
+/**
+ * Stores the subscriber's counts in `counts`. Pass `sizeof *counts` as `counts_size`, as for
+ * framebuffer_client_stats(). Any thread may ask, also while another one waits for a frame; then the counts are those
+ * of before its call.
+ *
+ * # Safety
+ *
+ * `counts` is NULL or valid for writes of `counts_size` bytes.
+ */
+framebuffer_status framebuffer_subscriber_counts(const struct framebuffer_subscriber *subscriber,
+                                                 struct framebuffer_counts *counts,
+                                                 size_t counts_size);
+
+/**
+ * Stores a file descriptor for event loops (epoll, poll, select) in `fd`. It is readable when there may be a frame.
+ * Then call framebuffer_subscriber_try_next() until it returns FRAMEBUFFER_STATUS_NO_FRAME, which makes the descriptor
+ * unreadable until the next frame. Neither read nor close it: it is the same one for as long as the subscriber is
+ * open. A child of fork() asks for another.
+ *
+ * A thread of the library waits for it: in a thread of your own framebuffer_subscriber_next() is faster.
+ *
+ * Fails with FRAMEBUFFER_STATUS_SYSTEM if there can be no more threads or descriptors, FRAMEBUFFER_STATUS_BUSY or
+ * FRAMEBUFFER_STATUS_RETIRED.
+ *
+ * # Safety
+ *
+ * `fd` is NULL or valid for writing a number.
+ */
+framebuffer_status framebuffer_subscriber_fd(const struct framebuffer_subscriber *subscriber,
+                                             int *fd);
+
+/**
+ * Closes the subscriber. Its samples stay valid. NULL is allowed.
+ */
+void framebuffer_subscriber_close(struct framebuffer_subscriber *subscriber);
 
 /**
  * The version of the library that the program runs with, such as "0.1.0". FRAMEBUFFER_VERSION is the one that it was

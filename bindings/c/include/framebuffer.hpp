@@ -9,12 +9,16 @@
  *     framebuffer::View view = ring.view(framebuffer::from_json(text));
  *     process(view.data(), view.size());                           // in place, until the view goes out of scope
  *
- * Errors are exceptions: framebuffer::timeout if the ring has moved past a frame, which a slow reader expects and
- * survives, framebuffer::error otherwise. Destructors never throw.
+ * Or let the ring tell readers where frames are: framebuffer_channel.hpp, which this header includes, has named streams
+ * of frames, and framebuffer_descriptor.hpp what can be said of each.
  *
- * Client, Server, View and Loan own their handles: they can be moved, not copied. An object that was moved from,
- * released or committed is empty: its data() is nullptr, its size() is 0, and any other use throws framebuffer::error.
- * Views and loans may outlive their client.
+ * Errors are exceptions: framebuffer::timeout if the ring has moved past a frame, which a slow reader expects and
+ * survives, framebuffer::backlog and framebuffer::interrupted of channels, framebuffer::error otherwise. Destructors
+ * never throw.
+ *
+ * Client, Server, View, Loan, Publisher, Subscriber and Sample own their handles: they can be moved, not copied. An
+ * object that was moved from, released, committed or sent is empty: its data() is nullptr, its size() is 0, and any
+ * other use throws framebuffer::error. All but servers may outlive their client.
  *
  * Any number of threads may call const member functions at once, as everywhere in C++. framebuffer.h documents fork().
  */
@@ -63,16 +67,33 @@ public:
     explicit timeout(const char* message) : error(FRAMEBUFFER_STATUS_TIMEOUT, message) {}
 };
 
+/** A lossless subscriber has yet to receive a frame that the publisher would let go of. Nothing was sent. */
+class backlog : public error {
+public:
+    explicit backlog(const char* message) : error(FRAMEBUFFER_STATUS_BACKLOG, message) {}
+};
+
+/** A signal handler of the program ran while a frame was waited for. Nothing is lost: wait again, or end. */
+class interrupted : public error {
+public:
+    explicit interrupted(const char* message) : error(FRAMEBUFFER_STATUS_INTERRUPTED, message) {}
+};
+
 namespace detail {
 
 inline void check(Status status) {
-    if (status == FRAMEBUFFER_STATUS_OK) {
+    switch (status) {
+    case FRAMEBUFFER_STATUS_OK:
         return;
-    }
-    if (status == FRAMEBUFFER_STATUS_TIMEOUT) {
+    case FRAMEBUFFER_STATUS_TIMEOUT:
         throw timeout(framebuffer_error_message());
+    case FRAMEBUFFER_STATUS_BACKLOG:
+        throw backlog(framebuffer_error_message());
+    case FRAMEBUFFER_STATUS_INTERRUPTED:
+        throw interrupted(framebuffer_error_message());
+    default:
+        throw error(status, framebuffer_error_message());
     }
-    throw error(status, framebuffer_error_message());
 }
 
 struct Deleter {
@@ -80,6 +101,9 @@ struct Deleter {
     void operator()(framebuffer_view* view) const noexcept { framebuffer_view_release(view); }
     void operator()(framebuffer_loan* loan) const noexcept { framebuffer_loan_abandon(loan); }
     void operator()(framebuffer_server* server) const noexcept { framebuffer_server_stop(server); }
+    void operator()(framebuffer_publisher* publisher) const noexcept { framebuffer_publisher_close(publisher); }
+    void operator()(framebuffer_subscriber* subscriber) const noexcept { framebuffer_subscriber_close(subscriber); }
+    void operator()(framebuffer_sample* sample) const noexcept { framebuffer_sample_release(sample); }
 };
 
 template <typename T>
@@ -155,7 +179,10 @@ private:
     detail::Handle<framebuffer_view> view_;
 };
 
-/** A frame of the ring, lent for writing. Without commit() the destructor gives it back; it counts as never written. */
+/**
+ * A frame of the ring, lent for writing. Without commit(), or Publisher::send() for one of a publisher, the destructor
+ * gives it back; it counts as never written.
+ */
 class Loan {
 public:
     Loan() noexcept = default;
@@ -186,9 +213,15 @@ public:
 
 private:
     friend class Client;
+    friend class Publisher;
     explicit Loan(framebuffer_loan* loan) noexcept : loan_(loan) {}
     detail::Handle<framebuffer_loan> loan_;
 };
+
+class Publisher;
+class Subscriber;
+struct PublisherOptions;
+struct SubscriberOptions;
 
 /** Writes frames to a ring and reads them from it. Any number of threads may use a client at once. */
 class Client {
@@ -273,6 +306,15 @@ public:
         return View(view);
     }
 
+    /** A publisher of the channel with this name, 1 to 63 of A-Z a-z 0-9 . _ / -, which is made if there is none. */
+    Publisher publisher(const std::string& name) const;
+    Publisher publisher(const std::string& name, const PublisherOptions& options) const;
+    /** A subscriber of the channel with this name, which begins with the last frame. */
+    Subscriber subscriber(const std::string& name) const;
+    Subscriber subscriber(const std::string& name, const SubscriberOptions& options) const;
+    /** The channels of the ring, sorted by name. */
+    std::vector<framebuffer_channel> channels() const;
+
     /** Returns the ring's statistics. */
     Stats stats() const {
         Stats stats;
@@ -343,5 +385,9 @@ private:
 };
 
 }  // namespace framebuffer
+
+#include "framebuffer_descriptor.hpp"
+
+#include "framebuffer_channel.hpp"
 
 #endif  /* FRAMEBUFFER_HPP */

@@ -4,6 +4,8 @@ use std::ffi::{CStr, OsStr, c_char, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, TryLockError};
+use std::time::Duration;
 
 use crate::error::{Failure, Status, remember};
 
@@ -48,6 +50,24 @@ impl<T> Out<T> {
     }
 }
 
+/// A handle that is for one thread at a time. A second thread gets an error instead of waiting: in a child of fork() it
+/// would wait for a thread that is not there.
+#[inline]
+pub(crate) fn alone<'m, T>(handle: &'static str, mutex: &'m Mutex<T>) -> Result<MutexGuard<'m, T>, Failure> {
+    match mutex.try_lock() {
+        Ok(guard) => Ok(guard),
+        // A call that panicked has told so; what it left behind is valid.
+        Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => Err(Failure::Busy { handle }),
+    }
+}
+
+/// A time of the caller's in milliseconds, below 0 for ever.
+#[inline]
+pub(crate) fn milliseconds(time: i64) -> Duration {
+    u64::try_from(time).map_or(Duration::MAX, Duration::from_millis)
+}
+
 /// The caller's bytes to read.
 ///
 /// # Safety
@@ -83,7 +103,7 @@ pub(crate) unsafe fn buffer<'a>(buffer: *mut c_void, size: usize) -> Result<&'a 
 }
 
 #[inline]
-fn check_size(size: usize) -> Result<(), Failure> {
+pub(crate) fn check_size(size: usize) -> Result<(), Failure> {
     if size > LARGEST { Err(Failure::Size { size, limit: LARGEST }) } else { Ok(()) }
 }
 

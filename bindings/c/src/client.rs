@@ -20,6 +20,13 @@ use crate::view::View;
 /// framebuffer_client_connect().
 pub struct Client(Arc<FrameBufferClient>);
 
+impl Client {
+    /// For what may outlive the handle.
+    pub(crate) fn shared(&self) -> &Arc<FrameBufferClient> {
+        &self.0
+    }
+}
+
 /// Opens the ring with this key, in the folder `dir`. NULL for `dir` means FRAMEBUFFER_DIR, or /dev/shm.
 ///
 /// Fails with FRAMEBUFFER_STATUS_NOT_FOUND, FRAMEBUFFER_STATUS_NOT_A_SEGMENT, FRAMEBUFFER_STATUS_PARTICIPANTS_FULL,
@@ -100,7 +107,8 @@ unsafe fn hand_out(to: &Out<*mut Client>, client: FrameBufferClient) {
     unsafe { to.put(client) }
 }
 
-/// Closes the ring. Views and loans of this client stay valid; the last of them unmaps the ring. NULL is allowed.
+/// Closes the ring. Views, loans, publishers, subscribers and samples of this client stay valid; the last of them
+/// unmaps the ring. NULL is allowed.
 #[unsafe(no_mangle)]
 pub extern "C" fn framebuffer_client_close(client: Option<Box<Client>>) {
     drop(client);
@@ -328,4 +336,7 @@ const _: () = {
     may_be_used_from_any_thread::<View>();
     may_be_used_from_any_thread::<Loan>();
     may_be_used_from_any_thread::<crate::server::Server>();
+    may_be_used_from_any_thread::<crate::publisher::Publisher>();
+    may_be_used_from_any_thread::<crate::subscriber::Subscriber>();
+    may_be_used_from_any_thread::<crate::sample::Sample>();
 };

@@ -3,12 +3,13 @@
 //! Each thread keeps its message, instead of returning it through a parameter. So a caller who only looks at the status
 //! passes nothing and frees nothing; that is the common case where a slow reader meets timeouts.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::error::Error as StdError;
-use std::ffi::{CString, c_char};
+use std::ffi::{CStr, CString, c_char};
 use std::str::Utf8Error;
 
-use framebuffer::{ConnectError, Error, FrameBufferTimeout, InvalidKey, SegmentError};
+use framebuffer::{ChannelError, ConnectError, Error, FrameBufferTimeout, InvalidKey, SegmentError};
 use thiserror::Error;
 
 /// The result of a call. The numbers are part of the ABI: new ones may be added, none changes.
@@ -21,7 +22,7 @@ pub enum Status {
     /// operation when a reader is slow: drop the frame and go on. From framebuffer_view_verify() also: the view is no
     /// longer protected.
     Timeout = 1,
-    /// NULL, or an invalid text, key, URL or size.
+    /// NULL, or an invalid text, key, URL, size, name of a channel, option or descriptor.
     InvalidArgument = 2,
     /// A frame larger than the ring. If it was to be read, it may be of a larger ring that this one has replaced.
     LargerThanRing = 3,
@@ -69,6 +70,19 @@ pub enum Status {
     /// This client has so many views, loans and operations in progress that another would take a participant slot that
     /// is left for others: release some.
     PinsFull = 23,
+    /// No frame of the channel came in that time, or is there now. Expected in normal operation: try again.
+    NoFrame = 24,
+    /// A lossless subscriber has yet to receive a frame that the publisher would let go of: nothing was sent. Send
+    /// again later, or with a timeout. The message says who holds it up.
+    Backlog = 25,
+    /// A signal handler of the program ran while a frame was waited for. Nothing is lost: wait again, or end if the
+    /// handler asks for it.
+    Interrupted = 26,
+    /// The channel cannot be had so: the ring has no room for another one, it has another content type, 8 lossless
+    /// subscribers, or a lossless subscriber beside a publisher that keeps nothing.
+    Channel = 27,
+    /// Another thread is using this publisher or subscriber: each is for one thread at a time. Nothing was done.
+    Busy = 28,
 }
 
 /// Why a call failed.
@@ -90,6 +104,20 @@ pub(crate) enum Failure {
     Segment(#[from] SegmentError),
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    #[error("options of {size} bytes, which this library knows with {known}: initialise them with {initialiser}")]
+    OptionsSize { size: usize, known: usize, initialiser: &'static str },
+    #[error("an option of a newer header is set, at byte {at}: this library knows the first {known} bytes of them")]
+    UnknownOption { at: usize, known: usize },
+    #[error("a start of {start}: FRAMEBUFFER_START_LATEST, 0, to FRAMEBUFFER_START_AFTER, 3, are what there is")]
+    UnknownStart { start: u32 },
+    #[error("the loan is not of this publisher: send it with the one that lent it, commit those of a client")]
+    OtherLoan,
+    #[error("another thread is using this {handle}: use it from one thread at a time, or open one for each")]
+    Busy { handle: &'static str },
+    #[error("no frame of the channel is there")]
+    NoFrame,
+    #[error("a signal handler ran while a frame of the channel was waited for")]
+    Interrupted,
     #[error("a bug in FrameBuffer: it panicked, and wrote the reason to standard error")]
     Panic,
 }
@@ -106,21 +134,40 @@ impl From<InvalidKey> for Failure {
     }
 }
 
+impl From<ChannelError> for Failure {
+    fn from(error: ChannelError) -> Self {
+        Self::Frame(error.into())
+    }
+}
+
 impl Failure {
     fn status(&self) -> Status {
         match self {
-            Self::Null { .. } | Self::NotUtf8 { .. } | Self::Size { .. } | Self::NotAFrame { .. } => {
-                Status::InvalidArgument
-            }
+            Self::Null { .. }
+            | Self::NotUtf8 { .. }
+            | Self::Size { .. }
+            | Self::NotAFrame { .. }
+            | Self::OptionsSize { .. }
+            | Self::UnknownOption { .. }
+            | Self::UnknownStart { .. }
+            | Self::OtherLoan
+            | Self::Connect(ConnectError::Url { .. }) => Status::InvalidArgument,
+            Self::Busy { .. } => Status::Busy,
+            Self::NoFrame => Status::NoFrame,
+            Self::Interrupted => Status::Interrupted,
             Self::BufferTooSmall { .. } => Status::BufferTooSmall,
             Self::Frame(error) => of_frame(error),
             Self::Segment(error) => of_segment(error),
-            Self::Connect(ConnectError::Url { .. }) => Status::InvalidArgument,
             Self::Connect(ConnectError::Segment { source, .. }) => of_segment(source),
             // Nothing answers, or not as a sidecar.
             Self::Connect(_) => Status::NoSidecar,
             Self::Panic => Status::Internal,
         }
+    }
+
+    /// The message, if it is always the same: nothing is to be allocated for what a loop meets each time it waits.
+    fn constant_message(&self) -> Option<&'static CStr> {
+        matches!(self, Self::NoFrame).then_some(c"no frame of the channel is there")
     }
 }
 
@@ -140,8 +187,24 @@ fn of_frame(error: &Error) -> Status {
         Error::ParticipantLost => Status::ParticipantLost,
         Error::OwnershipLost => Status::AlreadyOwned,
         Error::Join(error) | Error::OutOfOrder(error) => of_segment(error),
+        Error::Channel(error) => of_channel(error),
         // `Stopped`, which no handle here ever is, and later variants.
         _ => Status::Internal,
+    }
+}
+
+fn of_channel(error: &ChannelError) -> Status {
+    match error {
+        ChannelError::NameEmpty
+        | ChannelError::NameTooLong { .. }
+        | ChannelError::NameCharacter { .. }
+        | ChannelError::ContentTypeTooLong { .. }
+        | ChannelError::KeepTooLarge { .. }
+        | ChannelError::ShapeTooLarge { .. }
+        | ChannelError::ShapeDiffers { .. } => Status::InvalidArgument,
+        ChannelError::Backlog { .. } => Status::Backlog,
+        // No room, another content type, and later variants.
+        _ => Status::Channel,
     }
 }
 
@@ -167,19 +230,24 @@ fn of_segment(error: &SegmentError) -> Status {
 }
 
 thread_local! {
-    static MESSAGE: RefCell<CString> = RefCell::default();
+    static MESSAGE: RefCell<Cow<'static, CStr>> = const { RefCell::new(Cow::Borrowed(c"")) };
 }
 
 /// Keeps a failure's message for this thread, and returns its status.
 #[cold]
 pub(crate) fn remember(failure: &Failure) -> Status {
-    let first: &dyn StdError = failure;
-    let causes = std::iter::successors(Some(first), |&error| error.source());
-    let text = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ").replace('\0', "?");
-    let text = CString::new(text).unwrap_or_default();
+    let text = failure.constant_message().map_or_else(|| Cow::Owned(text_of(failure)), Cow::Borrowed);
     // A thread that is ending no longer has a message.
     let _ = MESSAGE.try_with(|message| message.replace(text));
     failure.status()
+}
+
+/// A failure and its causes.
+fn text_of(failure: &Failure) -> CString {
+    let first: &dyn StdError = failure;
+    let causes = std::iter::successors(Some(first), |&error| error.source());
+    let text = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ").replace('\0', "?");
+    CString::new(text).unwrap_or_default()
 }
 
 /// The message of this thread's last call that did not return FRAMEBUFFER_STATUS_OK, with the offending value and the
@@ -222,6 +290,11 @@ pub extern "C" fn framebuffer_status_name(status: i32) -> *const c_char {
         c"retired",
         c"other_ring",
         c"pins_full",
+        c"no_frame",
+        c"backlog",
+        c"interrupted",
+        c"channel",
+        c"busy",
     ];
     let name = usize::try_from(status).ok().and_then(|status| names.get(status));
     name.map_or(c"unknown", |name| *name).as_ptr()
@@ -253,15 +326,25 @@ mod tests {
     fn what_a_program_reacts_to_has_a_status_of_its_own() {
         let [frame, ring] = [5, 6].map(|id| framebuffer::RingId::from_u64(id).expect("not 0"));
         let pins = SegmentError::PinsFull { pins: 64, participants: 256, left: 4 };
+        let backlog = ChannelError::Backlog { channel: "log".into(), number: 9, unread: 8, participant: 4, keep: 1 };
         for (error, status, says) in [
             (Error::Retired, Status::Retired, "open it anew"),
             (Error::OtherRing { frame, ring }, Status::OtherRing, "of ring 0000000000000005, not of ring"),
             (Error::Join(pins), Status::PinsFull, "release views and loans"),
+            (backlog.into(), Status::Backlog, "participant 4"),
+            (ChannelError::TooManyLossless { name: "log".into() }.into(), Status::Channel, "already has 8"),
+            (ChannelError::KeepTooLarge { asked: 33, limit: 32 }.into(), Status::InvalidArgument, "not 33"),
             (Error::Exhausted { size: 9, pins: 2, largest_free: 3 }, Status::Exhausted, "has 3 bytes"),
         ] {
             assert_eq!(remember(&Failure::from(error)), status);
             assert!(message(framebuffer_error_message()).contains(says), "{status:?}");
         }
+    }
+
+    #[test]
+    fn the_message_that_is_not_made_each_time_is_that_of_its_error() {
+        assert_eq!(remember(&Failure::NoFrame), Status::NoFrame);
+        assert_eq!(message(framebuffer_error_message()), Failure::NoFrame.to_string());
     }
 
     #[test]
@@ -277,7 +360,9 @@ mod tests {
         assert_eq!(message(framebuffer_status_name(Status::Internal as i32)), "internal");
         assert_eq!(message(framebuffer_status_name(Status::NoSidecar as i32)), "no_sidecar");
         assert_eq!(message(framebuffer_status_name(Status::PinsFull as i32)), "pins_full");
-        for none in [-1, Status::PinsFull as i32 + 1, i32::MIN, i32::MAX] {
+        assert_eq!(message(framebuffer_status_name(Status::NoFrame as i32)), "no_frame");
+        assert_eq!(message(framebuffer_status_name(Status::Busy as i32)), "busy");
+        for none in [-1, Status::Busy as i32 + 1, i32::MIN, i32::MAX] {
             assert_eq!(message(framebuffer_status_name(none)), "unknown");
         }
     }

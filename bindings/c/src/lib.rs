@@ -5,12 +5,16 @@
 //! programmers. A test generates the header with cbindgen and compares it with `include/framebuffer.h`.
 //!
 //! Read [`call`] first: the helpers of all functions. Then [`error`], [`client`], [`view`], [`loan`], [`server`],
-//! [`frame`], [`stats`].
+//! [`frame`], [`stats`]. For channels [`publisher`], [`subscriber`], [`sample`], [`descriptor`], [`channel`], and
+//! [`growing`] for structs that later versions add to.
 //!
 //! # What a caller in C can and cannot break
 //!
 //! - NULL, sizes, offsets, strings and frames are checked: an invalid one is an error with a message.
-//! - A handle owns what it needs. Views and loans keep the ring mapped, so clients may be closed in any order.
+//! - A handle owns what it needs. Views, loans, publishers, subscribers and samples keep the ring mapped, so clients
+//!   may
+//!   be closed in any order.
+//! - A publisher or subscriber that two threads use at once is an error for the second one.
 //! - Using a handle after its release and passing a size larger than the buffer are undefined behaviour, as everywhere
 //!   in C. The C++ header rules out the former.
 //! - No panic crosses into C: `call::guard` turns it into `FRAMEBUFFER_STATUS_INTERNAL`. (With
@@ -21,11 +25,17 @@
 #![allow(clippy::doc_markdown, reason = "the documentation is that of a header, which has no mark-up")]
 
 pub mod call;
+pub mod channel;
 pub mod client;
+pub mod descriptor;
 pub mod error;
 pub mod frame;
+pub mod growing;
 pub mod loan;
+pub mod publisher;
+pub mod sample;
 pub mod server;
 pub mod stats;
+pub mod subscriber;
 pub mod version;
 pub mod view;

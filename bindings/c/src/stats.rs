@@ -2,8 +2,8 @@
 
 use std::time::UNIX_EPOCH;
 
-use crate::call::buffer;
 use crate::error::Failure;
+use crate::growing::put_members;
 
 /// A snapshot of a ring. The figures are read one after the other while the ring is in use: each is right, but they are
 /// not of one instant. The counters are sums over all participants, past and present, since the ring was created.
@@ -119,19 +119,8 @@ impl From<&framebuffer::Stats> for Stats {
 ///
 /// `to` is NULL or valid for writes of `size` bytes.
 pub(crate) unsafe fn put_stats(stats: &framebuffer::Stats, to: *mut Stats, size: usize) -> Result<(), Failure> {
-    if to.is_null() {
-        return Err(Failure::Null { name: "stats" });
-    }
-    // SAFETY: the caller guarantees it.
-    let to = unsafe { buffer(to.cast(), size) }?;
-    let stats = Stats::from(stats);
-    // SAFETY: a struct of numbers of 8 bytes has no padding.
-    let from = unsafe { std::slice::from_raw_parts((&raw const stats).cast::<u8>(), size_of::<Stats>()) };
-    let common = to.len().min(from.len());
-    let (known, beyond) = to.split_at_mut(common);
-    known.copy_from_slice(&from[..common]);
-    beyond.fill(0);
-    Ok(())
+    // SAFETY: the caller guarantees it, and a struct of numbers of 8 bytes has no padding.
+    unsafe { put_members("stats", &Stats::from(stats), to, size) }
 }
 
 #[cfg(test)]

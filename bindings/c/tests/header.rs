@@ -16,7 +16,7 @@ fn the_header_is_what_the_sources_say() {
 
 fn header(crate_folder: &Path) -> String {
     let mut config = cbindgen::Config::from_file(crate_folder.join("cbindgen.toml")).expect("a configuration");
-    config.after_includes = Some(versions());
+    config.after_includes = Some(versions() + &config.after_includes.unwrap_or_default());
     let mut made = Vec::new();
     cbindgen::generate_with_config(crate_folder, config).expect("cbindgen understands the sources").write(&mut made);
     String::from_utf8(made).expect("text")

@@ -236,8 +236,7 @@ impl<'c> Subscriber<'c> {
     #[doc(hidden)]
     pub fn wait(&self, timeout: Duration) -> ControlFlow<()> {
         if self.reader.joined.membership().segment().is_retired() {
-            std::thread::sleep(timeout.min(PAUSE));
-            return ControlFlow::Continue(());
+            return futex::pause(timeout.min(PAUSE));
         }
         let (index, cursor) = (self.reader.joined.index(), self.reader.cursor);
         if spin(index, cursor, self.settings.spin.min(timeout)) {
@@ -247,12 +246,11 @@ impl<'c> Subscriber<'c> {
             return ControlFlow::Continue(());
         }
         match futex::wait(&self.reader.joined.words().tail.next, cursor, timeout.min(LOOK_AGAIN)) {
-            Ok(()) => {}
-            Err(Errno::EINTR) => return ControlFlow::Break(()),
+            Ok(()) => ControlFlow::Continue(()),
+            Err(Errno::EINTR) => ControlFlow::Break(()),
             // A sandbox without futexes.
-            Err(_) => std::thread::sleep(timeout.min(Duration::from_millis(1))),
+            Err(_) => futex::pause(timeout.min(Duration::from_millis(1))),
         }
-        ControlFlow::Continue(())
     }
 
     /// A descriptor for event loops (`epoll`, `poll`, `select`): it is readable when there may be a frame. Then call

@@ -1,9 +1,11 @@
 //! Sleeping on a word of shared memory until another process wakes us (`futex(2)`, not private to the process).
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::libc;
+use nix::time::{ClockId, ClockNanosleepFlags, clock_nanosleep};
 
 use crate::sync::AtomicU64;
 
@@ -39,9 +41,18 @@ pub(crate) fn wake_all(word: &AtomicU64) {
     }
 }
 
+/// Sleeps for so long where there is no word to sleep on. [`ControlFlow::Break`] if a signal ended it, which
+/// `thread::sleep` would not let happen.
+pub(crate) fn pause(time: Duration) -> ControlFlow<()> {
+    match clock_nanosleep(ClockId::CLOCK_MONOTONIC, ClockNanosleepFlags::empty(), &time.into()) {
+        Err(Errno::EINTR) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::Ordering;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Instant;
 
     use super::*;
@@ -71,5 +82,28 @@ mod tests {
         let begun = Instant::now();
         assert_eq!(wait(&AtomicU64::new(0), 0, Duration::from_millis(5)), Ok(()));
         assert!(begun.elapsed() >= Duration::from_millis(5));
+    }
+
+    #[test]
+    fn a_pause_ends_by_itself_or_at_a_signal() {
+        extern "C" fn nothing(_: libc::c_int) {}
+        let begun = Instant::now();
+        assert_eq!(pause(Duration::from_millis(5)), ControlFlow::Continue(()));
+        assert!(begun.elapsed() >= Duration::from_millis(5));
+        // SAFETY: the handler does nothing, and no other test uses this signal.
+        unsafe { libc::signal(libc::SIGUSR2, nothing as extern "C" fn(libc::c_int) as libc::sighandler_t) };
+        // SAFETY: always.
+        let (sleeper, is_over) = (unsafe { libc::pthread_self() }, AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Acquire) {
+                    // SAFETY: the thread waits for this one at the end of the scope.
+                    unsafe { libc::pthread_kill(sleeper, libc::SIGUSR2) };
+                    std::thread::yield_now();
+                }
+            });
+            assert_eq!(pause(Duration::from_mins(1)), ControlFlow::Break(()));
+            is_over.store(true, Ordering::Release);
+        });
     }
 }

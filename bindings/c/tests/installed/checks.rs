@@ -88,6 +88,51 @@ checks_of!(wrapper, "tests/programs/wrapper.cpp",
     a_ring_has_the_key_and_the_mode_that_were_asked_for
 );
 
+checks_of!(channels, "tests/programs/channels.c",
+    what_is_sent_is_received_with_what_was_said_of_it
+    no_frame_is_a_status_of_its_own_and_comes_in_time
+    a_subscriber_begins_where_it_is_asked_to
+    received_and_lost_and_skipped_are_all_that_was_sent
+    loans_are_sent_in_any_order_or_not_at_all
+    a_lossless_subscriber_loses_nothing_and_holds_its_publisher_up
+    publishers_subscribers_and_samples_outlive_their_client
+    channels_are_listed_with_their_figures
+    the_structs_have_the_layout_that_programs_were_built_with
+);
+
+checks_of!(channel_waits, "tests/programs/channel_waits.c",
+    two_processes_pass_frames_and_lose_none
+    a_forked_child_goes_on_with_a_channel_by_itself
+    an_event_loop_waits_for_the_descriptor
+    a_forked_child_asks_for_a_descriptor_of_its_own
+    a_signal_handler_ends_a_wait_without_an_end
+    a_second_thread_gets_an_error_and_may_ask_for_the_counts
+    a_sample_may_be_released_by_another_thread
+);
+
+checks_of!(channel_misuse, "tests/programs/channel_misuse.c",
+    null_is_an_error_and_never_a_crash
+    names_and_options_beyond_their_bounds_are_refused_with_the_reason
+    options_say_how_large_they_are
+    a_shape_that_does_not_fit_the_bytes_is_refused
+    channels_that_cannot_be_had_so_are_refused_with_the_reason
+    a_loan_ends_only_as_it_was_lent
+    a_channel_of_a_ring_that_has_stopped_is_retired_and_its_samples_stay
+);
+
+checks_of!(channels_in_cpp, "tests/programs/channels.cpp",
+    containers_are_sent_with_their_type_and_shape
+    what_is_said_of_a_frame_arrives
+    a_for_loop_receives_until_it_is_left
+    a_for_loop_holds_no_frame_while_it_waits_for_the_next
+    next_waits_and_ends_without_a_frame
+    loans_are_filled_in_place_and_sent
+    errors_of_channels_are_exceptions_by_kind
+    a_signal_handler_ends_a_for_loop
+    an_event_loop_waits_for_the_descriptor
+    what_was_moved_from_or_closed_is_empty_and_the_rest_lives_on
+);
+
 fn alone(path: &str, name: &str) {
     in_a_folder(|dir| {
         let mut command = run(&program(path, Flavour::Shared), dir);

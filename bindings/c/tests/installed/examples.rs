@@ -3,14 +3,17 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
-use framebuffer::Frame;
+use framebuffer::{Connect, Descriptor, Element, Frame, FrameBufferClient};
 
 use super::compiler::{Flavour, place, program, run, source, succeed, with_pkg_config};
 use super::ring::{FRAMES, OwnRing, Sidecar, drawn};
 
 const WRITERS: [&str; 2] = ["examples/writer.c", "examples/writer.cpp"];
 const READERS: [&str; 2] = ["examples/reader.c", "examples/reader.cpp"];
+const PUBLISHER: &str = "examples/publisher.cpp";
+const SUBSCRIBER: &str = "examples/subscriber.cpp";
 
 #[test]
 #[ignore = "needs the installed library: cargo xtask test c"]
@@ -22,6 +25,7 @@ fn readers_in_c_and_cpp_read_what_writers_in_c_and_cpp_write() {
 #[ignore = "needs the installed library: cargo xtask test c"]
 fn sanitizers_see_nothing_in_the_examples() {
     through_a_sidecar(|path| program(path, Flavour::Sanitized));
+    through_a_channel(|path| program(path, Flavour::Sanitized));
 }
 
 #[test]
@@ -32,10 +36,44 @@ fn cmake_builds_the_examples_as_their_file_says() {
     configure.arg("-S").arg(source("examples")).arg("-B").arg(&build).arg("-DCMAKE_C_FLAGS=-Werror");
     succeed(with_pkg_config(&mut configure));
     succeed(Command::new("cmake").arg("--build").arg(&build));
-    through_a_sidecar(|path| {
+    let built = |path: &str| {
         let name = path.trim_start_matches("examples/").trim_end_matches(".c").replace(".cpp", "-cpp");
         build.join(name)
-    });
+    };
+    through_a_sidecar(built);
+    through_a_channel(built);
+}
+
+#[test]
+#[ignore = "needs the installed library: cargo xtask test c"]
+fn a_subscriber_receives_what_a_publisher_sends() {
+    through_a_channel(|path| program(path, Flavour::Shared));
+}
+
+#[test]
+#[ignore = "needs the installed library: cargo xtask test c"]
+fn rust_receives_what_a_publisher_in_cpp_sends_and_the_other_way_round() {
+    let ring = OwnRing::new();
+    let mut subscriber = ring.client.subscriber("camera").expect("a subscriber");
+    succeed(at(&ring, PUBLISHER, Flavour::Static).arg(FRAMES.to_string()));
+    for number in 0..FRAMES {
+        let frame = subscriber.try_next().expect("the ring is there").expect("it was sent");
+        let descriptor = frame.descriptor();
+        assert_eq!((descriptor.element_type(), descriptor.dimensions()), (Element::U8, &[480, 640, 3][..]));
+        assert_eq!((frame.number(), descriptor.user_word()), (number as u64, number as u64));
+        assert!(*frame == *drawn(number), "frame {number}");
+    }
+    let child = start(at(&ring, SUBSCRIBER, Flavour::Static).arg("2"));
+    wait_for_subscribers(&ring.client, 2);
+    let mut publisher = ring.client.publisher("camera").expect("a publisher");
+    let image = Descriptor::new().element(Element::U8).shape(&[480, 640, 3]).expect("three");
+    let mut wrong = drawn(FRAMES);
+    wrong[7] ^= 1;
+    publisher.send_with(&wrong, &image.user(FRAMES as u64)).expect("there is room");
+    let output = child.wait_with_output().expect("an end");
+    // The last one of before it finds there, and it is right.
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "2 frames, 0 lost, 1 wrong\n");
+    assert_eq!(output.status.code(), Some(1));
 }
 
 /// Every writer to every reader, each found at `program`, with the ring of a sidecar.
@@ -51,6 +89,51 @@ fn through_a_sidecar(program: impl Fn(&str) -> PathBuf) {
         let said = succeed(run(reader).stdin(writer.stdout.take().expect("a pipe")));
         assert!(writer.wait().expect("an end").success(), "the writer fails");
         assert_eq!(said, format!("{FRAMES} frames, 0 lost, 0 wrong\n"));
+    }
+}
+
+#[test]
+#[ignore = "needs the installed library: cargo xtask test c"]
+fn a_subscriber_goes_over_to_the_ring_of_the_next_sidecar() {
+    let mut sidecar = Sidecar::start();
+    let mut waiting = run(&program(SUBSCRIBER, Flavour::Shared), sidecar.dir());
+    let subscriber = start(waiting.arg("1").env("FRAMEBUFFER_URL", sidecar.url()));
+    let connect =
+        |sidecar: &Sidecar| Connect::new(&sidecar.url()).dir(sidecar.dir()).connect().expect("the sidecar's ring");
+    wait_for_subscribers(&connect(&sidecar), 1);
+    sidecar.restart();
+    let client = connect(&sidecar);
+    wait_for_subscribers(&client, 1);
+    let image = Descriptor::new().element(Element::U8).shape(&[480, 640, 3]).expect("three");
+    client.publisher("camera").expect("a publisher").send_with(&drawn(0), &image).expect("there is room");
+    let output = subscriber.wait_with_output().expect("an end");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "1 frames, 0 lost, 0 wrong\n");
+}
+
+/// The publisher to the subscriber, each found at `program`, over a channel in the ring of a sidecar.
+fn through_a_channel(program: impl Fn(&str) -> PathBuf) {
+    let sidecar = Sidecar::start();
+    let run = |path: &str| {
+        let mut command = run(&program(path), sidecar.dir());
+        command.arg(FRAMES.to_string()).env("FRAMEBUFFER_URL", sidecar.url());
+        command
+    };
+    let subscriber = start(&mut run(SUBSCRIBER));
+    let client = Connect::new(&sidecar.url()).dir(sidecar.dir()).connect().expect("the sidecar's ring");
+    wait_for_subscribers(&client, 1);
+    succeed(&mut run(PUBLISHER));
+    let output = subscriber.wait_with_output().expect("an end");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{FRAMES} frames, 0 lost, 0 wrong\n"));
+    assert!(output.status.success(), "{}", output.status);
+}
+
+/// Waits until the channel has so many subscribers.
+fn wait_for_subscribers(client: &FrameBufferClient, count: usize) {
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while client.channels().expect("the ring is there").iter().map(|channel| channel.subscribers).sum::<usize>() < count
+    {
+        assert!(Instant::now() < deadline, "nobody subscribes");
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

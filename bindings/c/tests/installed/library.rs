@@ -72,6 +72,8 @@ fn the_headers_compile_alone_in_every_language_that_they_are_for() {
         ("framebuffer.h", "c", ["c99", "c11", "c17", "c2x"]),
         ("framebuffer.h", "cpp", ["c++11", "c++14", "c++17", "c++20"]),
         ("framebuffer.hpp", "cpp", ["c++17", "c++20", "c++23", "gnu++17"]),
+        ("framebuffer_channel.hpp", "cpp", ["c++17", "c++20", "c++23", "gnu++17"]),
+        ("framebuffer_descriptor.hpp", "cpp", ["c++17", "c++20", "c++23", "gnu++17"]),
     ];
     for (header, extension, standards) in languages {
         let file = folder.path().join(format!("alone.{extension}"));
@@ -108,8 +110,16 @@ fn last_word(line: &str) -> &str {
 #[test]
 #[ignore = "needs the installed library: cargo xtask test c"]
 fn the_installed_headers_are_those_of_the_sources() {
-    for name in ["framebuffer.h", "framebuffer.hpp"] {
+    let list = |folder: &Path| -> BTreeSet<_> {
+        fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").file_name()).collect()
+    };
+    let headers = list(&source("include"));
+    assert_eq!(list(&prefix().join("include")), headers);
+    for name in headers {
         let read = |path: &Path| fs::read(path).expect("a header");
-        assert!(read(&prefix().join("include").join(name)) == read(&source("include").join(name)), "{name} differs");
+        assert!(
+            read(&prefix().join("include").join(&name)) == read(&source("include").join(&name)),
+            "{name:?} differs"
+        );
     }
 }

@@ -26,13 +26,15 @@ pub(crate) struct Sidecar {
 
 impl Sidecar {
     pub(crate) fn start() -> Self {
-        let program = std::env::var_os("FRAMEBUFFER_SIDECAR").expect("FRAMEBUFFER_SIDECAR: use cargo xtask test c");
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let mut command = Command::new(program);
-        command.args(["serve", "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--socket"]).arg(socket(dir.path()));
-        command.arg("--dir").arg(dir.path()).arg(format!("--size={KEEPS_ALL}"));
-        let child = command.env_clear().stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("the sidecar starts");
-        Self { child, dir }
+        Self { child: serve(dir.path()), dir }
+    }
+
+    /// Stops it as Kubernetes does, and starts another one in its place, with a ring of its own.
+    pub(crate) fn restart(&mut self) {
+        let stopped = Command::new("kill").arg(self.child.id().to_string()).status().expect("kill");
+        assert!(stopped.success() && self.child.wait().expect("an end").success(), "it stops");
+        self.child = serve(self.dir());
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -49,6 +51,14 @@ impl Drop for Sidecar {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn serve(dir: &Path) -> Child {
+    let program = std::env::var_os("FRAMEBUFFER_SIDECAR").expect("FRAMEBUFFER_SIDECAR: use cargo xtask test c");
+    let mut command = Command::new(program);
+    command.args(["serve", "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--socket"]).arg(socket(dir));
+    command.arg("--dir").arg(dir).arg(format!("--size={KEEPS_ALL}"));
+    command.env_clear().stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("the sidecar starts")
 }
 
 fn socket(dir: &Path) -> PathBuf {
