@@ -46,7 +46,7 @@ pub(super) const IN_PLACE: Transport = Transport {
 };
 
 pub(super) const IN_PLACE_EVENT: Transport = Transport {
-    id: "iceoryx2-in-place-event",
+    id: "iceoryx2-event",
     name: "iceoryx2, in place, told by event",
     waiting: Waiting::Block,
     ends: Ends::Processes { writer: |place| writer(place, false, true), reader: |place| reader(place, false, true) },
@@ -68,7 +68,9 @@ fn node(place: &Place) -> Result<Node<ipc::Service>> {
     set_log_level(LogLevel::Error);
     let run = place.dir.parent().context("the group's folder is in none")?;
     let mut config = Config::default();
-    let root = Path::new(place.file("iceoryx2").as_os_str().as_encoded_bytes());
+    // Relative: the path of a socket has room for 107 bytes, and its events have some.
+    std::env::set_current_dir(&place.dir).context("failed to go to the group's folder")?;
+    let root = Path::new(b"i");
     config.global.set_root_path(&root.map_err(|error| anyhow!("{error:?}: the group's folder"))?);
     let prefix = FileName::new(prefix(run).as_bytes());
     config.global.prefix = prefix.map_err(|error| anyhow!("{error:?}: the prefix of iceoryx2's files"))?;

@@ -28,7 +28,9 @@ fn to_dict<'py>(py: Python<'py>, channel: &ChannelInfo) -> PyResult<Bound<'py, P
     let lossless = channel.lossless.iter().map(|subscriber| {
         let dict = PyDict::new(py);
         dict.set_item("participant", subscriber.participant)?;
+        dict.set_item("process", subscriber.process)?;
         dict.set_item("next_number", subscriber.next_number)?;
+        dict.set_item("unread", subscriber.unread)?;
         Ok(dict)
     });
     dict.set_item("lossless", lossless.collect::<PyResult<Vec<_>>>()?)?;

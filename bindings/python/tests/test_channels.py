@@ -207,7 +207,8 @@ def test_a_lossless_subscriber_loses_nothing_and_holds_its_publisher_up(client, 
         assert (error.value.channel, error.value.number, error.value.unread) == ("log", 2, 0)
         assert isinstance(error.value, TimeoutError)
     [channel] = client.channels()
-    assert channel["lossless"] == [{"participant": error.value.participant, "next_number": 0}]
+    slow = {"participant": error.value.participant, "process": os.getpid(), "next_number": 0, "unread": 2}
+    assert channel["lossless"] == [slow]
     with pytest.raises(FrameBufferBacklog):
         publisher.ready(0)
     with pytest.raises(FrameBufferBacklog):

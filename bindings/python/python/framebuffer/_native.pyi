@@ -85,7 +85,9 @@ def connect(url: str | None = None, *, timeout: float | None = None, dir: _Path 
 
 class _Lossless(TypedDict):
     participant: int
+    process: int | None
     next_number: int
+    unread: int
 
 class _Channel(TypedDict):
     name: str
