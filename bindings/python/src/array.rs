@@ -25,7 +25,7 @@ pub(crate) fn of<'py>(owner: &Bound<'py, PyAny>, descriptor: &Descriptor, len: u
     let element = bytes * lanes;
     let mut shape: Vec<usize> = descriptor.dimensions().iter().map(|of| *of as usize).collect();
     if shape.is_empty() {
-        if len % element != 0 {
+        if !len.is_multiple_of(element) {
             let name = descriptor.element_type();
             return Err(PyValueError::new_err(format!(
                 "{len} bytes are no whole number of elements of the type {name}"

@@ -59,7 +59,7 @@ pub(crate) fn given(value: &Bound<'_, PyAny>) -> PyResult<Element> {
 }
 
 /// How numpy calls the type: something to make a `dtype` of, the bytes of an element, and numbers in it.
-pub(crate) fn to_numpy<'py>(py: Python<'py>, element: Element) -> PyResult<(Bound<'py, PyAny>, usize, usize)> {
+pub(crate) fn to_numpy(py: Python<'_>, element: Element) -> PyResult<(Bound<'_, PyAny>, usize, usize)> {
     let Element { code, bits, lanes } = element;
     let (bytes, lanes) = (usize::from(bits / 8), usize::from(lanes));
     let named = |name: &str| PyString::new(py, name).into_any();

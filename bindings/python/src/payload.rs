@@ -31,8 +31,7 @@ impl<'py> Payload<'py> {
     pub(crate) fn get(value: &Bound<'py, PyAny>, told: &Told<'_, 'py>) -> PyResult<Self> {
         let source = Source::get(value)?;
         let (element, shape) = match (&source, told.dtype) {
-            (_, Some(_)) => (Element::default(), Vec::new()),
-            (Source::Bytes(_), None) => (Element::default(), Vec::new()),
+            (_, Some(_)) | (Source::Bytes(_), None) => (Element::default(), Vec::new()),
             (Source::Buffer(buffer), None) => of_buffer(value, buffer)?,
             (Source::Tensor(tensor), None) => {
                 let (element, shape) = tensor.describe();

@@ -169,7 +169,7 @@ impl Subscriber {
     }
 
     /// The frames, for `async for` in a program with asyncio. Its event loop runs meanwhile.
-    fn __aiter__<'py>(slf: Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+    fn __aiter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, PyAny>> {
         slf.py().import("framebuffer.subscriber")?.getattr("Frames")?.call1((slf,))
     }
 
