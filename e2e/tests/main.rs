@@ -12,6 +12,7 @@ mod late_labels;
 mod lifecycle;
 mod other_webhook;
 mod policy;
+mod probes;
 mod rbac;
 mod rights;
 mod rollout;
