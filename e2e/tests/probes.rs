@@ -1,4 +1,5 @@
-//! What the probes of idle sidecars cost a node, for the table in docs/kubernetes.md. On request only: it takes minutes.
+//! What the probes of idle sidecars cost a node, for the table in docs/kubernetes.md. It takes minutes, and so runs on
+//! request only.
 
 use std::fs;
 use std::time::Duration;
