@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
+mod channels;
 mod chart;
 mod cost;
 mod dataplane;
