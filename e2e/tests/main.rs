@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
+mod channels;
 mod chart;
 mod cost;
 mod dataplane;
@@ -12,6 +13,7 @@ mod late_labels;
 mod lifecycle;
 mod other_webhook;
 mod policy;
+mod probes;
 mod rbac;
 mod rights;
 mod rollout;

@@ -54,7 +54,7 @@ pub(crate) async fn injection(namespace: &TestNamespace, name: &str) -> Value {
 /// Every way to change one place: each value, changed, emptied and removed; each object and list with something added;
 /// each list in another order. With a description. The schema drops unknown fields beside `sidecar`
 /// and in `imagePullSecrets`.
-fn changes(injection: &Value) -> Vec<(String, Value)> {
+pub(crate) fn changes(injection: &Value) -> Vec<(String, Value)> {
     let mut places = Vec::new();
     collect(injection, "", &mut places);
     let mut all = Vec::new();

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
-use framebuffer_contract::kubernetes::{INJECT_LABEL, RESTARTED_ANNOTATION, SIDECAR};
+use framebuffer_contract::kubernetes::{ADMIN_PORT, INJECT_LABEL, RESTARTED_ANNOTATION, SIDECAR};
 use framebuffer_e2e::cluster::{install, restoring};
 use framebuffer_e2e::load::injected_once;
 use framebuffer_e2e::manifests::{RING, framebuffer, idle, pod, workload};
 use framebuffer_e2e::metrics::measured;
-use framebuffer_e2e::namespace::phase;
+use framebuffer_e2e::namespace::{is_ready, phase, restarts};
 use framebuffer_e2e::operator::{Stopped, operators, process_of, settled, some_leader};
 use framebuffer_e2e::policy::bindings;
 use framebuffer_e2e::program::{kubectl, output, run_blocking};
@@ -23,7 +23,7 @@ use kube::ResourceExt;
 use kube::api::ListParams;
 use serde_json::{Value, json};
 
-use crate::status::{injection, takes};
+use crate::status::{changes, injection, takes};
 
 const WORKLOADS: i32 = 3;
 
@@ -81,7 +81,7 @@ async fn look(namespace: &TestNamespace, hanging: &str, seen: &mut Seen) {
         seen.restarted == deployments.len() && rolling == 0 && counts(&found) == Some((WORKLOADS, WORKLOADS, 0));
 }
 
-/// The sidecar has no user of the chart's, and the guard takes none.
+/// The sidecar has no user of the chart's.
 async fn user_is_the_platforms(namespace: &TestNamespace) {
     for pod in namespace.pods().await.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
         let spec = json!(pod.spec);
@@ -90,17 +90,55 @@ async fn user_is_the_platforms(namespace: &TestNamespace) {
         assert_eq!((&sidecar["name"], &context["runAsNonRoot"]), (&json!(SIDECAR), &json!(true)), "{sidecar:#}");
         assert_eq!((&context["runAsUser"], &context["runAsGroup"]), (&Value::Null, &Value::Null), "{context:#}");
     }
+}
+
+/// The guard takes what the operator renders with these values, neither a change of it nor what it would render with
+/// others.
+async fn guard_takes_nothing_else(namespace: &TestNamespace) {
     if injector() != Injector::Policy {
         return measured("not tested: the guard on status.injection; this cluster's API server does not inject");
     }
     let rendered = injection(namespace, RING).await;
     takes(namespace, RING, &rendered).await.unwrap();
+    for (what, changed) in changes(&rendered) {
+        assert!(takes(namespace, RING, &changed).await.is_err(), "accepted: {what}");
+    }
+    let mut foreign = rendered.clone();
+    let probe = foreign["sidecar"]["livenessProbe"].as_object_mut().unwrap();
+    assert!(probe.remove("httpGet").is_some(), "{probe:?}");
+    probe.insert("exec".to_owned(), json!({"command": ["/framebuffer-sidecar", "healthcheck"]}));
+    let why = takes(namespace, RING, &foreign).await.err().unwrap_or_default();
+    assert!(why.contains("it differs in livenessProbe"), "{why}");
     for (field, user) in [("runAsUser", 0), ("runAsUser", 65532), ("runAsGroup", 0)] {
         let mut foreign = rendered.clone();
         foreign["sidecar"]["securityContext"][field] = json!(user);
         let why = takes(namespace, RING, &foreign).await.err().unwrap_or_default();
         assert!(why.contains("it differs in securityContext"), "{field} {user}: {why}");
     }
+}
+
+/// The kubelet's requests make a pod ready, and restart a sidecar that hangs.
+async fn probes_are_requests(namespace: &TestNamespace) {
+    const NAME: &str = "hanging";
+    let mut hanging = pod(NAME, &[idle("app")]);
+    hanging["spec"]["shareProcessNamespace"] = json!(true);
+    let injected = namespace.try_dry(&hanging).await.unwrap();
+    // A pod that brings its injection is left as it is. With the times of the chart it would take two minutes.
+    hanging["metadata"]["annotations"] = injected["metadata"]["annotations"].clone();
+    hanging["spec"] = injected["spec"].clone();
+    for probe in ["readinessProbe", "livenessProbe"] {
+        let probe = &mut hanging["spec"]["initContainers"][0][probe];
+        assert_eq!(probe["httpGet"], json!({"path": "/readyz", "port": ADMIN_PORT, "scheme": "HTTP"}), "{probe:#}");
+        assert_eq!(probe.get("exec"), None);
+        for (time, seconds) in [("periodSeconds", 1), ("timeoutSeconds", 1), ("failureThreshold", 3)] {
+            probe[time] = json!(seconds);
+        }
+    }
+    namespace.accept(&hanging).await;
+    let before = restarts(&namespace.ready(NAME).await, SIDECAR);
+    namespace.exec(NAME, "app", &["/bin/sh", "-c", "kill -STOP $(pidof framebuffer-sidecar)"]);
+    let restarted = |pod: &Pod| restarts(pod, SIDECAR) > before && is_ready(pod);
+    namespace.wait(NAME, "to have its sidecar restarted", restarted).await;
 }
 
 #[test]
@@ -125,9 +163,8 @@ fn an_upgrade_restarts_workloads_once_its_last_old_replica_is_gone_and_no_more_a
             Box::pin(async {
                 // It ends only when its node kills it, or when it goes on.
                 let mut stopped = Some(Stopped::stop(process));
-                let upgrade = run_blocking(|| {
-                    install(&["--set", "sidecar.user=platform", "--set", "rollingRestart.maxConcurrent=1"]);
-                });
+                let values = "sidecar.user=platform,sidecar.probes=http,rollingRestart.maxConcurrent=1";
+                let upgrade = run_blocking(move || install(&["--set", values]));
                 let watch = namespace.until("all workloads have rolled", async || {
                     let mut now = std::mem::take(&mut *seen.lock().unwrap());
                     look(namespace, &follower, &mut now).await;
@@ -140,6 +177,8 @@ fn an_upgrade_restarts_workloads_once_its_last_old_replica_is_gone_and_no_more_a
                 });
                 tokio::join!(upgrade, watch);
                 user_is_the_platforms(namespace).await;
+                guard_takes_nothing_else(namespace).await;
+                probes_are_requests(namespace).await;
             }),
         )
         .await;

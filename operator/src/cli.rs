@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::injector::Injector;
 use crate::quantity::parse_milli_cpu;
-use crate::render::Settings;
+use crate::render::{Probes, Settings};
 
 /// The longest lifetime of a certificate, in seconds: 100 years.
 const MAX_LIFETIME: i64 = 3_153_600_000;
@@ -53,6 +53,9 @@ pub struct SidecarArgs {
     /// Leave the sidecar's user and group to the platform, as on OpenShift
     #[arg(long, env = "FRAMEBUFFER_OPERATOR_SIDECAR_PLATFORM_USER")]
     pub sidecar_platform_user: bool,
+    /// How the kubelet probes the sidecar: by a process in its container, or by a request to its admin port
+    #[arg(long, env = "FRAMEBUFFER_OPERATOR_SIDECAR_PROBES", value_enum, default_value_t)]
+    pub sidecar_probes: Probes,
     /// CPU request of sidecars whose FrameBuffer sets none
     #[arg(long, env = "FRAMEBUFFER_OPERATOR_SIDECAR_CPU_REQUEST", value_parser = cpu, default_value = "10m")]
     pub sidecar_cpu_request: String,
@@ -83,6 +86,7 @@ impl SidecarArgs {
             sidecar_pull_policy,
             sidecar_pull_secrets,
             sidecar_platform_user,
+            sidecar_probes,
             sidecar_cpu_request,
             sidecar_cpu_limit,
             sidecar_architectures,
@@ -92,6 +96,7 @@ impl SidecarArgs {
             pull_policy: sidecar_pull_policy,
             pull_secrets: sidecar_pull_secrets,
             platform_user: sidecar_platform_user,
+            probes: sidecar_probes,
             cpu_request: Some(sidecar_cpu_request),
             cpu_limit: sidecar_cpu_limit,
             architectures: sidecar_architectures,

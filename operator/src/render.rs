@@ -1,14 +1,16 @@
 //! [`render`]: the one place that decides the content of an injection. What applies it to pods (the webhook, the
 //! command line, the API server from `status.injection`) adds nothing of its own.
 
+use clap::ValueEnum;
 use framebuffer_contract::kubernetes::{ADMIN_PORT, PORT, SIDECAR, VOLUME};
 use framebuffer_contract::variables;
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, EnvVarSource, ExecAction, Lifecycle,
-    LifecycleHandler, LocalObjectReference, ObjectFieldSelector, Probe, ResourceRequirements, SeccompProfile,
-    SecurityContext, Volume, VolumeMount,
+    Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, EnvVarSource, ExecAction, HTTPGetAction,
+    Lifecycle, LifecycleHandler, LocalObjectReference, ObjectFieldSelector, Probe, ResourceRequirements,
+    SeccompProfile, SecurityContext, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
@@ -19,6 +21,9 @@ use crate::validate::ValidSpec;
 /// The sidecar's program in its image. Probes need the full path: the image has no shell and no `PATH`.
 const PROGRAM: &str = "/framebuffer-sidecar";
 
+/// The path on its admin port that says whether it is ready; `healthcheck` asks for it too.
+const READY_PATH: &str = "/readyz";
+
 /// How long a sidecar may take to create its ring: one of 1 TiB takes minutes.
 const START_SECONDS: u16 = 600;
 
@@ -26,6 +31,17 @@ const START_SECONDS: u16 = 600;
 const USER: i64 = 65532;
 
 const CPU_REQUEST: &str = "10m";
+
+/// How the kubelet asks whether the sidecar is ready; chosen by the flag `--sidecar-probes`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Probes {
+    /// By a process in the container, which asks the admin port over loopback. Service meshes and network policies may
+    /// block the kubelet's requests to a container that starts before them, so this is the default.
+    #[default]
+    Exec,
+    /// By a request to the admin port at the pod's address, which costs a node far less.
+    Http,
+}
 
 /// The operator's own settings that affect injected pods.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,6 +54,8 @@ pub struct Settings {
     pub pull_secrets: Vec<String>,
     /// Whether user and group are the platform's choice, as on `OpenShift`, rather than [`USER`].
     pub platform_user: bool,
+    /// How the kubelet probes the sidecar.
+    pub probes: Probes,
     /// CPU request of sidecars whose `FrameBuffer` sets none; `None` for [`CPU_REQUEST`].
     pub cpu_request: Option<String>,
     /// CPU limit of sidecars whose `FrameBuffer` sets none; `None` for no limit.
@@ -123,8 +141,8 @@ fn sidecar(spec: &ValidSpec, settings: &Settings) -> Container {
         // A native sidecar: it starts before the pod's containers, and a Job completes without it.
         restart_policy: Some("Always".to_owned()),
         lifecycle: Some(Lifecycle { post_start: Some(until_ready()), ..Lifecycle::default() }),
-        readiness_probe: Some(probe(10, 3)),
-        liveness_probe: Some(probe(30, 4)),
+        readiness_probe: Some(probe(settings.probes, 10, 3)),
+        liveness_probe: Some(probe(settings.probes, 30, 4)),
         resources: Some(resources(spec, settings)),
         security_context: Some(security_context(settings)),
         // If the ring is too large, the sidecar exits with one line of explanation, which belongs in the pod's status.
@@ -164,17 +182,24 @@ fn port(name: &str, port: u16) -> ContainerPort {
 }
 
 /// The kubelet starts no other container before this hook has ended. A startup probe would do the same but cost each
-/// pod more than a second: the kubelet probes in whole seconds, and not before the first is over.
+/// pod more than a second: the kubelet probes in whole seconds, and not before the first is over. It is a process
+/// whatever the probes are: the kubelet sends a hook's request once, and the ring may take longer.
 fn until_ready() -> LifecycleHandler {
     let command = vec![PROGRAM.to_owned(), "healthcheck".to_owned(), format!("--wait={START_SECONDS}")];
     LifecycleHandler { exec: Some(ExecAction { command: Some(command) }), ..LifecycleHandler::default() }
 }
 
-/// A process in the container rather than a request to the pod's address: service meshes and network policies may block
-/// the kubelet's requests to a container that starts before them.
-fn probe(period: i32, failures: i32) -> Probe {
+/// Either way [`READY_PATH`] is asked for, so both find the same faults.
+fn probe(probes: Probes, period: i32, failures: i32) -> Probe {
+    let exec = || ExecAction { command: Some(vec![PROGRAM.to_owned(), "healthcheck".to_owned()]) };
+    let request = || HTTPGetAction {
+        path: Some(READY_PATH.to_owned()),
+        port: IntOrString::String(ADMIN_PORT.to_owned()),
+        ..HTTPGetAction::default()
+    };
     Probe {
-        exec: Some(ExecAction { command: Some(vec![PROGRAM.to_owned(), "healthcheck".to_owned()]) }),
+        exec: (probes == Probes::Exec).then(exec),
+        http_get: (probes == Probes::Http).then(request),
         period_seconds: Some(period),
         timeout_seconds: Some(5),
         failure_threshold: Some(failures),

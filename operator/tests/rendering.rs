@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use framebuffer_operator::api::FrameBuffer;
 use framebuffer_operator::commands::crd_yaml;
-use framebuffer_operator::render::{Rendering, Settings, render};
+use framebuffer_operator::render::{Probes, Rendering, Settings, render};
 use framebuffer_operator::validate::validate;
 use kube::{CustomResourceExt as _, ResourceExt as _};
 use serde_json::{Value, json};
@@ -120,6 +120,28 @@ fn memory_is_request_and_limit_unless_the_user_says_otherwise() {
     assert_eq!(limited, expected);
     let requested = resources(json!({"requests": {"memory": "1Gi"}}));
     assert_eq!(requested, json!({"limits": {"memory": "1Gi"}, "requests": {"cpu": "10m", "memory": "1Gi"}}));
+}
+
+#[test]
+fn probes_by_http_ask_for_what_healthcheck_asks_for_as_often_and_nothing_else_differs() {
+    let framebuffer: FrameBuffer = serde_json::from_value(json!({
+        "apiVersion": "framebuffer.dev/v1alpha1", "kind": "FrameBuffer", "metadata": {"name": "ring"},
+        "spec": complete_spec(),
+    }))
+    .unwrap();
+    let rendered = |probes| {
+        let rendering = render(&validate(&framebuffer).unwrap(), &Settings { probes, ..settings() });
+        (rendering.hash, serde_json::to_value(rendering.content).unwrap())
+    };
+    let [(exec_hash, mut exec), (http_hash, mut http)] = [Probes::Exec, Probes::Http].map(rendered);
+    assert_ne!(exec_hash, http_hash);
+    for probe in ["readinessProbe", "livenessProbe"] {
+        let handler = |content: &mut Value, name: &str| content["sidecar"][probe].as_object_mut().unwrap().remove(name);
+        let healthcheck = json!({"command": ["/framebuffer-sidecar", "healthcheck"]});
+        assert_eq!(handler(&mut exec, "exec"), Some(healthcheck));
+        assert_eq!(handler(&mut http, "httpGet"), Some(json!({"path": "/readyz", "port": "fb-admin"})));
+    }
+    assert_eq!(exec, http);
 }
 
 #[test]

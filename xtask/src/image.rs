@@ -105,11 +105,19 @@ pub(crate) fn build(workspace: &Workspace, args: &Args) -> Result<Vec<PathBuf>> 
 
 /// Builds static programs and returns their folder.
 fn build_programs(workspace: &Workspace, profile: &str, images: &[&Image]) -> Result<PathBuf> {
+    let programs = images.iter().flat_map(|image| ["--package", image.package, "--bin", image.binary]);
+    build_static(workspace, profile, programs)
+}
+
+/// Builds the client's examples of a channel as static programs, for tests in containers, and returns their folder.
+pub(crate) fn build_examples(workspace: &Workspace) -> Result<PathBuf> {
+    const PROGRAMS: [&str; 3] = ["--package=framebuffer-video", "--bin=channel-publisher", "--bin=channel-subscriber"];
+    build_static(workspace, "fast", PROGRAMS)
+}
+
+fn build_static<'a>(workspace: &Workspace, profile: &str, what: impl IntoIterator<Item = &'a str>) -> Result<PathBuf> {
     let mut cargo = workspace.cargo(["build", "--locked", "--target", TARGET, "--profile", profile]);
-    cargo.env("RUSTFLAGS", "-C target-feature=+crt-static");
-    for image in images {
-        cargo.args(["--package", image.package, "--bin", image.binary]);
-    }
+    cargo.args(what).env("RUSTFLAGS", "-C target-feature=+crt-static");
     println!("$ {}", shown(&cargo));
     ensure!(cargo.status().context("failed to start cargo")?.success(), "failed to build the programs");
     Ok(workspace.target.join(TARGET).join(profile))

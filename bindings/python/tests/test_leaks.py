@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+import time
 
 import numpy
 import pytest
@@ -76,12 +77,18 @@ def test_channels_leave_nothing(client):
                 publisher.send(array, dtype="none")
         client.channels()
 
+    open_before = descriptors()
     use()
     gc.collect()
     before = resident(), sys.getrefcount(array), sys.getrefcount(client)
     for _ in range(ROUNDS):
         use()
     gc.collect()
+    # The threads that wait for frames end soon.
+    deadline = time.monotonic() + 30
+    while descriptors() > open_before:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
     after = resident(), sys.getrefcount(array), sys.getrefcount(client)
     assert after[1:] == before[1:]
     assert client.stats()["pins"] == 0

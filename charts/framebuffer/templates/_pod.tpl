@@ -9,6 +9,7 @@
 {{- if eq .Values.sidecar.user "platform" }}
 - --sidecar-platform-user
 {{- end }}
+- --sidecar-probes={{ .Values.sidecar.probes }}
 - --sidecar-architectures={{ join "," .Values.sidecar.architectures }}
 - --sidecar-cpu-request={{ .Values.sidecar.cpu.request }}
 {{- with .Values.sidecar.cpu.limit }}

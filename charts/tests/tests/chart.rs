@@ -50,6 +50,7 @@ fn values_that_do_not_exist_or_fit_are_refused_by_name() {
         ("replica=3", "replica"),
         ("image.tagg=x", "tagg"),
         ("sidecar.image.pullPolicy=Sometimes", "pullPolicy"),
+        ("sidecar.probes=grpc", "probes"),
         ("webhook.timeoutSeconds=31", "timeoutSeconds"),
         ("injection.mode=pigeon", "mode"),
         ("log.level=loud", "level"),

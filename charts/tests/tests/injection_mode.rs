@@ -83,6 +83,31 @@ fn in_policy_mode_nothing_of_the_webhook_is_rendered() {
 
 #[test]
 #[ignore = "needs helm"]
+fn the_guard_takes_the_probes_that_the_operator_is_told_to_render_and_no_others() {
+    for (settings, told, taken, refused) in [
+        (&[][..], "exec", "'exec'", "'httpGet'"),
+        (&["sidecar.probes=exec"], "exec", "'exec'", "'httpGet'"),
+        (&["sidecar.probes=http"], "http", "'httpGet'", "'exec'"),
+    ] {
+        let objects = render_by_policy(&defaults(), settings);
+        let arguments =
+            &of_kind(&objects, "Deployment").next().unwrap()["spec"]["template"]["spec"]["containers"][0]["args"];
+        let argument = json!(format!("--sidecar-probes={told}"));
+        assert!(arguments.as_array().unwrap().contains(&argument), "{arguments}");
+        let status = |policy: &&Value| policy["metadata"]["name"].as_str().unwrap().ends_with("-status");
+        let guard = of_kind(&objects, "ValidatingAdmissionPolicy").find(status).unwrap();
+        let mut variables = guard["spec"]["variables"].as_array().unwrap().iter();
+        let wanted = variables.find(|variable| variable["name"] == "wanted").unwrap()["expression"].as_str().unwrap();
+        for probe in ["'readinessProbe'", "'livenessProbe'"] {
+            let (_, rest) = wanted.split_once(probe).unwrap();
+            let line = rest.lines().next().unwrap();
+            assert!(line.contains(taken) && !line.contains(refused), "{settings:?}: {probe}{line}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs helm"]
 fn the_operator_gets_the_name_of_its_policy_and_may_bind_it() {
     for values in value_sets() {
         let objects = render_by_policy(&values, &["injection.mode=policy"]);

@@ -89,7 +89,8 @@ fn while_the_leader_is_killed_labelled_pods_are_created_and_its_work_goes_on() {
         assert!(took < Duration::from_secs(10), "{took:?}");
         // Connections to the dead process fail at once, until the node knows; no later than that.
         assert!(last < Duration::from_secs(5), "{:?}", load.refused);
-        assert!(load.accepted > 50, "{load:?}");
+        // How many there are depends on how soon the operator has settled: within seconds.
+        assert!(load.accepted > 20, "{load:?}");
     });
 }
 

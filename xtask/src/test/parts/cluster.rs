@@ -1,7 +1,7 @@
 //! The Helm chart, and everything on a real cluster.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -52,11 +52,12 @@ fn on_cluster_needs() -> Vec<Need> {
 }
 
 fn on_cluster(workspace: &Workspace, setup: &mut Setup) -> Result<Counts> {
+    let examples = image::build_examples(workspace)?;
     if is_named() {
-        return run(e2e(workspace, setup, &mut workspace.cargo(["test"])));
+        return run(e2e(workspace, setup, &examples, &mut workspace.cargo(["test"])));
     }
     // Before: inside, nothing can be downloaded, since the network is the cluster's.
-    let built = e2e(workspace, setup, &mut workspace.cargo(["test", "--no-run"])).status();
+    let built = e2e(workspace, setup, &examples, &mut workspace.cargo(["test", "--no-run"])).status();
     ensure!(built.context("failed to start cargo")?.success(), "failed to build the tests");
     let archives = image::build(workspace, &image::Args::for_tests())?;
     let was_up = Cluster::running().is_ok();
@@ -69,7 +70,7 @@ fn on_cluster(workspace: &Workspace, setup: &mut Setup) -> Result<Counts> {
         let mut command = cluster.command("cargo")?;
         without_package_variables(&mut command);
         command.args(["test", "--offline", "--manifest-path"]).arg(workspace.root.join("Cargo.toml"));
-        run(e2e(workspace, setup, &mut command))
+        run(e2e(workspace, setup, &examples, &mut command))
     });
     if was_up {
         println!("the cluster stays: it was up before");
@@ -80,9 +81,10 @@ fn on_cluster(workspace: &Workspace, setup: &mut Setup) -> Result<Counts> {
 }
 
 /// Selects the tests in a call of `cargo test`, and sets their variables.
-fn e2e<'a>(workspace: &Workspace, setup: &Setup, command: &'a mut Command) -> &'a mut Command {
+fn e2e<'a>(workspace: &Workspace, setup: &Setup, examples: &Path, command: &'a mut Command) -> &'a mut Command {
     command.args(["--workspace", "--no-fail-fast"]);
     command.args(workspace.select("test", |package| package == "framebuffer-e2e"));
     // Many tests at once: they wait more than they compute.
-    command.env("FRAMEBUFFER_CLIP", setup.clip()).env("RUST_TEST_THREADS", "4")
+    command.env("FRAMEBUFFER_CLIP", setup.clip()).env("FRAMEBUFFER_E2E_EXAMPLES", examples);
+    command.env("RUST_TEST_THREADS", "4")
 }
