@@ -281,10 +281,8 @@ impl Client {
     ///     lossless: Whether publishers wait for this subscriber, once it is as far behind as they keep frames.
     ///     spin: For how many seconds to look for a frame all the time before sleeping. Default: 20 us.
     ///
-    /// Raises:
-    ///     ValueError: If the name or another argument is out of bounds.
-    ///     FrameBufferError: If the ring has no room for another channel, or the channel for another lossless subscriber,
-    ///         or one of its publishers keeps nothing.
+    /// Raises: ValueError: If the name or another argument is out of bounds. FrameBufferError: If the ring has no room
+    /// for another channel, or the channel for another lossless subscriber, or one of its publishers keeps nothing.
     #[pyo3(signature = (channel, *, start = None, after = None, lossless = false, spin = None))]
     fn subscribe(
         &self,

@@ -123,7 +123,8 @@ impl<K> Lender<K> {
         readonly: bool,
     ) -> PyResult<()> {
         let bytes = self.begin_export()?;
-        // SAFETY: the caller vouches for the request. By the invariant, the bytes are kept until the buffer is released.
+        // SAFETY: the caller vouches for the request. By the invariant, the bytes are kept until the buffer is
+        // released.
         unsafe { export(owner, view, flags, bytes, readonly) }.inspect_err(|_| self.end_export())
     }
 

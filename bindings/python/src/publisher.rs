@@ -20,8 +20,8 @@ pub(crate) type Open = Box<Owned<RustPublisher<'static>>>;
 
 /// Sends frames over a channel. From `FrameBufferClient.publisher`.
 ///
-/// Sending never waits for a subscriber, unless one has asked for it (`lossless`). The last `keep` frames of a publisher
-/// are not overwritten until it is closed: by `close()`, the end of a `with` block, or the garbage collector.
+/// Sending never waits for a subscriber, unless one has asked for it (`lossless`). The last `keep` frames of a
+/// publisher are not overwritten until it is closed: by `close()`, the end of a `with` block, or the garbage collector.
 ///
 /// Threads may share a publisher; they take turns. After a fork, parent and child may both go on using it.
 #[pyclass(frozen, weakref, module = "framebuffer")]
@@ -55,8 +55,8 @@ impl Publisher {
         self.open.take(py)
     }
 
-    /// Calls `attempt` until it succeeds, or lossless subscribers have been in the way for `timeout`. In between, `wait`
-    /// waits for them, detached, for at most the time it is given. A signal (Ctrl-C) ends the wait.
+    /// Calls `attempt` until it succeeds, or lossless subscribers have been in the way for `timeout`. In between,
+    /// `wait` waits for them, detached, for at most the time it is given. A signal (Ctrl-C) ends the wait.
     pub(crate) fn patiently<R>(
         &self,
         py: Python<'_>,
@@ -129,13 +129,10 @@ impl Publisher {
     ///     user: A word of 64 bits of your own.
     ///     timeout: How long to wait for lossless subscribers, in seconds; `None` for ever. Ctrl-C ends the wait.
     ///
-    /// Raises:
-    ///     FrameBufferBacklog: If a lossless subscriber has yet to receive a frame that would no longer be kept. Nothing
-    ///         is sent then.
-    ///     ValueError: If the data has not the size that its shape says, has more than 4 dimensions, is larger than the
-    ///         ring, or is big-endian; and if the publisher is closed.
-    ///     FrameBufferExhausted: If samples, views and loans leave no room.
-    ///     FrameBufferRetired: If the ring was given up.
+    /// Raises: FrameBufferBacklog: If a lossless subscriber has yet to receive a frame that would no longer be kept.
+    /// Nothing is sent then. ValueError: If the data has not the size that its shape says, has more than 4 dimensions,
+    /// is larger than the ring, or is big-endian; and if the publisher is closed. FrameBufferExhausted: If samples,
+    /// views and loans leave no room. FrameBufferRetired: If the ring was given up.
     #[pyo3(signature = (data, *, time = None, shape = None, dtype = None, row_stride = None, fourcc = None, user = None,
                         timeout = 0.0))]
     #[expect(clippy::too_many_arguments, reason = "they have names in Python")]

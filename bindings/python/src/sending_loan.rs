@@ -21,8 +21,8 @@ use crate::publisher::{Open, Publisher, Sent, ready};
 /// A frame of the ring, lent for writing and sending: `array()`, or a writable buffer for `memoryview`, aligned to 64
 /// bytes. No one else sees its bytes before `send`.
 ///
-/// `release()`, the end of a `with` block or the garbage collector gives back a loan that was not sent; its frame counts
-/// as never written.
+/// `release()`, the end of a `with` block or the garbage collector gives back a loan that was not sent; its frame
+/// counts as never written.
 #[pyclass(frozen, weakref, module = "framebuffer")]
 pub(crate) struct SendingLoan {
     publisher: Py<Publisher>,

@@ -24,9 +24,9 @@ type Open = Box<Owned<RustSubscriber<'static>>>;
 /// overwritten before it has received them; it goes on with the next one that is there, and counts the others:
 /// `received + lost + skipped` is the number of frames from its beginning to where it is.
 ///
-/// Iterate over it, `for frame in subscriber` or `async for frame in subscriber`, without an end; or call `next`. Ctrl-C
-/// ends a wait, and so does `close()` in another thread. Other threads run meanwhile. Threads that share a subscriber
-/// take turns: each frame goes to one of them.
+/// Iterate over it, `for frame in subscriber` or `async for frame in subscriber`, without an end; or call `next`.
+/// Ctrl-C ends a wait, and so does `close()` in another thread. Other threads run meanwhile. Threads that share a
+/// subscriber take turns: each frame goes to one of them.
 #[pyclass(frozen, weakref, module = "framebuffer")]
 pub(crate) struct Subscriber {
     channel: String,
@@ -173,8 +173,8 @@ impl Subscriber {
         slf.py().import("framebuffer.subscriber")?.getattr("Frames")?.call1((slf,))
     }
 
-    /// A file descriptor for `select` and event loops: readable when there may be a frame. Then call `try_next` until it
-    /// returns `None`, which makes it unreadable until the next frame. A thread waits for it; `next` is faster.
+    /// A file descriptor for `select` and event loops: readable when there may be a frame. Then call `try_next` until
+    /// it returns `None`, which makes it unreadable until the next frame. A thread waits for it; `next` is faster.
     fn fileno(&self, py: Python<'_>) -> PyResult<i32> {
         let mut turn = self.open.take(py)?;
         turn.event_fd().map(|descriptor| descriptor.as_raw_fd()).map_err(errors::of_frame)
