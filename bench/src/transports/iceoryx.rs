@@ -1,8 +1,8 @@
 //! iceoryx2, publish and subscribe: copied, or in place.
 //!
 //! With its best settings for this: one publisher, no overflow, slices as long as the frames, memory that is not filled
-//! before it is lent. Readers spin, as in its own benchmarks, or sleep until an event of its own. Every length gets a service of its own, so that the
-//! samples are packed as densely as possible.
+//! before it is lent. Readers spin, as in its own benchmarks, or sleep until an event of its own. Every length gets a
+//! service of its own, so that the samples are packed as densely as possible.
 
 use anyhow::{Context, Result, anyhow};
 use iceoryx2::port::listener::Listener;

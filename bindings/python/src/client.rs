@@ -20,8 +20,8 @@ use crate::{channels, errors, stats};
 
 /// Writes frames to a ring and reads them from it.
 ///
-/// A frame is written once and immutable from then on. The ring keeps the last frames; reading an older
-/// one raises `FrameBufferTimeout`, never returns wrong bytes. No method waits for another process; subscribers do. `start()` or a
+/// A frame is written once and immutable from then on. The ring keeps the last frames; reading an older one raises
+/// `FrameBufferTimeout`, never returns wrong bytes. No method waits for another process; subscribers do. `start()` or a
 /// `with` block opens the ring; `stop()` or the end of the block closes it.
 ///
 /// Args:
