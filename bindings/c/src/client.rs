@@ -328,15 +328,3 @@ pub unsafe extern "C" fn framebuffer_client_stats(
         unsafe { put_stats(&found, stats, stats_size) }
     })
 }
-
-const _: () = {
-    // The header promises this about threads.
-    const fn may_be_used_from_any_thread<T: Send + Sync>() {}
-    may_be_used_from_any_thread::<Client>();
-    may_be_used_from_any_thread::<View>();
-    may_be_used_from_any_thread::<Loan>();
-    may_be_used_from_any_thread::<crate::server::Server>();
-    may_be_used_from_any_thread::<crate::publisher::Publisher>();
-    may_be_used_from_any_thread::<crate::subscriber::Subscriber>();
-    may_be_used_from_any_thread::<crate::sample::Sample>();
-};

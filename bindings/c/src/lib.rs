@@ -39,3 +39,15 @@ pub mod stats;
 pub mod subscriber;
 pub mod version;
 pub mod view;
+
+const _: () = {
+    // The header promises this about threads.
+    const fn may_be_used_from_any_thread<T: Send + Sync>() {}
+    may_be_used_from_any_thread::<client::Client>();
+    may_be_used_from_any_thread::<view::View>();
+    may_be_used_from_any_thread::<loan::Loan>();
+    may_be_used_from_any_thread::<server::Server>();
+    may_be_used_from_any_thread::<publisher::Publisher>();
+    may_be_used_from_any_thread::<subscriber::Subscriber>();
+    may_be_used_from_any_thread::<sample::Sample>();
+};

@@ -1,7 +1,7 @@
 //! `framebuffer._native`: the client crate as Python classes.
 //!
 //! - [`client`], [`server`], [`connect`]: the classes and functions that programs call;
-//! - [`publisher`], [`sending_loan`], [`subscriber`], [`sample`], [`channels`]: channels;
+//! - [`publisher`], [`sending`], [`sending_loan`], [`subscriber`], [`sample`], [`channels`]: channels;
 //! - [`frame`], [`view`], [`loan`], [`stats`]: arguments and results of the rest;
 //! - [`lender`], [`owned`], [`exclusive`]: bytes that are lent to buffers, what borrows from a client, what one thread
 //!   at a time uses;
@@ -47,6 +47,7 @@ mod owned;
 mod payload;
 mod publisher;
 mod sample;
+mod sending;
 mod sending_loan;
 mod server;
 mod stats;
@@ -67,9 +68,11 @@ mod _native {
     #[pymodule_export]
     use super::loan::Loan;
     #[pymodule_export]
-    use super::publisher::{Publisher, Sent};
+    use super::publisher::Publisher;
     #[pymodule_export]
     use super::sample::Sample;
+    #[pymodule_export]
+    use super::sending::Sent;
     #[pymodule_export]
     use super::sending_loan::SendingLoan;
     #[pymodule_export]

@@ -1,22 +1,18 @@
 //! `Publisher`: sends frames over a channel.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use framebuffer::{ChannelError, Error, FrameBufferClient, Publisher as RustPublisher, Sent as RustSent};
+use framebuffer::{Error, FrameBufferClient};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
 use crate::arguments::{self, number};
-use crate::detached::{LOOK, moving};
+use crate::detached::moving;
 use crate::errors;
-use crate::exclusive::{Exclusive, Turn};
-use crate::frame::Frame;
-use crate::owned::Owned;
 use crate::payload::{Payload, Told};
+use crate::sending::{Open, Sending, Sent, ready};
 use crate::sending_loan::SendingLoan;
-
-pub(crate) type Open = Box<Owned<RustPublisher<'static>>>;
 
 /// Sends frames over a channel. From `FrameBufferClient.publisher`.
 ///
@@ -27,12 +23,8 @@ pub(crate) type Open = Box<Owned<RustPublisher<'static>>>;
 #[pyclass(frozen, weakref, module = "framebuffer")]
 pub(crate) struct Publisher {
     channel: String,
-    open: Exclusive<Open>,
+    sending: Arc<Sending>,
 }
-
-/// A frame that was sent.
-#[pyclass(frozen, module = "framebuffer")]
-pub(crate) struct Sent(RustSent);
 
 impl Publisher {
     pub(crate) fn open(
@@ -41,74 +33,8 @@ impl Publisher {
         keep: usize,
         content_type: Option<&str>,
     ) -> Result<Self, Error> {
-        // SAFETY: the publisher stays where it is; what is lent of it is kept with the same client.
-        let open = unsafe {
-            Owned::new(client, |client| {
-                client.publisher_options(channel).keep(keep).content_type(content_type.unwrap_or_default()).open()
-            })
-        }?;
-        Ok(Self { channel: channel.to_owned(), open: Exclusive::new("publisher", Box::new(open)) })
-    }
-
-    /// Takes the publisher out, for a thread that uses it alone.
-    pub(crate) fn take(&self, py: Python<'_>) -> PyResult<Turn<'_, Open>> {
-        self.open.take(py)
-    }
-
-    /// Calls `attempt` until it succeeds, or lossless subscribers have been in the way for `timeout`. In between,
-    /// `wait` waits for them, detached, for at most the time it is given. A signal (Ctrl-C) ends the wait.
-    pub(crate) fn patiently<R>(
-        &self,
-        py: Python<'_>,
-        timeout: Duration,
-        mut attempt: impl FnMut(&mut Open) -> Result<R, Error>,
-        wait: impl Fn(&mut Open, Duration) -> Result<(), Error> + Sync,
-    ) -> PyResult<R> {
-        let deadline = (!timeout.is_zero()).then(|| Instant::now() + timeout);
-        loop {
-            let left = deadline.map_or(Duration::ZERO, |deadline| deadline.saturating_duration_since(Instant::now()));
-            let mut turn = self.take(py)?;
-            match attempt(&mut turn) {
-                Err(Error::Channel(ChannelError::Backlog { .. })) if !left.is_zero() => {
-                    let (publisher, wait) = (&mut *turn, &wait);
-                    // Whatever comes of it, the next attempt finds out.
-                    py.detach(move || _ = wait(publisher, left.min(LOOK)));
-                }
-                done => return done.map_err(errors::of_frame),
-            }
-            drop(turn);
-            py.check_signals()?;
-        }
-    }
-}
-
-/// Waits for room, as [`patiently`](Publisher::patiently) asks for it.
-pub(crate) fn ready(publisher: &mut Open, timeout: Duration) -> Result<(), Error> {
-    publisher.ready(timeout)
-}
-
-impl From<RustSent> for Sent {
-    fn from(sent: RustSent) -> Self {
-        Self(sent)
-    }
-}
-
-#[pymethods]
-impl Sent {
-    /// Its sequence number in the channel, from 0 on.
-    #[getter]
-    fn number(&self) -> u64 {
-        self.0.number
-    }
-
-    /// Its description, with which any client of the ring can read it.
-    #[getter]
-    fn frame(&self) -> Frame {
-        Frame(self.0.frame)
-    }
-
-    fn __repr__(&self) -> String {
-        format!("Sent(number={}, size={})", self.0.number, self.0.frame.size)
+        let sending = Arc::new(Sending::open(client, channel, keep, content_type)?);
+        Ok(Self { channel: channel.to_owned(), sending })
     }
 }
 
@@ -156,7 +82,7 @@ impl Publisher {
             // SAFETY: `source` keeps these bytes in place until the end of the function.
             moving(py, len, move || unsafe { publisher.send_raw(from.into_inner(), len, &descriptor, Duration::ZERO) })
         };
-        let sent = self.patiently(py, arguments::timeout(timeout)?, send, ready)?;
+        let sent = self.sending.patiently(py, arguments::timeout(timeout)?, send, ready)?;
         Ok(sent.into())
     }
 
@@ -166,7 +92,7 @@ impl Publisher {
     /// At first it contains the bytes of older frames. Raises as `FrameBufferClient.loan`.
     #[pyo3(signature = (size = None, *, shape = None, dtype = None))]
     fn loan<'py>(
-        slf: Bound<'py, Self>,
+        &self,
         py: Python<'py>,
         size: Option<&Bound<'py, PyAny>>,
         shape: Option<&Bound<'py, PyAny>>,
@@ -182,12 +108,12 @@ impl Publisher {
         };
         descriptor.check(size).map_err(|error| errors::of_frame(error.into()))?;
         let loan = {
-            let mut turn = slf.get().take(py)?;
+            let mut turn = self.sending.take(py)?;
             let loan = turn.loan_raw(size).map_err(errors::of_frame)?;
             // SAFETY: it is lent by this publisher.
             unsafe { turn.with(loan) }
         };
-        Ok(SendingLoan::new(slf.unbind(), loan, descriptor))
+        Ok(SendingLoan::new(Arc::clone(&self.sending), loan, descriptor))
     }
 
     /// Waits until no lossless subscriber is in the way of the next frame, for at most `timeout` seconds (`None` for
@@ -197,7 +123,7 @@ impl Publisher {
     ///     FrameBufferBacklog: After that time.
     #[pyo3(signature = (timeout = None))]
     fn ready(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
-        self.patiently(py, arguments::timeout(timeout)?, |publisher| publisher.ready(Duration::ZERO), ready)
+        self.sending.patiently(py, arguments::timeout(timeout)?, |publisher| publisher.ready(Duration::ZERO), ready)
     }
 
     /// Waits until all lossless subscribers have received all frames of the channel, for at most `timeout` seconds
@@ -208,7 +134,7 @@ impl Publisher {
     #[pyo3(signature = (timeout = None))]
     fn flush(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
         let attempt = |publisher: &mut Open| publisher.flush(Duration::ZERO);
-        self.patiently(py, arguments::timeout(timeout)?, attempt, |publisher, timeout| publisher.flush(timeout))
+        self.sending.patiently(py, arguments::timeout(timeout)?, attempt, |publisher, timeout| publisher.flush(timeout))
     }
 
     /// The channel's name.
@@ -220,12 +146,12 @@ impl Publisher {
     /// Whether the publisher is closed.
     #[getter]
     fn closed(&self) -> bool {
-        self.open.is_closed()
+        self.sending.is_closed()
     }
 
     /// Ends the publisher: its frames are no longer kept. Does nothing if it is closed.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        self.open.close(py)
+        self.sending.close(py)
     }
 
     fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {

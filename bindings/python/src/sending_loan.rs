@@ -1,6 +1,7 @@
 //! `SendingLoan`: a frame that is filled in place and sent over a channel.
 
 use std::ffi::c_int;
+use std::sync::Arc;
 use std::time::Duration;
 
 use framebuffer::{Descriptor, UnsentFrame};
@@ -16,7 +17,7 @@ use crate::lender::Lender;
 use crate::loan::WORDS;
 use crate::owned::Owned;
 use crate::payload::Told;
-use crate::publisher::{Open, Publisher, Sent, ready};
+use crate::sending::{Open, Sending, Sent, ready};
 
 /// A frame of the ring, lent for writing and sending: `array()`, or a writable buffer for `memoryview`, aligned to 64
 /// bytes. No one else sees its bytes before `send`.
@@ -25,19 +26,15 @@ use crate::publisher::{Open, Publisher, Sent, ready};
 /// counts as never written.
 #[pyclass(frozen, weakref, module = "framebuffer")]
 pub(crate) struct SendingLoan {
-    publisher: Py<Publisher>,
+    sending: Arc<Sending>,
     descriptor: Descriptor,
     lender: Lender<Owned<UnsentFrame<'static>>>,
 }
 
 impl SendingLoan {
-    pub(crate) fn new(
-        publisher: Py<Publisher>,
-        mut frame: Owned<UnsentFrame<'static>>,
-        descriptor: Descriptor,
-    ) -> Self {
+    pub(crate) fn new(sending: Arc<Sending>, mut frame: Owned<UnsentFrame<'static>>, descriptor: Descriptor) -> Self {
         let (address, len) = (frame.as_mut_ptr(), frame.len());
-        Self { publisher, descriptor, lender: Lender::new(WORDS, frame, address, len) }
+        Self { sending, descriptor, lender: Lender::new(WORDS, frame, address, len) }
     }
 }
 
@@ -139,10 +136,9 @@ impl SendingLoan {
         let shape_of_loan: Vec<usize> = self.descriptor.dimensions().iter().map(|of| *of as usize).collect();
         let descriptor = told.describe(self.descriptor.element_type(), &shape_of_loan)?;
         descriptor.check(self.lender.len() as u64).map_err(|error| errors::of_frame(error.into()))?;
-        let publisher = self.publisher.get();
         let attempt = |publisher: &mut Open| publisher.ready(Duration::ZERO);
-        publisher.patiently(py, arguments::timeout(timeout)?, attempt, ready)?;
-        let mut turn = publisher.take(py)?;
+        self.sending.patiently(py, arguments::timeout(timeout)?, attempt, ready)?;
+        let mut turn = self.sending.take(py)?;
         let (loan, len) = self.lender.take()?;
         let publisher = &mut *turn;
         let send = move || loan.end(|frame| publisher.send_loan(frame, &descriptor, hashed, Duration::ZERO));
