@@ -6,8 +6,10 @@ use loom::thread;
 
 use super::model::Model;
 use super::{check, check_up_to};
+use crate::checksum::Checksum;
 use crate::error::Error;
-use crate::layout::FRAME_ALIGN;
+use crate::frame::Frame;
+use crate::layout::{DESCRIPTOR_SIZE, FRAME_ALIGN, HEADER_SIZE};
 use crate::ring::RingMemory;
 use crate::ring::heap::Heap;
 use crate::ring::participants::SlotClaim;
@@ -72,11 +74,10 @@ fn kept_and_passed(model: &Model, keeper: SlotClaim) -> (Pin<'_, Heap>, u64) {
     (kept, start)
 }
 
-/// The sender lets go of the frame while somebody receives it, and the next allocation is for its bytes: it sees the
+/// The sender lets go of the frame while somebody looks for it, and the next allocation is for its bytes: it sees the
 /// pin of the one or of the other, or nobody has the frame.
-#[test]
-fn a_kept_frame_that_the_ring_has_moved_past_is_handed_over_whole_or_not_at_all() {
-    check_up_to(2, || {
+fn handed_over_whole_or_not_at_all(look: fn(&Model, u64, SlotClaim) -> Option<u64>) {
+    check_up_to(2, move || {
         let model = Arc::new(Model::new(7));
         let claims = [model.join(), model.join(), model.join()];
         // An allocation looks at the slots in order: at the receiver's before it looks at the keeper's.
@@ -85,7 +86,7 @@ fn a_kept_frame_that_the_ring_has_moved_past_is_handed_over_whole_or_not_at_all(
         let receiver = thread::spawn({
             let model = Arc::clone(&model);
             move || {
-                if let Some(found) = model.receive(start, 0, late) {
+                if let Some(found) = look(&model, start, late) {
                     assert_eq!(found, start + 2 * FRAME_ALIGN);
                 }
             }
@@ -97,6 +98,21 @@ fn a_kept_frame_that_the_ring_has_moved_past_is_handed_over_whole_or_not_at_all(
         drop(kept);
         receiver.join().expect("no panic");
         sender.join().expect("no panic");
+    });
+}
+
+#[test]
+fn a_kept_frame_that_the_ring_has_moved_past_is_received_whole_or_not_at_all() {
+    handed_over_whole_or_not_at_all(|model, start, late| model.receive(start, 0, late));
+}
+
+#[test]
+fn a_kept_frame_that_the_ring_has_moved_past_is_read_by_its_description_whole_or_not_at_all() {
+    handed_over_whole_or_not_at_all(|model, start, late| {
+        let offset = start + DESCRIPTOR_SIZE + HEADER_SIZE;
+        let ring = Some(model.ring.memory().id());
+        let frame = Frame { ring, ..Frame::new(offset, FRAME_ALIGN, Checksum::from_u64(offset)) };
+        model.read(&frame, late).ok()
     });
 }
 
