@@ -1,5 +1,5 @@
-//! What a channel costs on top of the plain operations that it is made of, side by side, and how long a frame takes to
-//! a subscriber in another thread.
+//! What a channel costs on top of the plain operations that it is made of, side by side; how long a frame takes to a
+//! subscriber in another thread; and what it costs among many subscribers, channels and participants.
 //!
 //! `cargo bench -p framebuffer --bench channels`
 
@@ -28,6 +28,52 @@ fn main() {
     for (name, spin) in [("spinning", Duration::from_secs(1)), ("asleep", Duration::ZERO)] {
         println!("{name:>10} {:10.0}", there_and_back([&open(), &open()], spin));
     }
+    println!("\nmedian time to send a frame of 64 bytes, and for each subscriber to receive it, in nanoseconds");
+    println!("{:>12} {:>9} {:>12} {:>6} {:>9}", "participants", "channels", "subscribers", "send", "try_next");
+    for (participants, channels, subscribers) in
+        [(1, 1, 1), (1, 1, 4), (1, 1, 16), (1, 64, 1), (MOST_PARTICIPANTS, 1, 1), (MOST_PARTICIPANTS, 64, 1)]
+    {
+        let [send, receive] = in_a_crowd(participants, channels, subscribers);
+        println!("{participants:12} {channels:9} {subscribers:12} {send:6.0} {receive:9.0}");
+    }
+}
+
+/// All but the slot of the owner.
+const MOST_PARTICIPANTS: usize = 255;
+
+/// The times to send a frame over one channel after the other, and for one subscriber to receive it.
+fn in_a_crowd(participants: usize, channels: usize, subscribers: usize) -> [f64; 2] {
+    let server = FrameBufferServer::options(RING).prefault(Prefault::Wait).start().expect("64 MiB of shared memory");
+    let clients: Vec<_> =
+        (0..participants).map(|_| FrameBufferClient::open(server.get_key()).expect("there is a slot")).collect();
+    let client = &clients[0];
+    let names: Vec<String> = (0..channels).map(|channel| format!("bench/{channel}")).collect();
+    let mut publishers: Vec<_> = names.iter().map(|name| client.publisher(name).expect("a publisher")).collect();
+    let mut readers: Vec<_> = names
+        .iter()
+        .flat_map(|name| (0..subscribers).map(|_| client.subscriber(name).expect("a subscriber")))
+        .collect();
+    let mut samples: [Vec<f64>; 2] = Default::default();
+    for _ in 0..500 {
+        let mut time = |index: usize, count: usize, operation: &mut dyn FnMut()| {
+            let begun = Instant::now();
+            operation();
+            samples[index].push(begun.elapsed().as_secs_f64() * 1e9 / count as f64);
+        };
+        // As many rounds as make a batch, whatever the number of channels.
+        let rounds = (BATCH as usize).div_ceil(channels);
+        time(0, rounds * channels, &mut || {
+            for _ in 0..rounds {
+                publishers.iter_mut().for_each(|publisher| _ = publisher.send(black_box(&[7; 64])).expect("room"));
+            }
+        });
+        time(1, rounds * channels * subscribers, &mut || {
+            for reader in &mut readers {
+                (0..rounds).for_each(|_| drop(black_box(reader.try_next().expect("the ring is there"))));
+            }
+        });
+    }
+    samples.map(|mut samples| median(&mut samples))
 }
 
 fn row(client: &FrameBufferClient, size: usize) {

@@ -191,7 +191,8 @@ fn an_upgrade_restarts_workloads_once_its_last_old_replica_is_gone_and_no_more_a
 /// Lines of the operator's logs that are more than information.
 async fn complaints(namespace: &TestNamespace) -> Vec<String> {
     let mut lines = Vec::new();
-    for replica in operators(namespace).await {
+    // Those of before end, and may be gone in between.
+    for replica in operators(namespace).await.iter().filter(|replica| replica.metadata.deletion_timestamp.is_none()) {
         let log = kubectl(&["-n", SYSTEM, "logs", &replica.name_any()]);
         lines.extend(log.lines().filter(|line| line.contains("WARN") || line.contains("ERROR")).map(str::to_owned));
     }
