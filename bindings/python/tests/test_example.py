@@ -3,13 +3,15 @@
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 
 import numpy
 import pytest
 
-EXAMPLE = pathlib.Path(__file__).parents[3] / "examples/python/motion.py"
+EXAMPLES = pathlib.Path(__file__).parents[3] / "examples/python"
+EXAMPLE = EXAMPLES / "motion.py"
 cv2 = pytest.importorskip("cv2")
 
 
@@ -59,3 +61,21 @@ def test_it_uses_the_ring_of_a_sidecar(sidecar, client_of_sidecar):
     [camera] = client_of_sidecar.channels()
     # The last one is empty, and the end.
     assert (camera["name"], camera["frames"], camera["lost"]) == ("camera", 41, 0)
+
+
+@pytest.mark.skipif("FRAMEBUFFER_BIN" not in os.environ, reason="FRAMEBUFFER_BIN does not say where the sidecar is")
+def test_the_short_ones_send_and_receive_until_ctrl_c(sidecar):
+    def start(name):
+        command = [sys.executable, "-u", EXAMPLES / name]
+        environment = {**os.environ, "FRAMEBUFFER_URL": sidecar}
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+
+    with start("subscriber.py") as subscriber, start("publisher.py") as publisher:
+        try:
+            assert publisher.stdout.readline() == "sent 0\n"
+            said = subscriber.stdout.readline()
+            assert re.fullmatch(r"\d+: \(480, 640, 3\), mean 96\.\d, -?[\d.]+ ms old, 0 lost\n", said), said
+        finally:
+            for process in (subscriber, publisher):
+                process.send_signal(signal.SIGINT)
+        assert (subscriber.wait(20), publisher.wait(20)) == (0, 0)
