@@ -39,10 +39,10 @@ fn main() {
 }
 
 /// All but the slot of the owner.
-const MOST_PARTICIPANTS: usize = 255;
+const MOST_PARTICIPANTS: u32 = 255;
 
 /// The times to send a frame over one channel after the other, and for one subscriber to receive it.
-fn in_a_crowd(participants: usize, channels: usize, subscribers: usize) -> [f64; 2] {
+fn in_a_crowd(participants: u32, channels: u32, subscribers: u32) -> [f64; 2] {
     let server = FrameBufferServer::options(RING).prefault(Prefault::Wait).start().expect("64 MiB of shared memory");
     let clients: Vec<_> =
         (0..participants).map(|_| FrameBufferClient::open(server.get_key()).expect("there is a slot")).collect();
@@ -55,21 +55,25 @@ fn in_a_crowd(participants: usize, channels: usize, subscribers: usize) -> [f64;
         .collect();
     let mut samples: [Vec<f64>; 2] = Default::default();
     for _ in 0..500 {
-        let mut time = |index: usize, count: usize, operation: &mut dyn FnMut()| {
+        let mut time = |index: usize, count: u32, operation: &mut dyn FnMut()| {
             let begun = Instant::now();
             operation();
-            samples[index].push(begun.elapsed().as_secs_f64() * 1e9 / count as f64);
+            samples[index].push(begun.elapsed().as_secs_f64() * 1e9 / f64::from(count));
         };
         // As many rounds as make a batch, whatever the number of channels.
-        let rounds = (BATCH as usize).div_ceil(channels);
+        let rounds = BATCH.div_ceil(channels);
         time(0, rounds * channels, &mut || {
             for _ in 0..rounds {
-                publishers.iter_mut().for_each(|publisher| _ = publisher.send(black_box(&[7; 64])).expect("room"));
+                for publisher in &mut publishers {
+                    black_box(publisher.send(black_box(&[7; 64])).expect("room"));
+                }
             }
         });
         time(1, rounds * channels * subscribers, &mut || {
             for reader in &mut readers {
-                (0..rounds).for_each(|_| drop(black_box(reader.try_next().expect("the ring is there"))));
+                for _ in 0..rounds {
+                    drop(black_box(reader.try_next().expect("the ring is there")));
+                }
             }
         });
     }

@@ -1,4 +1,5 @@
-//! Scribbles on a living segment (control block, participant slots, frame headers) while clients and its server use it.
+//! Scribbles on a living segment (control block, participant slots, channels, frame headers) while clients and its
+//! server use it.
 //! They may fail, and read nonsense; they must not panic, hang or touch memory that is not theirs.
 //!
 //! `TMPDIR=/dev/shm cargo +nightly fuzz run control_block -- -max_total_time=300 -timeout=10 -len_control=0`
@@ -12,9 +13,13 @@ use std::os::unix::fs::FileExt;
 
 use arbitrary::Arbitrary;
 use framebuffer::layout::{
-    Control, ENROLLED_WORDS, FRAME_ALIGN, FrameHeader, HEADER_SIZE, PARTICIPANTS, RING_OFFSET, SLOT_SIZE, slot_offset,
+    CHANNEL_SIZE, CHANNELS_OFFSET, Control, DESCRIPTOR_SIZE, ENROLLED_WORDS, FRAME_ALIGN, FrameHeader, HEADER_SIZE,
+    INDEX, INDEXES_OFFSET, PARTICIPANTS, RING_OFFSET, SLOT_SIZE, slot_offset,
 };
-use framebuffer::{Checksum, ClientOptions, Frame, FrameBufferClient, FrameBufferServer, Key, Loan, Prefault, View};
+use framebuffer::{
+    Checksum, ClientOptions, Frame, FrameBufferClient, FrameBufferServer, Key, Loan, Prefault, Publisher, Sample,
+    Start, Subscriber, View,
+};
 use libfuzzer_sys::fuzz_target;
 
 const SIZE: u64 = 16 << 10;
@@ -26,6 +31,12 @@ const HEAD: u64 = offset_of!(Control, head) as u64;
 const IDENTITY_WORDS: u64 = offset_of!(Control, participants) as u64 / WORD + 1;
 const HEADER_WORDS: u64 = offset_of!(FrameHeader, committed) as u64 / WORD + 1;
 const CLIENTS: usize = 3;
+/// Channels in use, at the first places of the directory.
+const NAMES: [&str; 3] = ["a", "b/c", "d"];
+/// Publishers, subscribers and samples that are held at once.
+const HELD: usize = 8;
+/// Frames that one turn receives.
+const RECEIVED: usize = 4;
 /// Operations of one run.
 const OPERATIONS: usize = 200;
 /// More than twice the ring, so that a write past an allocation would leave the mapping.
@@ -45,6 +56,14 @@ enum Operation {
     Loan(u8, u16),
     Commit(u8),
     DropLoan(u8),
+    Publisher(u8, u8, u8),
+    Subscriber(u8, u8, Beginning, bool),
+    Send(u8, u16),
+    Receive(u8),
+    Latest(u8),
+    DropChannel(u8),
+    Channels(u8),
+    LookFromOutside(u8),
     Stats(u8),
     StatFromOutside,
     Reap,
@@ -59,6 +78,14 @@ enum Length {
     Long(u32),
 }
 
+#[derive(Arbitrary, Debug, Clone, Copy)]
+enum Beginning {
+    Latest,
+    New,
+    Oldest,
+    After(Value),
+}
+
 #[derive(Arbitrary, Debug)]
 enum Place {
     Identity(u8),
@@ -69,6 +96,11 @@ enum Place {
     AnySlot(u8, u8),
     /// A word of the header of a frame that was handed out.
     Header(u8, u8),
+    /// A word of its descriptor, if it was sent.
+    Descriptor(u8, u8),
+    /// A word of a channel in use, or of its index.
+    Channel(u8, u8),
+    Index(u8, u16),
     Anywhere(u32),
 }
 
@@ -111,6 +143,15 @@ impl Scene {
         self.frames.get(usize::from(number) % self.frames.len().max(1)).copied().unwrap_or(none)
     }
 
+    fn start(&self, beginning: Beginning) -> Start {
+        match beginning {
+            Beginning::Latest => Start::Latest,
+            Beginning::New => Start::New,
+            Beginning::Oldest => Start::Oldest,
+            Beginning::After(value) => Start::After(self.value(value)),
+        }
+    }
+
     fn scribble(&self, place: &Place, value: Value) {
         let length = self.file.metadata().map_or(0, |file| file.len());
         let slot = |slot: usize, word: u8| slot_offset(slot) + u64::from(word) % (SLOT_SIZE / WORD) * WORD;
@@ -126,10 +167,79 @@ impl Scene {
                 let start = self.frame(frame).offset.wrapping_sub(HEADER_SIZE) % (length - RING_OFFSET);
                 RING_OFFSET + start + u64::from(word) % HEADER_WORDS * WORD
             }
+            Place::Descriptor(frame, word) => {
+                let start =
+                    self.frame(frame).offset.wrapping_sub(HEADER_SIZE + DESCRIPTOR_SIZE) % (length - RING_OFFSET);
+                RING_OFFSET + start + u64::from(word) % (DESCRIPTOR_SIZE / WORD) * WORD
+            }
+            Place::Channel(place, word) => {
+                let channel = u64::from(place) % NAMES.len() as u64;
+                CHANNELS_OFFSET + channel * CHANNEL_SIZE + u64::from(word) % (CHANNEL_SIZE / WORD) * WORD
+            }
+            Place::Index(place, word) => {
+                let channel = u64::from(place) % NAMES.len() as u64;
+                INDEXES_OFFSET + (channel * INDEX as u64 + u64::from(word) % INDEX as u64) * WORD
+            }
             Place::Anywhere(at) => u64::from(at) % (length / WORD) * WORD,
         };
         if at + WORD <= length {
             self.file.write_all_at(&self.value(value).to_le_bytes(), at).expect("the segment is writable");
+        }
+    }
+}
+
+/// Ends of channels, and what they have received.
+#[derive(Default)]
+struct Channels<'c> {
+    publishers: Vec<Publisher<'c>>,
+    subscribers: Vec<Subscriber<'c>>,
+    samples: Vec<Sample<'c>>,
+}
+
+impl<'c> Channels<'c> {
+    fn publish(&mut self, client: &'c FrameBufferClient, name: u8, keep: u8) {
+        let name = NAMES[usize::from(name) % NAMES.len()];
+        if self.publishers.len() < HELD {
+            self.publishers.extend(client.publisher_options(name).keep(usize::from(keep) % 4).open());
+        }
+    }
+
+    fn subscribe(&mut self, client: &'c FrameBufferClient, name: u8, start: Start, lossless: bool) {
+        let options = client.subscriber_options(NAMES[usize::from(name) % NAMES.len()]).start(start);
+        let options = if lossless { options.lossless() } else { options };
+        if self.subscribers.len() < HELD {
+            self.subscribers.extend(options.open());
+        }
+    }
+
+    fn send(&mut self, number: u8, length: usize) -> Option<Frame> {
+        let among = self.publishers.len().max(1);
+        let publisher = self.publishers.get_mut(usize::from(number) % among)?;
+        publisher.send(&DATA[..length]).ok().map(|sent| sent.frame)
+    }
+
+    fn receive(
+        &mut self,
+        number: u8,
+        receive: impl Fn(&mut Subscriber<'c>) -> Result<Option<Sample<'c>>, framebuffer::Error>,
+    ) {
+        let among = self.subscribers.len().max(1);
+        let Some(subscriber) = self.subscribers.get_mut(usize::from(number) % among) else { return };
+        for _ in 0..RECEIVED {
+            let Ok(Some(sample)) = receive(subscriber) else { break };
+            black_box(sample.descriptor().dimensions().len());
+            black_box(sample.iter().copied().fold(0_u8, u8::wrapping_add));
+            if self.samples.len() < HELD {
+                self.samples.push(sample);
+            }
+        }
+    }
+
+    fn drop_one(&mut self, number: usize) {
+        match number % 3 {
+            0 => drop(self.publishers.pop()),
+            1 => drop(self.subscribers.pop()),
+            _ => drop(self.samples.pop()),
         }
     }
 }
@@ -156,6 +266,7 @@ fn run(operations: &[Operation], dir: &std::path::Path) {
     let mut extra = None;
     let mut views: Vec<View<'_>> = Vec::new();
     let mut loans: Vec<Loan<'_>> = Vec::new();
+    let mut channels = Channels::default();
 
     for operation in operations {
         match operation {
@@ -212,6 +323,23 @@ fn run(operations: &[Operation], dir: &std::path::Path) {
             }
             Operation::DropLoan(number) if !loans.is_empty() => {
                 drop(loans.swap_remove(usize::from(*number) % loans.len()));
+            }
+            Operation::Publisher(c, name, keep) => channels.publish(client(*c), *name, *keep),
+            Operation::Subscriber(c, name, beginning, lossless) => {
+                channels.subscribe(client(*c), *name, scene.start(*beginning), *lossless);
+            }
+            Operation::Send(number, length) => scene.frames.extend(channels.send(*number, usize::from(*length))),
+            Operation::Receive(number) => channels.receive(*number, Subscriber::try_next),
+            Operation::Latest(number) => channels.receive(*number, Subscriber::latest),
+            Operation::DropChannel(number) => channels.drop_one(usize::from(*number)),
+            Operation::Channels(c) => {
+                drop(black_box(client(*c).channels()));
+                drop(black_box(server.as_ref().map(FrameBufferServer::channels)));
+            }
+            Operation::LookFromOutside(name) => {
+                drop(black_box(framebuffer::channels(dir, &key)));
+                drop(black_box(framebuffer::latest(dir, &key, NAMES[usize::from(*name) % NAMES.len()])));
+                drop(black_box(framebuffer::frames(dir, &key).map(Iterator::count)));
             }
             Operation::Stats(c) => drop(black_box(client(*c).stats())),
             Operation::StatFromOutside => drop(black_box(framebuffer::stat(dir, &key))),
