@@ -14,6 +14,7 @@ use crate::detached::moving;
 use crate::frame::{self, Frame};
 use crate::loan::Loan;
 use crate::publisher::Publisher;
+use crate::sending::Sending;
 use crate::subscriber::{Options, Subscriber};
 use crate::view::View;
 use crate::{channels, errors, stats};
@@ -268,7 +269,8 @@ impl Client {
     ///         lossless subscriber, and `keep` is 0.
     #[pyo3(signature = (channel, *, keep = 1, content_type = None))]
     fn publisher(&self, channel: &str, keep: usize, content_type: Option<&str>) -> PyResult<Publisher> {
-        Publisher::open(self.open()?, channel, keep, content_type).map_err(errors::of_frame)
+        let sending = Sending::open(self.open()?, channel, keep, content_type).map_err(errors::of_frame)?;
+        Ok(Publisher::new(channel, sending))
     }
 
     /// A subscriber of the channel with this name, which is made if there is none.

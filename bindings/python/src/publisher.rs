@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use framebuffer::{Error, FrameBufferClient};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
@@ -27,14 +26,8 @@ pub(crate) struct Publisher {
 }
 
 impl Publisher {
-    pub(crate) fn open(
-        client: Arc<FrameBufferClient>,
-        channel: &str,
-        keep: usize,
-        content_type: Option<&str>,
-    ) -> Result<Self, Error> {
-        let sending = Arc::new(Sending::open(client, channel, keep, content_type)?);
-        Ok(Self { channel: channel.to_owned(), sending })
+    pub(crate) fn new(channel: &str, sending: Sending) -> Self {
+        Self { channel: channel.to_owned(), sending: Arc::new(sending) }
     }
 }
 

@@ -1,55 +1,41 @@
-//! `Sample`: a frame that was received, as a read-only buffer, array or tensor.
+//! `Sample`: a frame that was received: a view, an array or a tensor, and what was said of it.
 
-use std::ffi::c_int;
-
-use framebuffer::{Descriptor, Frame as RustFrame, Sample as RustSample};
-use pyo3::ffi;
+use framebuffer::{Descriptor, Sample as RustSample};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::array;
-use crate::dlpack::{self, Lends, Request};
-use crate::frame::Frame;
-use crate::lender::{Lender, Words};
+use crate::dlpack::{self, Request};
+use crate::lender::Words;
 use crate::owned::Owned;
-use crate::view::{Pinned, lend, verify};
+use crate::view::View;
 
 const WORDS: Words = Words { noun: "sample", released: "the sample is released" };
 
-/// A frame that was received: `array()`, or a read-only buffer of its bytes for `memoryview` and the like, and what was
-/// said of it.
-///
-/// The bytes are in the ring itself and do not change until the sample is released: by `release()`, by the end of a
-/// `with` block (or of its last array, if one outlives the block), or by the garbage collector. Until then allocations
-/// skip the frame, and the ring is smaller by that much. Copy what you keep for long.
-#[pyclass(frozen, weakref, module = "framebuffer")]
+/// A frame that was received: `array()`, or a `View` of its bytes, and what was said of it. Copy what you keep for long:
+/// until the sample is released, allocations skip the frame.
+#[pyclass(frozen, extends = View, module = "framebuffer")]
 pub(crate) struct Sample {
-    frame: RustFrame,
-    is_hashed: bool,
     number: u64,
     time: u64,
     committed: u64,
     descriptor: Descriptor,
-    lender: Lender<Pinned>,
 }
 
-impl Sample {
-    pub(crate) fn new(sample: Owned<RustSample<'static>>) -> Self {
+/// A sample that is yet to become an object: that takes the interpreter, which may run other code meanwhile.
+pub(crate) struct Received(pub(crate) Owned<RustSample<'static>>);
+
+impl<'py> IntoPyObject<'py> for Received {
+    type Target = Sample;
+    type Output = Bound<'py, Sample>;
+    type Error = PyErr;
+
+    fn into_pyobject(self, py: Python<'py>) -> PyResult<Bound<'py, Sample>> {
+        let Self(sample) = self;
         let (number, time, committed) = (sample.number(), sample.time(), sample.committed());
-        let (frame, descriptor) = (*sample.frame(), *sample.descriptor());
-        let is_hashed = sample.view().is_hashed();
-        let lender = lend(WORDS, sample.map(RustSample::into_view));
-        Self { frame, is_hashed, number, time, committed, descriptor, lender }
-    }
-}
-
-impl Lends for Sample {
-    fn begin_export(&self) -> PyResult<(*mut u8, usize)> {
-        self.lender.begin_export()
-    }
-
-    fn end_export(&self) {
-        self.lender.end_export();
+        let this = Sample { number, time, committed, descriptor: *sample.descriptor() };
+        let view = View::new(WORDS, sample.map(RustSample::into_view));
+        Bound::new(py, PyClassInitializer::from(view).add_subclass(this))
     }
 }
 
@@ -63,9 +49,7 @@ impl Sample {
     ///     TypeError: If numpy has no such elements.
     ///     ImportError: If numpy, or ml_dtypes for bfloat16 and smaller, is not installed.
     fn array<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        let this = slf.get();
-        this.lender.check()?;
-        array::of(slf.as_any(), &this.descriptor, this.lender.len())
+        array::of(slf.as_any(), &slf.get().descriptor, slf.as_super().get().size()?)
     }
 
     /// The frame as a tensor, by DLPack: `torch.from_dlpack(sample)`, say. Who does not know of read-only tensors gets
@@ -80,7 +64,7 @@ impl Sample {
     ) -> PyResult<Bound<'py, PyAny>> {
         // The CPU has none.
         let _ = stream;
-        dlpack::lend(slf, Request { max_version, device: dl_device, copy }, &slf.get().descriptor, true)
+        dlpack::lend(slf.as_super(), Request { max_version, device: dl_device, copy }, &slf.get().descriptor, true)
     }
 
     /// `(1, 0)`: the CPU.
@@ -142,77 +126,13 @@ impl Sample {
         self.descriptor.user_word()
     }
 
-    /// The frame's description, with which any client of the ring can read it.
-    #[getter]
-    fn frame(&self) -> Frame {
-        Frame(self.frame)
-    }
-
-    /// Whether the publisher has hashed the frame: false after `SendingLoan.send(hashed=False)`.
-    #[getter]
-    fn is_hashed(&self) -> bool {
-        self.is_hashed
-    }
-
-    /// Length in bytes.
-    #[getter]
-    fn nbytes(&self) -> u64 {
-        self.frame.size
-    }
-
-    /// Whether the sample is released.
-    #[getter]
-    fn released(&self) -> bool {
-        self.lender.is_released()
-    }
-
-    /// Hashes the bytes and compares the result with the checksum. Does nothing if the frame was not hashed.
-    ///
-    /// Raises:
-    ///     FrameBufferTimeout: If they differ: a program has written to the ring without this library.
-    fn verify(&self, py: Python<'_>) -> PyResult<()> {
-        verify(py, &self.lender)
-    }
-
-    /// Gives the frame back: writers may overwrite it. Does nothing if the sample is released.
-    ///
-    /// Raises:
-    ///     BufferError: If memoryviews, arrays or tensors of it are in use.
-    fn release(&self) -> PyResult<()> {
-        self.lender.release()
-    }
-
-    fn __len__(&self) -> usize {
-        self.frame.size as usize
-    }
-
-    fn __enter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
-        slf.get().lender.check()?;
-        Ok(slf)
-    }
-
-    /// Releases the sample, now or with its last buffer.
-    #[pyo3(signature = (*_args))]
-    fn __exit__(&self, _args: &Bound<'_, PyAny>) {
-        self.lender.end();
-    }
-
-    fn __repr__(&self) -> String {
-        let shape = match self.descriptor.dimensions() {
+    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+        let (this, view) = (slf.get(), slf.as_super());
+        let shape = match this.descriptor.dimensions() {
             [] => String::new(),
-            dimensions => format!(", {} {dimensions:?}", self.descriptor.element_type()),
+            dimensions => format!(", {} {dimensions:?}", this.descriptor.element_type()),
         };
-        let released = if self.released() { ", released" } else { "" };
-        format!("<Sample {} of {} bytes{shape}{released}>", self.number, self.frame.size)
-    }
-
-    // # Safety: called by the interpreter, with a `view` to fill.
-    unsafe fn __getbuffer__(slf: &Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
-        // SAFETY: the request is the interpreter's, and for bytes to read.
-        unsafe { slf.get().lender.lend(slf.as_any(), view, flags, true) }
-    }
-
-    unsafe fn __releasebuffer__(&self, _view: *mut ffi::Py_buffer) {
-        self.lender.end_export();
+        let (size, released) = (view.len()?, view.get().released_or_not());
+        Ok(format!("<Sample {} of {size} bytes{shape}{released}>", this.number))
     }
 }

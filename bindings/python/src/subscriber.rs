@@ -14,7 +14,7 @@ use crate::detached::LOOK;
 use crate::errors;
 use crate::exclusive::{Exclusive, Turn};
 use crate::owned::Owned;
-use crate::sample::Sample;
+use crate::sample::Received;
 
 type Open = Box<Owned<RustSubscriber<'static>>>;
 
@@ -87,7 +87,7 @@ impl Subscriber {
     }
 
     /// The next frame, waited for until the deadline; `None` if none came.
-    fn wait(&self, py: Python<'_>, deadline: Option<Instant>) -> PyResult<Option<Sample>> {
+    fn wait(&self, py: Python<'_>, deadline: Option<Instant>) -> PyResult<Option<Received>> {
         loop {
             let mut turn = self.open.take(py)?;
             if let Some(sample) = self.look(&mut turn, |subscriber| subscriber.next(Duration::ZERO))? {
@@ -110,12 +110,12 @@ impl Subscriber {
         &self,
         turn: &mut Turn<'_, Open>,
         call: impl FnOnce(&mut RustSubscriber<'static>) -> Result<Option<RustSample<'static>>, Error>,
-    ) -> PyResult<Option<Sample>> {
+    ) -> PyResult<Option<Received>> {
         let found = call(turn);
         self.counts.note(turn);
         // SAFETY: the sample came from this subscriber.
         let sample = found.map_err(errors::of_frame)?.map(|sample| unsafe { turn.with(sample) });
-        Ok(sample.map(Sample::new))
+        Ok(sample.map(Received))
     }
 }
 
@@ -138,7 +138,7 @@ impl Subscriber {
     ///     FrameBufferExhausted: If this program has so many samples that there is no participant slot for more.
     ///     ValueError: If the subscriber is closed.
     #[pyo3(signature = (timeout = None))]
-    fn next(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Option<Sample>> {
+    fn next(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Option<Received>> {
         let deadline = match timeout {
             None => None,
             timeout => Some(Instant::now() + arguments::timeout(timeout)?),
@@ -147,14 +147,14 @@ impl Subscriber {
     }
 
     /// The next frame if it is there already, else `None`. Raises as `next`.
-    fn try_next(&self, py: Python<'_>) -> PyResult<Option<Sample>> {
+    fn try_next(&self, py: Python<'_>) -> PyResult<Option<Received>> {
         let mut turn = self.open.take(py)?;
         self.look(&mut turn, |subscriber| subscriber.next(Duration::ZERO))
     }
 
     /// The last frame that was sent, if it was not received yet, else `None`. Those before it are skipped. Raises as
     /// `next`.
-    fn latest(&self, py: Python<'_>) -> PyResult<Option<Sample>> {
+    fn latest(&self, py: Python<'_>) -> PyResult<Option<Received>> {
         let mut turn = self.open.take(py)?;
         self.look(&mut turn, RustSubscriber::latest)
     }
@@ -164,7 +164,7 @@ impl Subscriber {
     }
 
     /// The next frame, waited for. Ends once the subscriber is closed.
-    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Sample>> {
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Received>> {
         self.wait(py, None).map_err(|error| if self.open.is_closed() { PyStopIteration::new_err(()) } else { error })
     }
 

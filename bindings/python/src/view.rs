@@ -8,13 +8,14 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::detached::moving;
+use crate::dlpack::Lends;
 use crate::errors;
 use crate::frame::Frame;
 use crate::lender::{Lender, Words};
 use crate::owned::Owned;
 
 /// A frame that is pinned. Shared with a `verify` that is running.
-pub(crate) type Pinned = Arc<Owned<RustView<'static>>>;
+type Pinned = Arc<Owned<RustView<'static>>>;
 
 const WORDS: Words = Words { noun: "view", released: "the view is released" };
 
@@ -24,7 +25,7 @@ const WORDS: Words = Words { noun: "view", released: "the view is released" };
 /// The bytes do not change until the view is released: by `release()`, by the end of a `with` block (or of its last
 /// array, if one outlives the block), or by the garbage collector. Until then allocations skip the frame, and the ring
 /// is smaller by that much. A view inherited by a forked child is protected only while its parent keeps it.
-#[pyclass(frozen, weakref, module = "framebuffer")]
+#[pyclass(frozen, weakref, subclass, module = "framebuffer")]
 pub(crate) struct View {
     frame: RustFrame,
     is_hashed: bool,
@@ -35,21 +36,36 @@ impl View {
     pub(crate) fn open(client: Arc<FrameBufferClient>, frame: &RustFrame) -> Result<Self, Error> {
         // SAFETY: the view stays where it is.
         let view = unsafe { Owned::new(client, |client| client.view(frame)) }?;
-        Ok(Self { frame: *frame, is_hashed: view.is_hashed(), lender: lend(WORDS, view) })
+        Ok(Self::new(WORDS, view))
+    }
+
+    /// A view that messages call by these words.
+    pub(crate) fn new(words: Words, view: Owned<RustView<'static>>) -> Self {
+        let (frame, is_hashed) = (*view.frame(), view.is_hashed());
+        let (address, len) = (view.as_ptr().cast_mut(), view.len());
+        Self { frame, is_hashed, lender: Lender::new(words, Arc::new(view), address, len) }
+    }
+
+    /// Its size, if it is not released.
+    pub(crate) fn size(&self) -> PyResult<usize> {
+        self.lender.check()?;
+        Ok(self.lender.len())
+    }
+
+    /// Whether it is released, as the texts of objects say it.
+    pub(crate) fn released_or_not(&self) -> &'static str {
+        if self.lender.is_released() { ", released" } else { "" }
     }
 }
 
-/// Lends the bytes of a view.
-pub(crate) fn lend(words: Words, view: Owned<RustView<'static>>) -> Lender<Pinned> {
-    let (address, len) = (view.as_ptr().cast_mut(), view.len());
-    Lender::new(words, Arc::new(view), address, len)
-}
+impl Lends for View {
+    fn begin_export(&self) -> PyResult<(*mut u8, usize)> {
+        self.lender.begin_export()
+    }
 
-/// Hashes a pinned frame's bytes and compares the result with its checksum.
-pub(crate) fn verify(py: Python<'_>, lender: &Lender<Pinned>) -> PyResult<()> {
-    let pinned = lender.look(Arc::clone)?;
-    let verified = moving(py, pinned.len(), move || pinned.verify());
-    verified.map_err(|timeout| errors::of_frame(timeout.into()))
+    fn end_export(&self) {
+        self.lender.end_export();
+    }
 }
 
 #[pymethods]
@@ -60,7 +76,8 @@ impl View {
         Frame(self.frame)
     }
 
-    /// Whether the writer has hashed the frame: false after `Loan.commit_unhashed`.
+    /// Whether the writer has hashed the frame: false after `Loan.commit_unhashed` and
+    /// `SendingLoan.send(hashed=False)`.
     #[getter]
     fn is_hashed(&self) -> bool {
         self.is_hashed
@@ -83,13 +100,15 @@ impl View {
     /// Raises:
     ///     FrameBufferTimeout: If they differ: a program has written to the ring without this library.
     fn verify(&self, py: Python<'_>) -> PyResult<()> {
-        verify(py, &self.lender)
+        let pinned = self.lender.look(Arc::clone)?;
+        let verified = moving(py, pinned.len(), move || pinned.verify());
+        verified.map_err(|timeout| errors::of_frame(timeout.into()))
     }
 
     /// Gives the frame back: writers may overwrite it. Does nothing if the view is released.
     ///
     /// Raises:
-    ///     BufferError: If memoryviews or arrays of it are in use.
+    ///     BufferError: If memoryviews, arrays or tensors of it are in use.
     fn release(&self) -> PyResult<()> {
         self.lender.release()
     }
@@ -111,8 +130,7 @@ impl View {
 
     fn __repr__(&self) -> String {
         let RustFrame { offset, size, .. } = self.frame;
-        let released = if self.released() { ", released" } else { "" };
-        format!("<View of {size} bytes at offset {offset}{released}>")
+        format!("<View of {size} bytes at offset {offset}{}>", self.released_or_not())
     }
 
     // # Safety: called by the interpreter, with a `view` to fill.

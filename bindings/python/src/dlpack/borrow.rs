@@ -25,6 +25,7 @@ pub(crate) struct Borrowed {
 /// A tensor that was taken out of its capsule: whoever has it ends its use.
 struct Taken {
     managed: NonNull<c_void>,
+    /// SAFETY: it may be called once, with `managed`, which is used no more then: by drop.
     end: unsafe fn(NonNull<c_void>),
 }
 
