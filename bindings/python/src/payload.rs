@@ -1,12 +1,13 @@
 //! [`Payload`]: the bytes that a program sends over a channel, and what is said of them.
 
-use framebuffer::{Descriptor, Element};
+use framebuffer::{ChannelError, Descriptor, Element};
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 
 use crate::arguments::number;
 use crate::buffer::{Buffer, Source};
+use crate::sample::Sample;
 use crate::{elements, errors};
 
 /// Something to send.
@@ -27,30 +28,46 @@ pub(crate) struct Told<'a, 'py> {
 }
 
 impl<'py> Payload<'py> {
-    /// The bytes of `value`, with the type and shape that it has, if the program says nothing else.
+    /// The bytes of `value`, with the type and shape that it has, and all that is said of a sample, if the program says
+    /// nothing else.
     pub(crate) fn get(value: &Bound<'py, PyAny>, told: &Told<'_, 'py>) -> PyResult<Self> {
         let source = Source::get(value)?;
-        let (element, shape) = match (&source, told.dtype) {
-            (_, Some(_)) | (Source::Bytes(_), None) => (Element::default(), Vec::new()),
-            (Source::Buffer(buffer), None) => of_buffer(value, buffer)?,
-            (Source::Tensor(tensor), None) => {
+        let of_data = match &source {
+            Source::Buffer(_) if let Ok(sample) = value.cast::<Sample>() => *sample.get().descriptor(),
+            // Whatever they are is not asked for.
+            _ if told.dtype.is_some() => Descriptor::new(),
+            Source::Bytes(_) => Descriptor::new(),
+            Source::Buffer(buffer) => of_buffer(value, buffer)?,
+            Source::Tensor(tensor) => {
                 let (element, shape) = tensor.describe();
-                (element, shape.to_vec())
+                describe(element, shape)?
             }
         };
-        let descriptor = told.describe(element, &shape)?;
-        Ok(Self { source, descriptor })
+        Ok(Self { descriptor: told.describe(of_data)?, source })
     }
 }
 
+/// A type and a shape. One without dimensions says nothing: a single number arrives as an array of one.
+fn describe(element: Element, shape: &[usize]) -> PyResult<Descriptor> {
+    Descriptor::new().element(element).shape(if shape.is_empty() { &[1] } else { shape }).map_err(refused)
+}
+
+fn refused(error: ChannelError) -> PyErr {
+    errors::of_frame(error.into())
+}
+
 impl Told<'_, '_> {
-    /// Adds what is told to what the data itself tells.
-    pub(crate) fn describe(&self, of_data: Element, shape_of_data: &[usize]) -> PyResult<Descriptor> {
-        let element = self.dtype.map_or(Ok(of_data), elements::given)?;
-        let shape = self.shape.map(shape).transpose()?;
-        let element = if shape.is_some() && element.is_unknown() { Element::U8 } else { element };
-        let described = Descriptor::new().element(element).shape(shape.as_deref().unwrap_or(shape_of_data));
-        let mut descriptor = described.map_err(|error| errors::of_frame(error.into()))?;
+    /// Adds what is told to what the data itself tells. A type alone is that of a row of elements.
+    pub(crate) fn describe(&self, of_data: Descriptor) -> PyResult<Descriptor> {
+        let mut descriptor = of_data;
+        if let Some(dtype) = self.dtype {
+            descriptor = descriptor.element(elements::given(dtype)?).shape(&[]).map_err(refused)?.stride(0);
+        }
+        if let Some(told) = self.shape {
+            let element = descriptor.element_type();
+            let element = if element.is_unknown() { Element::U8 } else { element };
+            descriptor = descriptor.element(element).shape(&shape(told)?).map_err(refused)?.stride(0);
+        }
         if let Some(time) = self.time {
             descriptor = descriptor.time(number(time, "time")?);
         }
@@ -70,25 +87,20 @@ impl Told<'_, '_> {
 }
 
 /// The type of a buffer's elements, and its shape.
-fn of_buffer(value: &Bound<'_, PyAny>, buffer: &Buffer) -> PyResult<(Element, Vec<usize>)> {
+fn of_buffer(value: &Bound<'_, PyAny>, buffer: &Buffer) -> PyResult<Descriptor> {
     let py = value.py();
     if let Some(format) = buffer.format() {
         let element = elements::of_format(format, buffer.itemsize())?;
-        return Ok(match buffer.shape() {
+        return match buffer.shape() {
             // Nothing to be told, and of any length.
-            Some(shape) if element == Element::U8 && shape.len() < 2 => (Element::default(), Vec::new()),
-            Some(shape) => (element, at_least_one_dimension(shape)),
-            None => (element, Vec::new()),
-        });
+            Some(shape) if element == Element::U8 && shape.len() < 2 => Ok(Descriptor::new()),
+            Some(shape) => describe(element, &shape),
+            None => Ok(Descriptor::new().element(element)),
+        };
     }
-    let Some(dtype) = value.getattr_opt(intern!(py, "dtype"))? else { return Ok((Element::default(), Vec::new())) };
+    let Some(dtype) = value.getattr_opt(intern!(py, "dtype"))? else { return Ok(Descriptor::new()) };
     let shape: Vec<usize> = value.getattr(intern!(py, "shape"))?.extract()?;
-    Ok((elements::of_dtype(&dtype)?, at_least_one_dimension(shape)))
-}
-
-/// A shape without dimensions says nothing: a single number arrives as an array of one.
-fn at_least_one_dimension(shape: Vec<usize>) -> Vec<usize> {
-    if shape.is_empty() { vec![1] } else { shape }
+    describe(elements::of_dtype(&dtype)?, &shape)
 }
 
 /// A shape in an argument.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use framebuffer::Descriptor;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
@@ -36,13 +37,14 @@ impl Publisher {
     /// Copies `data` into the ring and sends it.
     ///
     /// The type and the shape of an array, a memoryview or a tensor (DLPack, in the CPU's memory) travel with it.
-    /// `data` may be anything with a contiguous buffer.
+    /// `data` may be anything with a contiguous buffer. Of a sample, all that was said of it is said again.
     ///
     /// Args:
     ///     data: What to send.
     ///     time: When it is from, in nanoseconds: `time.time_ns()`, or the camera's clock. Default: when it is sent.
     ///     shape: Its shape, if the data does not tell: up to 4 dimensions, outermost first.
     ///     dtype: The type of its elements, by name (`"uint8"`, `"bfloat16"`) or as a dtype, if the data does not tell.
+    ///         Without a shape, the frame is a row of them.
     ///     row_stride: Bytes from one row to the next, if there are gaps between them.
     ///     fourcc: Four characters that name a pixel format, `"NV12"` say.
     ///     user: A word of 64 bits of your own.
@@ -92,7 +94,7 @@ impl Publisher {
         dtype: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<SendingLoan> {
         let told = Told { shape, dtype, ..Told::default() };
-        let descriptor = told.describe(framebuffer::Element::default(), &[])?;
+        let descriptor = told.describe(Descriptor::new())?;
         let size = match size {
             Some(size) => number(size, "size")?,
             None => descriptor.size().ok_or_else(|| {

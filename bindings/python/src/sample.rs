@@ -22,6 +22,13 @@ pub(crate) struct Sample {
     descriptor: Descriptor,
 }
 
+impl Sample {
+    /// What was said of it.
+    pub(crate) fn descriptor(&self) -> &Descriptor {
+        &self.descriptor
+    }
+}
+
 /// A sample that is yet to become an object: that takes the interpreter, which may run other code meanwhile.
 pub(crate) struct Received(pub(crate) Owned<RustSample<'static>>);
 

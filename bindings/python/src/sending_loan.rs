@@ -133,8 +133,7 @@ impl SendingLoan {
         timeout: Option<f64>,
     ) -> PyResult<Sent> {
         let told = Told { time, shape, dtype, row_stride, fourcc, user };
-        let shape_of_loan: Vec<usize> = self.descriptor.dimensions().iter().map(|of| *of as usize).collect();
-        let descriptor = told.describe(self.descriptor.element_type(), &shape_of_loan)?;
+        let descriptor = told.describe(self.descriptor)?;
         descriptor.check(self.lender.len() as u64).map_err(|error| errors::of_frame(error.into()))?;
         let attempt = |publisher: &mut Open| publisher.ready(Duration::ZERO);
         self.sending.patiently(py, arguments::timeout(timeout)?, attempt, ready)?;

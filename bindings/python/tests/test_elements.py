@@ -87,6 +87,23 @@ def test_what_bytes_do_not_tell_the_program_may(publisher, subscriber):
         subscriber.next(LONG).array()
 
 
+def test_a_sample_is_passed_on_with_all_that_was_said_of_it(client, publisher, subscriber):
+    further = client.publisher("further")
+    at_the_end = client.subscribe("further")
+    sent = numpy.arange(6, dtype="i2").reshape(2, 3)
+    publisher.send(sent, time=5, user=6, fourcc="TEST")
+    further.send(subscriber.next(LONG))
+    arrived = at_the_end.next(LONG)
+    assert (arrived.time, arrived.user, arrived.fourcc) == (5, 6, "TEST")
+    assert numpy.array_equal(arrived.array(), sent)
+    # What is said anew counts.
+    further.send(arrived, time=7, dtype="uint8")
+    arrived = at_the_end.next(LONG)
+    assert (arrived.time, arrived.user, arrived.dtype, arrived.shape) == (7, 6, "uint8", None)
+    further.send(arrived, shape=(4, 3))
+    assert at_the_end.next(LONG).array().shape == (4, 3)
+
+
 def test_rows_may_have_gaps_between_them(publisher, subscriber):
     memory = numpy.arange(4 * 16, dtype=numpy.uint8).reshape(4, 16)
     publisher.send(memory.tobytes()[: 3 * 16 + 12], shape=(4, 4, 3), dtype="uint8", row_stride=16)
@@ -128,6 +145,8 @@ def test_a_tensor_is_sent_with_its_type_and_shape(client, publisher, subscriber,
     part = sent[1:]
     publisher.send(Tensor(part, versioned))
     assert numpy.array_equal(subscriber.next(LONG).array(), part)
+    publisher.send(Tensor(numpy.array(5)))
+    assert subscriber.next(LONG).shape == (1,)
     publisher.send(Tensor(numpy.zeros((3, 0, 2), "i8")))
     assert subscriber.next(LONG).shape == (3, 0, 2)
     # The plain way takes tensors, too.
