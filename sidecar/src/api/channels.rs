@@ -14,7 +14,7 @@ use framebuffer::{FrameBufferServer, Latest};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::problem::Problem;
+use super::problem::{Problem, Refused};
 use crate::pieces;
 use crate::report::{ChannelFigures, ChannelReport, LatestReport};
 use crate::ring::CurrentRing;
@@ -32,13 +32,9 @@ pub struct ChannelsResponse {
     path = "/channels",
     responses(
         (status = 200, description = "The channels.", body = ChannelsResponse),
-        (status = 403, description = "A host that is not loopback, or a web page asks.",
-            body = Problem, content_type = "application/problem+json"),
         (status = 500, description = "The ring is out of order.",
             body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The ring is being replaced. Retry-After says when to try again.",
-            body = Problem, content_type = "application/problem+json",
-            headers(("Retry-After" = u64, description = "In seconds."))),
+        Refused,
     )
 )]
 pub(super) async fn channels(State(current): State<CurrentRing>) -> Result<impl IntoResponse, Problem> {
@@ -65,15 +61,11 @@ pub(super) async fn channels(State(current): State<CurrentRing>) -> Result<impl 
         (status = 200, description = "The channel.", body = ChannelReport),
         (status = 400, description = "No channel can have that name.",
             body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "A host that is not loopback, or a web page asks.",
-            body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "The ring has no such channel.",
             body = Problem, content_type = "application/problem+json"),
         (status = 500, description = "The ring is out of order.",
             body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The ring is being replaced. Retry-After says when to try again.",
-            body = Problem, content_type = "application/problem+json",
-            headers(("Retry-After" = u64, description = "In seconds."))),
+        Refused,
     )
 )]
 pub(super) async fn channel(
@@ -95,17 +87,13 @@ pub(super) async fn channel(
         (status = 200, description = "The frame's description.", body = LatestReport),
         (status = 400, description = "No channel can have that name.",
             body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "A host that is not loopback, or a web page asks.",
-            body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "The ring has no such channel, or nothing was sent over it yet.",
             body = Problem, content_type = "application/problem+json"),
         (status = 410, description = "The last frame was overwritten; `number` says which one it was.",
             body = Problem, content_type = "application/problem+json"),
         (status = 500, description = "The ring is out of order.",
             body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The ring is being replaced. Retry-After says when to try again.",
-            body = Problem, content_type = "application/problem+json",
-            headers(("Retry-After" = u64, description = "In seconds."))),
+        Refused,
     )
 )]
 pub(super) async fn latest(

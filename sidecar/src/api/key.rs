@@ -5,7 +5,7 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::problem::Problem;
+use super::problem::{Problem, Refused};
 use crate::ring::CurrentRing;
 
 /// A client opens the ring with it.
@@ -23,11 +23,7 @@ pub struct KeyResponse {
     path = "/get_key",
     responses(
         (status = 200, description = "The key and size.", body = KeyResponse),
-        (status = 403, description = "A host that is not loopback, or a web page asks.",
-            body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The ring is being replaced. Retry-After says when to try again.",
-            body = Problem, content_type = "application/problem+json",
-            headers(("Retry-After" = u64, description = "In seconds."))),
+        Refused,
     )
 )]
 pub(super) async fn get_key(State(ring): State<CurrentRing>) -> Result<Json<KeyResponse>, Problem> {

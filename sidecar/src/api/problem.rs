@@ -6,7 +6,7 @@ use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use framebuffer::{ChannelError, Error};
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{IntoResponses, ToSchema};
 
 use super::limits::{MAX_BODY, MAX_COUNT, MAX_NAME};
 
@@ -35,6 +35,19 @@ pub struct Problem {
     /// Bytes of the largest frame that would have fitted between those that are held, if the ring is exhausted.
     #[serde(skip_serializing_if = "Option::is_none")]
     largest_free: Option<u64>,
+}
+
+/// What any request may be answered, for the description of the API.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only described")]
+pub(super) enum Refused {
+    /// A host that is not loopback, or a web page asks.
+    #[response(status = 403, content_type = "application/problem+json")]
+    Host(Problem),
+    /// The ring is being replaced. Retry-After says when to try again.
+    #[response(status = 503, content_type = "application/problem+json",
+        headers(("Retry-After" = u64, description = "In seconds.")))]
+    NoRing(Problem),
 }
 
 /// Seconds after which an exhausted ring is worth another try. The header has no smaller unit.
