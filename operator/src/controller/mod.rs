@@ -95,4 +95,6 @@ async fn report(applied: Applied) {
 }
 
 #[cfg(test)]
+mod fixture;
+#[cfg(test)]
 mod tests;

@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::*;
 use crate::controller::context::Context;
+use crate::controller::fixture::{Fixture, labelled};
 use crate::controller::pace::Pace;
-use crate::controller::tests::{Fixture, labelled};
 use crate::testing::Asked;
 
 const WEB: &str = "/apis/apps/v1/namespaces/video/deployments/web";

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::controller::tests::{Fixture, labelled};
+use crate::controller::fixture::{Fixture, labelled};
 
 #[tokio::test]
 async fn a_status_that_somebody_else_changes_is_put_back_with_its_times_and_reported() {
