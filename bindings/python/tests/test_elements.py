@@ -154,6 +154,57 @@ def test_a_tensor_is_sent_with_its_type_and_shape(client, publisher, subscriber,
     assert sys.getrefcount(sent) == references
 
 
+class Structure(ctypes.Structure):
+    """`DLManagedTensorVersioned`, and the `DLTensor` in it."""
+
+    _fields_ = [
+        *[(name, ctypes.c_uint32) for name in ("major", "minor")],
+        *[(name, ctypes.c_void_p) for name in ("context", "end")],
+        ("flags", ctypes.c_uint64),
+        ("data", ctypes.c_void_p),
+        *[(name, ctypes.c_int32) for name in ("device", "device_number", "rank")],
+        ("code", ctypes.c_uint8),
+        ("bits", ctypes.c_uint8),
+        ("lanes", ctypes.c_uint16),
+        *[(name, ctypes.c_void_p) for name in ("shape", "strides")],
+        ("byte_offset", ctypes.c_uint64),
+    ]
+
+
+class ByHand:
+    """A tensor of 16-bit numbers that is made field by field, as libraries may that no test has."""
+
+    def __init__(self, numbers, shape, **fields):
+        self.memory = (ctypes.c_int16 * len(numbers))(*numbers)
+        self.shape = (ctypes.c_int64 * len(shape))(*shape)
+        address = ctypes.addressof
+        plain = {"major": 1, "device": 1, "bits": 16, "lanes": 1, "rank": len(shape), "shape": address(self.shape)}
+        self.structure = Structure(data=address(self.memory), **{**plain, **fields})
+
+    def __dlpack_device__(self):
+        return self.structure.device, 0
+
+    def __dlpack__(self, **_):
+        new = ctypes.pythonapi.PyCapsule_New
+        new.restype, new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+        return new(ctypes.addressof(self.structure), b"dltensor_versioned", None)
+
+
+def test_whatever_a_tensor_says_of_itself_is_heeded_or_refused(publisher, subscriber):
+    # Without strides, from the middle of its memory, of pinned memory, without a function that ends its use.
+    for fields in [{}, {"device": 3}, {"device": 11}, {"minor": 99}]:
+        publisher.send(ByHand([0, 1, 2, 3, 4, 5], (2, 2), byte_offset=4, **fields))
+        assert subscriber.next(LONG).array().tolist() == [[2, 3], [4, 5]]
+    for shape, fields, message in [
+        ((2, 2), {"major": 2}, "version 2.0 of DLPack; this library reads 1"),
+        ((2, -2), {}, "shape is out of bounds"),
+        ((2**62, 2**62), {}, "shape is out of bounds"),
+    ]:
+        with pytest.raises(BufferError, match=message):
+            publisher.send(ByHand([0] * 4, shape, **fields))
+    assert subscriber.try_next() is None
+
+
 def test_a_tensor_whose_buffer_is_refused_is_sent_as_a_tensor(publisher, subscriber):
     sent = numpy.arange(4, dtype="f4")
 
