@@ -113,7 +113,7 @@ pub(crate) fn other(message: impl Into<String>) -> PyErr {
 /// The exception for a buffer with gaps between its bytes.
 pub(crate) fn not_contiguous() -> PyErr {
     PyBufferError::new_err(
-        "the buffer is not C-contiguous; numpy.ascontiguousarray makes an array that is, contiguous() of torch a tensor",
+        "the buffer is not C-contiguous; numpy.ascontiguousarray or a tensor's contiguous() makes one that is",
     )
 }
 

@@ -12,8 +12,8 @@ use crate::view::View;
 
 const WORDS: Words = Words { noun: "sample", released: "the sample is released" };
 
-/// A frame that was received: `array()`, or a `View` of its bytes, and what was said of it. Copy what you keep for long:
-/// until the sample is released, allocations skip the frame.
+/// A frame that was received: `array()`, or a `View` of its bytes, and what was said of it. Copy what you keep for
+/// long: until the sample is released, allocations skip the frame.
 #[pyclass(frozen, extends = View, module = "framebuffer")]
 pub(crate) struct Sample {
     number: u64,
