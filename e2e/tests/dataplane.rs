@@ -41,9 +41,9 @@ async fn stream_the_clip(namespace: &TestNamespace, mut pod: Value) -> Value {
 }
 
 fn clip_pod() -> Value {
-    // No frame may be lost: the writer waits when eight are under way.
-    let writer = video("writer", "frame-writer", &["-", "--window=8", "--once"]);
-    pod("clip", &[writer, video("reader", "frame-reader", &["--framemd5=-"])])
+    // No frame may be lost: the writer waits for the reader, at the start and whenever it is eight frames ahead.
+    let writer = video("writer", "frame-writer", &["-", "--keep=8", "--wait=60"]);
+    pod("clip", &[writer, video("reader", "frame-reader", &["--lossless", "--framemd5=-"])])
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use md5::{Digest, Md5};
 
-use crate::descriptor::Video;
+use crate::format::Video;
 
 /// Writes the lines that `ffmpeg -i clip -an -f framemd5 -` writes for the same frames; only `#software` differs.
 #[derive(Debug)]

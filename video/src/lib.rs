@@ -1,27 +1,27 @@
 //! The modules of `frame-writer` and `frame-reader`, the workload of demo and tests.
 //!
 //! Read in this order: [`y4m`] and [`raw`] are the two kinds of video streams, [`colour`] the tags of the first.
-//! [`descriptor`] is the protocol between the programs, over a [`transport`]; [`link`] is the writer's end of it.
-//! [`source`] gives the writer its frames, [`pattern`] draws generated ones. [`sink`] takes them from the reader, with
-//! [`framemd5`] and [`convert`]. [`stats`], [`log`], [`clock`] and [`shutdown`] serve both.
+//! [`format`](mod@format) says what the frames of a channel are; [`sender`] is the writer's end of the channel,
+//! [`receiver`] the reader's. [`source`] gives the writer its frames, [`pattern`] draws generated ones. [`sink`] takes
+//! them from the reader, with [`framemd5`] and [`convert`]. [`stats`], [`log`], [`clock`] and [`shutdown`] serve both.
 
 #![forbid(unsafe_code)]
 
 pub mod clock;
 pub mod colour;
 pub mod convert;
-pub mod descriptor;
+pub mod format;
 pub mod framemd5;
-pub mod link;
 pub mod log;
 pub mod pattern;
 pub mod rate;
 pub mod raw;
+pub mod receiver;
+pub mod sender;
 pub mod shutdown;
 pub mod sink;
 pub mod source;
 pub mod stats;
-pub mod transport;
 pub mod y4m;
 
 /// The longest side of a picture, in pixels.

@@ -3,15 +3,13 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::rate::Rate;
 use crate::{MAX_FRAME, MAX_SIDE};
 
 /// How a raw frame's bytes are laid out; the names are ffmpeg's `-pix_fmt`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PixelFormat {
     /// Red, green, blue, a byte each.
     Rgb24,
@@ -26,7 +24,7 @@ pub enum PixelFormat {
 }
 
 /// A raw stream's format, which nothing in the stream says: `1920x1080:rgb24`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RawFormat {
     /// Width in pixels.
     pub width: u32,
@@ -75,6 +73,33 @@ impl PixelFormat {
         // ffmpeg's own name for it.
         ("gray", Self::Gray8),
     ];
+
+    /// Its name in `GStreamer` caps.
+    pub const fn caps(self) -> &'static str {
+        match self {
+            Self::Rgb24 => "RGB",
+            Self::Bgr24 => "BGR",
+            Self::Rgba => "RGBA",
+            Self::Gray8 => "GRAY8",
+            Self::Yuv420p => "I420",
+        }
+    }
+
+    /// The layout with this name in `GStreamer` caps.
+    pub fn from_caps(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().map(|(_, pixels)| pixels).find(|pixels| pixels.caps() == name)
+    }
+
+    /// Its code in V4L2.
+    pub const fn fourcc(self) -> [u8; 4] {
+        *match self {
+            Self::Rgb24 => b"RGB3",
+            Self::Bgr24 => b"BGR3",
+            Self::Rgba => b"AB24",
+            Self::Gray8 => b"GREY",
+            Self::Yuv420p => b"YU12",
+        }
+    }
 
     /// The planes of a picture in their order: bytes of a row, and rows.
     pub fn planes(self, width: u32, height: u32) -> Vec<(usize, usize)> {

@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use thiserror::Error;
 
 use crate::convert::{has_tag, to_yuv444, y4m_header};
-use crate::descriptor::{self, Format, Video};
+use crate::format::{self, Format, Video};
 use crate::framemd5::FrameMd5;
 use crate::raw::PixelFormat;
 use crate::y4m;
@@ -50,7 +50,7 @@ pub enum Error {
     },
     /// A format that cannot be.
     #[error("failed to understand the stream's format")]
-    Format(#[from] descriptor::Error),
+    Format(#[from] format::Error),
 }
 
 type Output = BufWriter<File>;

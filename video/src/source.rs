@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::descriptor::Format;
+use crate::format::Format;
 use crate::pattern::Pattern;
 use crate::raw::RawFormat;
 use crate::shutdown::Stop;

@@ -1,6 +1,5 @@
-//! Figures: throughput, latency, timeouts, and a line of them each second.
+//! Figures: throughput, latency, and a line of them each second.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -51,7 +50,7 @@ fn ratio(count: u64, time: Duration) -> f64 {
     if time.is_zero() { 0.0 } else { count as f64 / time.as_secs_f64() }
 }
 
-/// One-way latency: from sending a frame's descriptor until the reader has verified the frame.
+/// One-way latency: from committing a frame until the reader has verified it.
 #[derive(Debug)]
 pub struct Latency(Histogram<u64>);
 
@@ -100,45 +99,6 @@ impl fmt::Display for LatencySummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { p50, p99, max } = self;
         write!(f, "latency p50 {p50:.0} us, p99 {p99:.0} us, max {max:.0} us")
-    }
-}
-
-/// Frames that were not delivered, by reason.
-#[derive(Debug, Clone, Default, Serialize)]
-#[serde(transparent)]
-pub struct Timeouts(BTreeMap<&'static str, u64>);
-
-impl Timeouts {
-    /// The reasons that are always listed, also with 0.
-    pub fn new(reasons: &[&'static str]) -> Self {
-        Self(reasons.iter().map(|reason| (*reason, 0)).collect())
-    }
-
-    /// Counts a frame.
-    pub fn add(&mut self, reason: &'static str) {
-        *self.0.entry(reason).or_default() += 1;
-    }
-
-    /// Frames not delivered for `reason`.
-    pub fn count(&self, reason: &str) -> u64 {
-        self.0.get(reason).copied().unwrap_or(0)
-    }
-
-    /// All reasons together.
-    pub fn total(&self) -> u64 {
-        self.0.values().sum()
-    }
-}
-
-impl fmt::Display for Timeouts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} timeouts", self.total())?;
-        let mut separator = ": ";
-        for (reason, count) in self.0.iter().filter(|(_, count)| **count > 0) {
-            write!(f, "{separator}{count} {reason}")?;
-            separator = ", ";
-        }
-        Ok(())
     }
 }
 
@@ -201,17 +161,5 @@ mod tests {
         latency.record(u64::MAX);
         let LatencySummary { p50, p99, max } = latency.summary();
         assert!((p50 - 500.0).abs() < 5.0 && (p99 - 990.0).abs() < 5.0 && max > 1e9, "{p50} {p99} {max}");
-    }
-
-    #[test]
-    fn timeouts_are_named() {
-        let mut timeouts = Timeouts::new(&["overwritten", "mismatch"]);
-        assert_eq!(timeouts.to_string(), "0 timeouts");
-        timeouts.add("overwritten");
-        timeouts.add("overwritten");
-        timeouts.add("not_written");
-        assert_eq!(timeouts.to_string(), "3 timeouts: 1 not_written, 2 overwritten");
-        let json = serde_json::to_string(&timeouts).unwrap();
-        assert_eq!(json, r#"{"mismatch":0,"not_written":1,"overwritten":2}"#);
     }
 }

@@ -16,7 +16,8 @@ use crate::{MAX_FRAME, MAX_SIDE};
 /// The longest header line, of a stream or a frame, in bytes without its newline.
 pub const MAX_LINE: usize = 1024;
 
-const MAGIC: &str = "YUV4MPEG2";
+/// How the header of a stream begins.
+pub const MAGIC: &str = "YUV4MPEG2";
 const FRAME: &str = "FRAME";
 
 /// The header of a Y4M stream.

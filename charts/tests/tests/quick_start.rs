@@ -27,7 +27,7 @@ fn the_pod_passes_the_restricted_standard_with_two_users() {
 }
 
 #[test]
-fn the_writer_sends_to_where_the_reader_listens() {
+fn the_writer_and_the_reader_use_one_channel() {
     let video = example("video.yaml");
     let argument = |container: usize, flag: &str| {
         let mut all = video["spec"]["template"]["spec"]["containers"][container]["args"]
@@ -37,7 +37,7 @@ fn the_writer_sends_to_where_the_reader_listens() {
             .filter_map(Value::as_str);
         all.find_map(|argument| argument.strip_prefix(flag)).unwrap().to_owned()
     };
-    assert_eq!(argument(0, "--to="), argument(1, "--listen="));
+    assert_eq!(argument(0, "--channel="), argument(1, "--channel="));
 }
 
 #[test]

@@ -127,6 +127,15 @@ impl FrameBufferClient {
     pub fn channels(&self) -> Result<Vec<ChannelInfo>, Error> {
         Ok(list(self.joined()?.ring()))
     }
+
+    /// The channel with this name. `None` if the ring has none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stopped`], and [`Error::Channel`] if the name is out of bounds.
+    pub fn channel(&self, name: &str) -> Result<Option<ChannelInfo>, Error> {
+        find(self.joined()?.ring(), name)
+    }
 }
 
 impl FrameBufferServer {
@@ -145,11 +154,14 @@ impl FrameBufferServer {
     ///
     /// As [`channels`](Self::channels), and [`Error::Channel`] if the name is out of bounds.
     pub fn channel(&self, name: &str) -> Result<Option<ChannelInfo>, Error> {
-        let (name, ring) = (Name::new(name)?, self.confirmed()?.ring());
-        let channels = ring.memory().channels();
-        let found = Directory { channels }.list().find(|(_, found)| *found == name);
-        Ok(found.map(|(place, name)| look_at(ring, &channels[place], place, name.as_str())))
+        find(self.confirmed()?.ring(), name)
     }
+}
+
+fn find(ring: &Ring<Segment>, name: &str) -> Result<Option<ChannelInfo>, Error> {
+    let (name, channels) = (Name::new(name)?, ring.memory().channels());
+    let found = Directory { channels }.list().find(|(_, found)| *found == name);
+    Ok(found.map(|(place, name)| look_at(ring, &channels[place], place, name.as_str())))
 }
 
 fn list(ring: &Ring<Segment>) -> Vec<ChannelInfo> {

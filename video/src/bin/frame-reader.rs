@@ -1,4 +1,4 @@
-//! `frame-reader`: reads the frames that a `frame-writer` announces from a FrameBuffer, and checks every byte.
+//! `frame-reader`: receives the frames of a video from a channel of a FrameBuffer, and checks every byte.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -7,33 +7,36 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::{Parser, ValueEnum};
-use framebuffer::{Error, FrameBufferClient, FrameBufferTimeout};
 use framebuffer_video::clock::now_ns;
-use framebuffer_video::descriptor::{Ack, Descriptor, Line, StreamHeader, line};
+use framebuffer_video::rate::Rate;
+use framebuffer_video::receiver::{Frame, Received, Receiver};
 use framebuffer_video::shutdown::Stop;
 use framebuffer_video::sink::{self, OutputFormat, Sink};
-use framebuffer_video::stats::{Latency, Progress, Throughput, Timeouts};
-use framebuffer_video::transport::{Address, Connection, Listener, Received};
+use framebuffer_video::stats::{Latency, Progress, Throughput};
 use framebuffer_video::{log, say};
 use serde_json::json;
 
-/// Reads the frames that a frame-writer announces from a FrameBuffer, and checks every byte against the checksum.
+/// Receives the frames of a video from a channel of a FrameBuffer, and checks every byte against the checksum.
 ///
-/// A frame that the ring has already overwritten counts as a timeout and is skipped. Video goes to --output, log and
-/// statistics to standard error.
+/// Begins with the next frame that is sent. A frame that the ring overwrites before its turn is lost, and counted;
+/// with --lossless the writer waits instead. Video goes to --output, log and statistics to standard error.
 ///
 /// Y4M has no tag for rgb24, bgr24 and rgba, and ffmpeg reads none: frames in these formats are written raw (read them
 /// with ffmpeg -f rawvideo -pixel_format rgb24 -video_size WIDTHxHEIGHT) unless --output-format y4m converts them.
 ///
 /// Exit status: 0 after the end of the stream or SIGINT or SIGTERM, 1 after an error, 2 for wrong arguments. A writer
 /// that dies does not end its stream: the reader waits for the next one.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[allow(clippy::doc_markdown, reason = "the text of --help")]
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {
-    /// Where to listen for the writer: tcp:HOST:PORT or unix:/path
-    #[arg(long, value_name = "ADDRESS", default_value = "tcp:127.0.0.1:7600")]
-    listen: Address,
+    /// The channel
+    #[arg(long, value_name = "NAME", default_value = "video")]
+    channel: String,
+    /// Lose no frame: the writer waits for this reader
+    #[arg(long)]
+    lossless: bool,
     /// The sidecar: http://127.0.0.1:7570 or unix:/path; default is FRAMEBUFFER_URL
     #[arg(long)]
     url: Option<String>,
@@ -46,13 +49,16 @@ struct Args {
     /// Write each frame's MD5 as ffmpeg -an -f framemd5 does; - is standard output
     #[arg(long, value_name = "FILE")]
     framemd5: Option<PathBuf>,
+    /// Frames per second for the headers of these files, where the channel says nothing of them: raw frames
+    #[arg(long, value_name = "FPS")]
+    rate: Option<Rate>,
     /// How to access the frames
     #[arg(long, value_enum, default_value_t)]
     access: Access,
     /// Sleep this many milliseconds after each frame, as a slow reader would
     #[arg(long, value_name = "N", default_value_t = 0)]
     slow_ms: u64,
-    /// Serve the next writer even after the regular end of a stream
+    /// Receive the next stream, even after the regular end of one
     #[arg(long)]
     forever: bool,
     /// Print a line on standard error each second
@@ -65,16 +71,12 @@ struct Args {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 enum Access {
-    /// Hash and use them in place, in the ring, without a copy
+    /// Use them in place, in the ring, without a copy
     #[default]
     View,
-    /// Copy and hash them in one pass, then use the copy: releases the ring sooner
+    /// Copy them and use the copy: releases the ring sooner
     Copy,
 }
-
-/// The reasons for which a frame is not delivered. The last one is no timeout of the ring: writer and reader use
-/// different rings.
-const REASONS: [&str; 4] = ["overwritten", "not_written", "mismatch", "never_allocated"];
 
 fn main() -> ExitCode {
     match run(&Args::parse()) {
@@ -97,34 +99,23 @@ fn run(args: &Args) -> anyhow::Result<()> {
     };
     let client = client.context("failed to connect to the sidecar")?;
     let sink = Sink::new(args.output.as_deref(), args.output_format, args.framemd5.as_deref())?;
-    // Only now: until here a signal simply ends the program, and later it must not leave the socket's file behind.
+    let receiver = Receiver::open(&client, &args.channel, args.lossless, args.rate)
+        .with_context(|| format!("failed to subscribe to channel {:?}", args.channel))?;
+    // Only now: until here a signal simply ends the program.
     let stop = Stop::on_signals().context("failed to install signal handlers")?;
-    let listener = Listener::bind(&args.listen).with_context(|| format!("failed to listen on {}", args.listen))?;
-    say!("frame-reader: listening on {}", listener.address());
-    let mut reader = Reader::new(args, client, sink, stop);
-    let served = reader.serve_all(&listener, args.forever);
+    say!("frame-reader: subscribed to channel {:?}", args.channel);
+    let mut reader = Reader::new(args, receiver, sink, stop);
+    let received = reader.receive_all(args.forever);
     reader.progress.finish();
     let flushed = reader.sink.flush();
     let reported = reader.report(args.json);
-    served?;
+    received?;
     flushed?;
     reported
 }
 
-/// How a stream ended.
-enum Outcome {
-    /// With its last line.
-    Ended,
-    /// Without: the writer is gone.
-    Lost,
-    /// The program was asked to stop.
-    Stopped,
-    /// Whoever reads our output has enough.
-    Unwanted,
-}
-
-struct Reader {
-    client: FrameBufferClient,
+struct Reader<'c> {
+    receiver: Receiver<'c>,
     access: Access,
     pause: Duration,
     sink: Sink,
@@ -133,16 +124,15 @@ struct Reader {
     progress: Progress,
     throughput: Throughput,
     latency: Latency,
-    timeouts: Timeouts,
-    /// Frames that were never announced: gaps in the writer's numbers.
-    missed: u64,
+    /// Frames with other bytes than were sent.
+    damaged: u64,
     writers: u64,
 }
 
-impl Reader {
-    fn new(args: &Args, client: FrameBufferClient, sink: Sink, stop: Stop) -> Self {
+impl<'c> Reader<'c> {
+    fn new(args: &Args, receiver: Receiver<'c>, sink: Sink, stop: Stop) -> Self {
         Self {
-            client,
+            receiver,
             access: args.access,
             pause: Duration::from_millis(args.slow_ms),
             sink,
@@ -151,132 +141,78 @@ impl Reader {
             progress: Progress::new(args.progress),
             throughput: Throughput::default(),
             latency: Latency::new(),
-            timeouts: Timeouts::new(&REASONS),
-            missed: 0,
+            damaged: 0,
             writers: 0,
         }
     }
 
-    /// Serves one writer after the other.
-    fn serve_all(&mut self, listener: &Listener, forever: bool) -> anyhow::Result<()> {
-        while let Some(connection) = listener.accept(&self.stop).context("failed to accept a writer")? {
-            match self.serve(connection)? {
-                Outcome::Ended if forever => {
-                    say!("frame-reader: the stream has ended, waiting for the next writer");
-                }
-                Outcome::Lost => say!("frame-reader: the writer is gone, waiting for the next one"),
-                Outcome::Ended | Outcome::Stopped | Outcome::Unwanted => break,
-            }
-        }
-        Ok(())
-    }
-
-    /// Serves one writer until its end.
-    fn serve(&mut self, mut connection: Connection) -> anyhow::Result<Outcome> {
-        let Some(header) = self.receive_header(&mut connection) else { return Ok(self.lost()) };
-        self.sink.begin(&header.format)?;
-        self.writers += 1;
-        let frame_size = header.format.video()?.frame_size;
-        let (started, busy) = (Instant::now(), self.throughput.busy);
-        let mut expected = None;
+    /// Receives one stream after the other, `forever` or until one has ended, until the program is asked to stop, or
+    /// until whoever reads our output has enough.
+    fn receive_all(&mut self, forever: bool) -> anyhow::Result<()> {
+        // Of the stream that flows: when it began, and the time that all streams before it took.
+        let (mut began, mut before) = (Instant::now(), Duration::ZERO);
         while !self.stop.is_set() {
-            let timeouts = &self.timeouts;
-            self.progress.tick(&self.throughput, || format!(", {timeouts}"));
-            let descriptor = match next_line(&mut connection, frame_size) {
-                Next::Line(Line::Frame(descriptor)) => descriptor,
-                Next::Line(Line::End(frames)) => {
-                    self.missed += frames.saturating_sub(expected.unwrap_or(0));
-                    return Ok(Outcome::Ended);
+            let lost = self.receiver.lost();
+            self.progress.tick(&self.throughput, || format!(", {lost} lost"));
+            let frame = match self.receiver.receive().context("failed to receive")? {
+                Received::Nothing => continue,
+                Received::Gone => {
+                    say!("frame-reader: the writer is gone, waiting for the next one");
+                    continue;
                 }
-                Next::Nothing => continue,
-                Next::Closed => return Ok(self.lost()),
-            };
-            let sequence = descriptor.sequence;
-            self.missed += expected.map_or(0, |expected| sequence.saturating_sub(expected));
-            expected = Some(sequence.saturating_add(1));
-            let timeout = match self.take(&descriptor) {
-                Err(error) if is_unwanted(&error) => return Ok(Outcome::Unwanted),
-                taken => taken?.map(str::to_owned),
-            };
-            self.throughput.busy = busy + started.elapsed();
-            if header.window.is_some() && connection.send(&line(&Ack { sequence, timeout })).is_err() {
-                return Ok(self.lost());
-            }
-        }
-        Ok(Outcome::Stopped)
-    }
-
-    /// How a stream ended that was not ended by its writer.
-    fn lost(&self) -> Outcome {
-        if self.stop.is_set() { Outcome::Stopped } else { Outcome::Lost }
-    }
-
-    /// The first line. A connection that begins with something else is dropped, and says so.
-    fn receive_header(&self, connection: &mut Connection) -> Option<StreamHeader> {
-        while !self.stop.is_set() {
-            let error = match connection.receive() {
-                Ok(Received::Line(text)) => match StreamHeader::parse(text) {
-                    Ok(header) => return Some(header),
-                    Err(error) => anyhow::Error::from(error),
-                },
-                Ok(Received::Nothing) => continue,
-                Ok(Received::Closed(_)) => return None,
-                Err(error) => error.into(),
-            };
-            say!("frame-reader: refusing a writer: {error:#}");
-            return None;
-        }
-        None
-    }
-
-    /// Fetches a frame and hands it on. Returns the reason if it is not there.
-    fn take(&mut self, descriptor: &Descriptor) -> anyhow::Result<Option<&'static str>> {
-        let delivered = match self.access {
-            Access::View => self.deliver_view(descriptor),
-            Access::Copy => self.deliver_copy(descriptor),
-        };
-        let reason = match delivered {
-            Ok(()) => {
-                self.throughput.add(descriptor.size);
-                self.stop.sleep(self.pause);
-                return Ok(None);
-            }
-            Err(Undelivered::Ring(Error::Timeout(FrameBufferTimeout { reason, .. }))) => reason.label(),
-            Err(Undelivered::Ring(error @ (Error::NeverAllocated { .. } | Error::OtherRing { .. }))) => {
-                let reason = if matches!(error, Error::OtherRing { .. }) { "other_ring" } else { "never_allocated" };
-                if self.timeouts.count(reason) == 0 {
-                    say!("frame-reader: {error}: do writer and reader use the same sidecar?");
+                Received::End if forever => {
+                    say!("frame-reader: the stream has ended, waiting for the next one");
+                    continue;
                 }
-                reason
+                Received::End => break,
+                Received::First(frame) => {
+                    if let Some(format) = self.receiver.format() {
+                        self.sink.begin(format)?;
+                    }
+                    self.writers += 1;
+                    (began, before) = (Instant::now(), self.throughput.busy);
+                    frame
+                }
+                Received::Frame(frame) => frame,
+            };
+            if self.take(frame).or_else(until_unwanted)? == Wanted::NoMore {
+                break;
             }
-            Err(Undelivered::Ring(error)) => return Err(error).context("failed to read a frame"),
-            Err(Undelivered::Sink(error)) => return Err(error.into()),
-        };
-        self.timeouts.add(reason);
-        Ok(Some(reason))
-    }
-
-    fn deliver_view(&mut self, descriptor: &Descriptor) -> Result<(), Undelivered> {
-        let view = self.client.view(&descriptor.frame())?;
-        view.verify().map_err(Error::from)?;
-        self.latency.record(now_ns().saturating_sub(descriptor.sent_ns));
-        self.sink.frame(descriptor.sequence, &descriptor.parameters, &view)?;
+            self.throughput.busy = before + began.elapsed();
+        }
         Ok(())
     }
 
-    fn deliver_copy(&mut self, descriptor: &Descriptor) -> Result<(), Undelivered> {
-        // All frames of a stream have this size, which the stream's header bounds.
-        self.copy.resize(descriptor.size as usize, 0);
-        self.client.read_into(&descriptor.frame(), &mut self.copy)?;
-        self.latency.record(now_ns().saturating_sub(descriptor.sent_ns));
-        self.sink.frame(descriptor.sequence, &descriptor.parameters, &self.copy)?;
-        Ok(())
+    /// Checks a frame and hands it on.
+    fn take(&mut self, Frame { sample, sequence }: Frame<'c>) -> anyhow::Result<Wanted> {
+        if let Err(timeout) = sample.view().verify() {
+            say!("frame-reader: frame {sequence}: {timeout}");
+            self.damaged += 1;
+            return Ok(Wanted::More);
+        }
+        self.latency.record(now_ns().saturating_sub(sample.committed()));
+        let held = match self.access {
+            Access::View => Some(sample),
+            Access::Copy => {
+                self.copy.clear();
+                self.copy.extend_from_slice(&sample);
+                None
+            }
+        };
+        let frame = held.as_deref().unwrap_or(&self.copy);
+        let (picture, parameters) = self.receiver.split(frame);
+        self.sink.frame(sequence, parameters, picture)?;
+        self.throughput.add(picture.len() as u64);
+        self.stop.sleep(self.pause);
+        Ok(Wanted::More)
     }
 
     fn report(&self, as_json: bool) -> anyhow::Result<()> {
-        let Self { throughput, latency, timeouts, missed, writers, .. } = self;
-        let latency = latency.summary();
-        say!("frame-reader: {throughput}, {latency}, {timeouts}, {missed} missed, {writers} writers");
+        let Self { throughput, latency, damaged, writers, receiver, .. } = self;
+        let (latency, lost, refused) = (latency.summary(), receiver.lost(), receiver.refused());
+        say!(
+            "frame-reader: {throughput}, {latency}, {lost} lost, {damaged} damaged, {refused} refused, {writers} writers"
+        );
         if as_json {
             let summary = json!({
                 "frames": throughput.frames,
@@ -285,8 +221,9 @@ impl Reader {
                 "frames_per_second": throughput.frames_per_second(),
                 "gigabytes_per_second": throughput.gigabytes_per_second(),
                 "latency_us": latency,
-                "timeouts": timeouts,
-                "missed": missed,
+                "lost": lost,
+                "damaged": damaged,
+                "refused": refused,
                 "writers": writers,
             });
             log::print(&summary).context("failed to write the statistics")?;
@@ -295,47 +232,17 @@ impl Reader {
     }
 }
 
-/// Why a frame was not delivered.
-enum Undelivered {
-    Ring(Error),
-    Sink(sink::Error),
+/// Whether whoever reads our output wants more of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    More,
+    NoMore,
 }
 
-impl From<Error> for Undelivered {
-    fn from(error: Error) -> Self {
-        Self::Ring(error)
+/// An output whose reader is gone, as `head` goes when it has enough, is no error.
+fn until_unwanted(error: anyhow::Error) -> anyhow::Result<Wanted> {
+    match error.downcast_ref() {
+        Some(sink::Error::Write(write)) if write.kind() == ErrorKind::BrokenPipe => Ok(Wanted::NoMore),
+        _ => Err(error),
     }
-}
-
-impl From<sink::Error> for Undelivered {
-    fn from(error: sink::Error) -> Self {
-        Self::Sink(error)
-    }
-}
-
-enum Next {
-    Line(Line),
-    /// None yet.
-    Nothing,
-    /// None any more, or none that makes sense.
-    Closed,
-}
-
-fn next_line(connection: &mut Connection, frame_size: u64) -> Next {
-    let error = match connection.receive() {
-        Ok(Received::Line(text)) => match Line::parse(text, frame_size) {
-            Ok(line) => return Next::Line(line),
-            Err(error) => anyhow::Error::from(error),
-        },
-        Ok(Received::Nothing) => return Next::Nothing,
-        Ok(Received::Closed(_)) => return Next::Closed,
-        Err(error) => error.into(),
-    };
-    say!("frame-reader: dropping the writer: {error:#}");
-    Next::Closed
-}
-
-/// Whether the output's reader is gone, as `head` goes when it has enough.
-fn is_unwanted(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(sink::Error::Write(error)) if error.kind() == ErrorKind::BrokenPipe)
 }

@@ -1,4 +1,4 @@
-//! `frame-writer`: publishes the frames of a video through a FrameBuffer and announces them to a `frame-reader`.
+//! `frame-writer`: sends the frames of a video over a channel of a FrameBuffer.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -6,25 +6,21 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Parser;
-use framebuffer::{Frame, FrameBufferClient};
-use framebuffer_video::descriptor::{Descriptor, Format, MAX_WINDOW, StreamHeader};
-use framebuffer_video::link::{Link, Settings};
 use framebuffer_video::rate::{Pacer, Rate};
 use framebuffer_video::raw::RawFormat;
+use framebuffer_video::sender::Sender;
 use framebuffer_video::shutdown::Stop;
 use framebuffer_video::source::Source;
 use framebuffer_video::stats::{Progress, Throughput};
-use framebuffer_video::transport::Address;
 use framebuffer_video::{log, say};
 use serde_json::json;
 
-/// Publishes the frames of a video through a FrameBuffer and announces them to a frame-reader.
+/// Sends the frames of a video over a channel of a FrameBuffer, to any number of frame-readers.
 ///
 /// The video is a Y4M stream or raw frames (--raw), from a file or standard input, or a moving test picture
 /// (--generate). Frames are read straight into the ring. Log and statistics go to standard error.
 ///
 /// Exit status: 0 at the end of the video or after SIGINT or SIGTERM, 1 after an error, 2 for wrong arguments.
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[allow(clippy::doc_markdown, reason = "the text of --help")]
 #[derive(Debug, Parser)]
 #[command(version)]
@@ -38,9 +34,9 @@ struct Args {
     /// Generate a moving test picture, as in 1920x1080:rgb24
     #[arg(long, value_name = "WIDTHxHEIGHT:FORMAT")]
     generate: Option<RawFormat>,
-    /// Where the reader listens: tcp:HOST:PORT or unix:/path
-    #[arg(long, value_name = "ADDRESS", default_value = "tcp:127.0.0.1:7600")]
-    to: Address,
+    /// The channel
+    #[arg(long, value_name = "NAME", default_value = "video")]
+    channel: String,
     /// The sidecar: http://127.0.0.1:7570 or unix:/path; default is FRAMEBUFFER_URL
     #[arg(long)]
     url: Option<String>,
@@ -56,15 +52,12 @@ struct Args {
     /// Repeat the file
     #[arg(long = "loop")]
     looping: bool,
-    /// Keep at most this many frames in flight: the reader acknowledges each, none is lost if the ring holds as many
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_WINDOW)))]
-    window: Option<u32>,
-    /// End with an error when the reader goes away, instead of waiting for the next one
-    #[arg(long)]
-    once: bool,
-    /// How long to wait for the first reader, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
-    connect_timeout: u64,
+    /// Keep the last N frames in the ring, 0 to 32: a reader with --lossless is never further behind, the writer waits
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    keep: usize,
+    /// Wait for a reader before the first frame, for at most this long
+    #[arg(long, value_name = "SECONDS")]
+    wait: Option<u64>,
     /// Print a line on standard error each second
     #[arg(long)]
     progress: bool,
@@ -100,14 +93,11 @@ fn run(args: &Args) -> anyhow::Result<()> {
     if size > limit {
         bail!("a frame of {size} bytes is larger than the ring, which holds frames of at most {limit} bytes");
     }
-    let mut format = source.format();
-    if let (Format::Raw(raw), Some(rate)) = (&mut format, args.rate) {
-        raw.rate = rate;
+    let sender = Sender::open(&client, &args.channel, args.keep, &source.format(), &stop)?;
+    if let Some(seconds) = args.wait {
+        sender.wait_for_reader(Duration::from_secs(seconds))?;
     }
-    let settings =
-        Settings { address: args.to.clone(), deadline: Duration::from_secs(args.connect_timeout), once: args.once };
-    let link = Link::connect(settings, StreamHeader::new(format, args.window), &stop)?;
-    Writer { client, source, link, stop, throughput: Throughput::default(), waits: 0 }.run(args)
+    Writer { source, sender, stop, throughput: Throughput::default() }.run(args)
 }
 
 fn open(args: &Args, stop: &Stop) -> anyhow::Result<Source> {
@@ -124,26 +114,23 @@ fn open(args: &Args, stop: &Stop) -> anyhow::Result<Source> {
     })
 }
 
-struct Writer {
-    client: FrameBufferClient,
+struct Writer<'c> {
     source: Source,
-    link: Link,
+    sender: Sender<'c>,
     stop: Stop,
     throughput: Throughput,
-    /// Times that there was no room because readers held the whole ring.
-    waits: u64,
 }
 
-impl Writer {
+impl Writer<'_> {
     fn run(mut self, args: &Args) -> anyhow::Result<()> {
         let mut progress = Progress::new(args.progress);
         let streamed = self.stream(args, &mut progress);
         progress.finish();
-        let Self { link, stop, throughput, waits, .. } = self;
-        let reconnects = link.reconnects();
-        // To the reader, the frames so far are a whole stream, whatever ended it.
-        let finished = link.finish(throughput.frames);
-        say!("frame-writer: {throughput}, {reconnects} reconnects, {waits} waits for room");
+        let Self { sender, stop, throughput, .. } = self;
+        let waits = sender.waits();
+        // To readers, the frames so far are a whole stream, whatever ended it.
+        let finished = sender.finish();
+        say!("frame-writer: {throughput}, {waits} waits for room");
         if args.json {
             let summary = json!({
                 "frames": throughput.frames,
@@ -151,7 +138,6 @@ impl Writer {
                 "seconds": throughput.busy.as_secs_f64(),
                 "frames_per_second": throughput.frames_per_second(),
                 "gigabytes_per_second": throughput.gigabytes_per_second(),
-                "reconnects": reconnects,
                 "waits": waits,
             });
             log::print(&summary).context("failed to write the statistics")?;
@@ -166,49 +152,27 @@ impl Writer {
 
     /// Frame after frame until the end, the limit, or the stop.
     fn stream(&mut self, args: &Args, progress: &mut Progress) -> anyhow::Result<()> {
+        let Self { source, sender, stop, throughput } = self;
         let started = Instant::now();
         let mut pacer = Pacer::new(args.rate);
-        let over = |frames| {
+        let is_over = |frames| {
             args.frames.is_some_and(|limit| frames >= limit)
                 || args.seconds.is_some_and(|limit| started.elapsed() >= Duration::from_secs(limit))
         };
-        while !over(self.throughput.frames) {
-            pacer.wait(&self.stop);
-            if !self.link.wait_for_room()? {
+        while !is_over(sender.sent()) {
+            pacer.wait(stop);
+            if !sender.wait_for_room()? {
                 break;
             }
-            let Some(parameters) = self.source.advance()? else { break };
-            let sequence = self.throughput.frames;
-            let Some(frame) = self.publish(sequence)? else { break };
-            let Frame { offset, size, checksum, ring } = frame;
-            let descriptor = Descriptor { offset, size, checksum, ring, sequence, sent_ns: 0, parameters };
-            if !self.link.send(descriptor)? {
+            let Some(parameters) = source.advance()? else { break };
+            let (size, sequence) = (source.frame_size(), sender.sent());
+            if !sender.send(size, &parameters, |picture| source.fill(sequence, picture))? {
                 break;
             }
-            self.throughput.add(size);
-            self.throughput.busy = started.elapsed();
-            progress.tick(&self.throughput, String::new);
+            throughput.add(size);
+            throughput.busy = started.elapsed();
+            progress.tick(throughput, String::new);
         }
         Ok(())
-    }
-
-    /// Reads the next frame straight into the ring. `None`: asked to stop.
-    fn publish(&mut self, sequence: u64) -> anyhow::Result<Option<Frame>> {
-        let size = self.source.frame_size();
-        while !self.stop.is_set() {
-            match self.client.loan(size) {
-                Ok(mut loan) => {
-                    self.source.fill(sequence, &mut loan)?;
-                    return Ok(Some(loan.commit().context("failed to commit a frame")?));
-                }
-                // Readers hold the whole ring for the moment. They give it back when they are done.
-                Err(framebuffer::Error::Exhausted { .. }) => {
-                    self.waits += 1;
-                    self.stop.sleep(Duration::from_millis(1));
-                }
-                Err(error) => return Err(error).context("failed to allocate a frame"),
-            }
-        }
-        Ok(None)
     }
 }

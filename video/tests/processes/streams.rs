@@ -3,40 +3,58 @@
 use std::process::{Command, Stdio};
 
 use framebuffer_video::framemd5::FrameMd5;
-use framebuffer_video::{descriptor::Format, raw::RawFormat};
+use framebuffer_video::{format::Format, raw::RawFormat};
 
 use crate::ring::Ring;
-use crate::support::{Process, framemd5_lines, pictures, text};
+use crate::support::{framemd5_lines, pictures, text};
 
 const MIB: u64 = 1 << 20;
 
 #[test]
-fn a_generated_stream_arrives_identical_over_a_unix_socket() {
+fn a_generated_stream_arrives_identical() {
     for access in ["view", "copy"] {
         let ring = Ring::start(MIB);
         let output = ring.path("output.rgb");
-        let reader = ring.reader(&["--output", text(&output), "--access", access, "--json"]);
-        let writer = ring.writer(&["--generate", "160x120:rgb24", "--frames", "200", "--window", "8", "--json"]);
+        let reader = ring.reader(&["--lossless", "--output", text(&output), "--access", access, "--json"]);
+        let writer = ring.writer(&["--generate", "160x120:rgb24", "--frames", "200", "--keep", "8", "--json"]);
         assert_eq!(writer.finish().number("/frames"), 200);
         let reader = reader.finish();
-        assert_eq!((reader.number("/frames"), reader.number("/missed"), reader.number("/writers")), (200, 0, 1));
+        assert_eq!((reader.number("/frames"), reader.number("/lost"), reader.number("/writers")), (200, 0, 1));
         assert!(reader.json()["latency_us"]["p99"].as_f64().unwrap() > 0.0);
         assert!(std::fs::read(&output).unwrap() == pictures("160x120:rgb24", 200).concat(), "{access}");
     }
 }
 
 #[test]
-fn a_generated_stream_arrives_identical_over_tcp() {
+fn two_readers_get_every_frame_and_any_client_its_shape() {
     let ring = Ring::start(MIB);
-    let mut command = ring.command(env!("CARGO_BIN_EXE_frame-reader"));
+    let client = ring.client();
+    let mut subscriber = client.subscriber("left").unwrap();
     let reader =
-        Process::start(command.args(["--listen", "tcp:127.0.0.1:0", "--output", "-", "--output-format", "raw"]));
-    reader.wait_for("listening on");
-    let address = reader.said().split("listening on ").nth(1).unwrap().trim().to_owned();
-    let mut command = ring.command(env!("CARGO_BIN_EXE_frame-writer"));
-    let generate = ["--generate", "64x48:yuv420p", "--frames", "100", "--window", "4", "--rate", "1000"];
-    Process::start(command.args(["--to", &address]).args(generate)).finish().good();
-    assert!(reader.finish().good().stdout == pictures("64x48:yuv420p", 100).concat());
+        |name| ring.reader(&["--lossless", "--channel", "left", "--framemd5", text(&ring.path(name)), "--json"]);
+    let readers = [reader("one"), reader("other")];
+    ring.writer(&["--generate", "64x48:rgb24", "--frames", "3", "--channel", "left"]).finish().good();
+    for reader in readers {
+        assert_eq!(reader.finish().number("/frames"), 3);
+    }
+    let [one, other] = ["one", "other"].map(|name| std::fs::read(ring.path(name)).unwrap());
+    assert_eq!(framemd5_lines(&one), framemd5_lines(&other));
+    for picture in pictures("64x48:rgb24", 3) {
+        let frame = subscriber.try_next().unwrap().unwrap();
+        assert!(*frame == picture && frame.descriptor().dimensions() == [48, 64, 3]);
+    }
+}
+
+#[test]
+fn a_writer_waits_for_a_reader_if_it_is_told_to() {
+    let ring = Ring::start(MIB);
+    let output = ring.path("output.yuv");
+    let writer = ring.writer(&["--generate", "64x48:yuv420p", "--frames", "100", "--rate", "1000", "--wait", "30"]);
+    writer.wait_for("waiting for a reader");
+    let reader = ring.reader(&["--lossless", "--output", text(&output), "--output-format", "raw"]);
+    writer.finish().good();
+    reader.finish().good();
+    assert!(std::fs::read(output).unwrap() == pictures("64x48:yuv420p", 100).concat());
 }
 
 #[test]
@@ -47,8 +65,8 @@ fn y4m_from_standard_input_comes_out_byte_for_byte() {
         stream.extend_from_slice(if n % 3 == 0 { b"FRAME Ip XN=1\n" } else { b"FRAME\n" });
         stream.extend((0..32 * 18 * 3).map(|at: u32| (at as u8).wrapping_mul(7).wrapping_add(n)));
     }
-    let reader = ring.reader(&["--output", "-"]);
-    let mut writer = ring.writer(&["-", "--window", "4"]);
+    let reader = ring.reader(&["--lossless", "--output", "-"]);
+    let mut writer = ring.writer(&["-"]);
     writer.feed(&stream);
     writer.finish().good();
     assert!(reader.finish().good().stdout == stream);
@@ -60,8 +78,8 @@ fn raw_frames_come_out_as_y4m_when_they_have_a_tag() {
     let frames = pictures("33x17:gray8", 5);
     let input = ring.path("input.gray");
     std::fs::write(&input, frames.concat()).unwrap();
-    let reader = ring.reader(&["--output", "-"]);
-    let raw = [text(&input), "--raw", "33x17:gray8", "--loop", "--frames", "12", "--window", "2", "--rate", "600"];
+    let reader = ring.reader(&["--lossless", "--rate", "600", "--output", "-"]);
+    let raw = [text(&input), "--raw", "33x17:gray8", "--loop", "--frames", "12", "--keep", "2", "--rate", "600"];
     ring.writer(&raw).finish().good();
     let mut expected = b"YUV4MPEG2 W33 H17 F600:1 Ip A0:0 Cmono\n".to_vec();
     (0..12).for_each(|n| expected.extend([b"FRAME\n".as_slice(), &frames[n % 5]].concat()));
@@ -95,9 +113,9 @@ fn every_frame_of_a_real_clip_has_ffmpegs_own_checksum() {
     let y4m = ring.path("clip.y4m");
     assert!(ffmpeg(&["-an", "-f", "yuv4mpegpipe", text(&y4m)]).unwrap().status.success());
     let (framemd5, output) = (ring.path("framemd5"), ring.path("output.y4m"));
-    let reader = ring.reader(&["--framemd5", text(&framemd5), "--output", text(&output), "--json"]);
-    ring.writer(&[text(&y4m), "--window", "4"]).finish().good();
-    assert_eq!(reader.finish().number("/timeouts/overwritten"), 0);
+    let reader = ring.reader(&["--lossless", "--framemd5", text(&framemd5), "--output", text(&output), "--json"]);
+    ring.writer(&[text(&y4m)]).finish().good();
+    assert_eq!(reader.finish().number("/lost"), 0);
     assert_eq!(framemd5_lines(&std::fs::read(framemd5).unwrap()), expected);
     let second =
         Command::new("ffmpeg").args(["-nostdin", "-v", "error", "-i", text(&output), "-f", "framemd5", "-"]).output();
@@ -105,7 +123,7 @@ fn every_frame_of_a_real_clip_has_ffmpegs_own_checksum() {
 }
 
 #[test]
-fn a_slow_reader_gets_each_frame_intact_or_as_a_timeout() {
+fn a_slow_reader_gets_each_frame_intact_or_counts_it_as_lost() {
     const FRAMES: u64 = 3000;
     let format: RawFormat = "160x120:rgb24".parse().unwrap();
     let mut expected = FrameMd5::new(Vec::new());
@@ -121,12 +139,9 @@ fn a_slow_reader_gets_each_frame_intact_or_as_a_timeout() {
         let writer = ring.writer(&["--generate", "160x120:rgb24", "--frames", &FRAMES.to_string(), "--json"]);
         assert_eq!(writer.finish().number("/frames"), FRAMES);
         let reader = reader.finish();
-        let (delivered, missed) = (reader.number("/frames"), reader.number("/missed"));
-        let timeouts =
-            reader.json()["timeouts"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum::<u64>();
-        assert_eq!((delivered + timeouts, missed), (FRAMES, 0), "{access}");
-        assert_eq!(reader.number("/timeouts/overwritten"), timeouts, "{access}");
-        assert!(delivered > 0 && timeouts > 0, "{access}: {delivered} delivered, {timeouts} timeouts");
+        let (delivered, lost) = (reader.number("/frames"), reader.number("/lost"));
+        assert_eq!((delivered + lost, reader.number("/damaged")), (FRAMES, 0), "{access}");
+        assert!(delivered > 0 && lost > 0, "{access}: {delivered} delivered, {lost} lost");
         let lines = framemd5_lines(&std::fs::read(framemd5).unwrap());
         let frames = lines.iter().filter(|line| !line.starts_with('#')).count();
         assert_eq!(frames as u64, delivered, "{access}");
@@ -136,10 +151,10 @@ fn a_slow_reader_gets_each_frame_intact_or_as_a_timeout() {
 }
 
 #[test]
-fn with_a_window_a_slow_reader_loses_nothing() {
+fn a_slow_reader_that_asks_for_it_loses_nothing() {
     let ring = Ring::start(4 * 160 * 120 * 3);
-    let reader = ring.reader(&["--slow-ms", "2", "--json"]);
-    ring.writer(&["--generate", "160x120:rgb24", "--frames", "300", "--window", "4"]).finish().good();
+    let reader = ring.reader(&["--lossless", "--slow-ms", "2", "--json"]);
+    ring.writer(&["--generate", "160x120:rgb24", "--frames", "300"]).finish().good();
     let reader = reader.finish();
-    assert_eq!((reader.number("/frames"), reader.number("/missed")), (300, 0));
+    assert_eq!((reader.number("/frames"), reader.number("/lost")), (300, 0));
 }

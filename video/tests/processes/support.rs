@@ -58,11 +58,6 @@ impl Process {
         }
     }
 
-    /// Its standard error so far.
-    pub(crate) fn said(&self) -> String {
-        self.stderr.lock().unwrap().clone()
-    }
-
     pub(crate) fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
     }

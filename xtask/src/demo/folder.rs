@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
-/// A private folder in `/dev/shm` for the ring and the sockets; it is removed on drop.
+/// A private folder in `/dev/shm` for the ring and the sidecar's socket; it is removed on drop.
 #[derive(Debug)]
 pub(super) struct Folder(TempDir);
 
@@ -25,11 +25,6 @@ impl Folder {
     /// The socket of the sidecar's API.
     pub(super) fn api(&self) -> PathBuf {
         self.path().join("sidecar.sock")
-    }
-
-    /// The socket on which frame descriptors go from the writer to the reader.
-    pub(super) fn frames(&self) -> PathBuf {
-        self.path().join("frames.sock")
     }
 
     /// Removes the folder and checks that the sidecar has removed its ring itself.

@@ -1,8 +1,8 @@
 //! `cargo xtask demo`: a video through a ring, from one process to another, with a third that owns the ring.
 //!
-//! Build -> start the sidecar, the reader and the writer ([`pipeline`]) on sockets in one folder ([`folder`]) -> show
-//! the reader's progress ([`report`]) until the video ends or a signal comes -> stop the sidecar, remove the folder,
-//! check that nothing is left. [`input`] chooses the video, [`child`] starts and ends the processes.
+//! Build -> start the sidecar, the reader and the writer ([`pipeline`]), with all that they write in one folder
+//! ([`folder`]) -> show the reader's progress ([`report`]) until the video ends or a signal comes -> stop the sidecar,
+//! remove the folder, check that nothing is left. [`input`] chooses the video, [`child`] starts and ends the processes.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -73,7 +73,7 @@ enum Event {
 /// Streams the video.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let input = Input::choose(args.input.as_deref(), args.resolution)?;
-    let window = window(&input, args.size)?;
+    let keep = keep(&input, args.size)?;
     let binaries = match &args.binaries {
         Some(folder) => std::path::absolute(folder).context("--binaries is not a path")?,
         None => build(&Workspace::find()?)?,
@@ -83,7 +83,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let interrupt = move |signal| _ = interrupts.send(Event::Interrupt(signal));
     on_signals(&Signal::ALL, interrupt).context("failed to catch signals")?;
     let folder = Folder::new()?;
-    let pipeline = Pipeline { args, input: &input, window, binaries: &binaries, folder: &folder };
+    let pipeline = Pipeline { args, input: &input, keep, binaries: &binaries, folder: &folder };
     let streamed = pipeline.stream(sender, &events);
     // Clean up first, then report errors.
     let removed = folder.remove();
@@ -110,9 +110,9 @@ fn ring_size(text: &str) -> Result<Quantity, String> {
     if size.bytes() == 0 { Err("a ring of 0 bytes holds nothing".into()) } else { Ok(size) }
 }
 
-/// How many frames are in flight at most: enough to keep writer and reader busy, few enough to stay in half the ring,
-/// so that none is overwritten before the reader has it.
-fn window(input: &Input, ring: Quantity) -> Result<u64> {
+/// How many frames the writer keeps, and so may be ahead of the reader: enough to keep both busy, few enough to stay in
+/// half the ring.
+fn keep(input: &Input, ring: Quantity) -> Result<u64> {
     const MOST: u64 = 8;
     // ffmpeg reports the size of its frames when the writer already runs: 4 frames of 8K fit into the default ring.
     let Some(frame) = input.frame_bytes() else { return Ok(MOST / 2) };

@@ -19,8 +19,12 @@ use super::{Args, Event, Side};
 
 /// How often the processes are checked while no event comes.
 const TICK: Duration = Duration::from_millis(20);
-/// How long the sidecar and the reader may take until the reader listens.
+/// How long the sidecar and the reader may take until the reader has subscribed.
 const START: Duration = Duration::from_secs(30);
+/// The channel that the video goes over.
+const CHANNEL: &str = "video";
+/// What the reader says once the writer may begin.
+const SUBSCRIBED: &str = "subscribed to channel";
 /// Variables that would change the programs' behaviour.
 const VARIABLES: [&str; 5] =
     [variables::KEY, variables::KEEP, variables::MODE, variables::LOG_FORMAT, variables::PREFAULT];
@@ -29,8 +33,8 @@ const VARIABLES: [&str; 5] =
 pub(super) struct Pipeline<'a> {
     pub(super) args: &'a Args,
     pub(super) input: &'a Input,
-    /// Frames in flight at most.
-    pub(super) window: u64,
+    /// Frames that the writer keeps for the reader.
+    pub(super) keep: u64,
     /// The folder of the three programs.
     pub(super) binaries: &'a Path,
     pub(super) folder: &'a Folder,
@@ -56,8 +60,7 @@ impl Pipeline<'_> {
         let progress = sender.clone();
         let said = move |line: &str| _ = progress.send(Event::Progress(line.into()));
         let mut reader = Child::start("reader", &self.reader(), Stdio::null(), Signal::SIGKILL, said)?;
-        // The reader listens as soon as it has found the sidecar and opened the ring.
-        if let Some(signal) = wait_for_socket(&self.folder.frames(), &mut [&mut sidecar, &mut reader], events)? {
+        if let Some(signal) = wait_for_reader(&mut [&mut sidecar, &mut reader], events)? {
             return Ok(Streamed::Interrupted(signal));
         }
         println!("ring       {} in shared memory, in use after {} ms", self.args.size, started.elapsed().as_millis());
@@ -66,7 +69,7 @@ impl Pipeline<'_> {
         let mut writer = Child::start("writer", &self.writer(), stdin, Signal::SIGKILL, |_| ())?;
         send_result(Side::Writer, writer.take_stdout()?, sender);
         println!("video      {}", self.input.describe());
-        println!("window     {} in flight at most: the ring never overtakes the reader", frames(self.window));
+        println!("channel    {CHANNEL:?}: the reader is {} behind at most, then the writer waits", frames(self.keep));
         println!("processes  sidecar {}, writer {}, reader {}\n", sidecar.pid(), writer.pid(), reader.pid());
 
         let mut report = Report::default();
@@ -98,7 +101,10 @@ impl Pipeline<'_> {
 
     fn reader(&self) -> Command {
         let mut command = self.program("frame-reader");
-        command.arg("--listen").arg(address(&self.folder.frames())).args(["--progress", "--json"]);
+        command.args(["--channel", CHANNEL, "--lossless", "--progress", "--json"]);
+        if let Some(rate) = &self.args.rate {
+            command.arg("--rate").arg(rate);
+        }
         if let Some(output) = &self.args.output {
             command.arg("--output").arg(output).args(["--output-format", "y4m"]);
         }
@@ -107,8 +113,7 @@ impl Pipeline<'_> {
 
     fn writer(&self) -> Command {
         let mut command = self.program("frame-writer");
-        command.arg("--to").arg(address(&self.folder.frames())).args(["--once", "--json"]);
-        command.arg("--window").arg(self.window.to_string());
+        command.args(["--channel", CHANNEL, "--json", "--keep"]).arg(self.keep.to_string());
         let generated = matches!(self.input, Input::Generated(_));
         if let Some(seconds) = self.args.seconds.or(generated.then_some(5)) {
             command.arg("--seconds").arg(seconds.to_string());
@@ -144,16 +149,17 @@ fn address(socket: &Path) -> String {
     format!("unix:{}", socket.display())
 }
 
-/// Waits until `socket` exists; an error if one of `children` ends first. A signal ends the wait.
-fn wait_for_socket(
-    socket: &Path,
+/// Waits until the reader says that it has subscribed; an error if one of `children` ends first. A signal ends the wait.
+fn wait_for_reader(
     children: &mut Working<'_>,
     events: &Receiver<Event>,
 ) -> Result<Option<framebuffer_signals::Signal>> {
     let deadline = Instant::now() + START;
-    while !socket.exists() {
-        if let Ok(Event::Interrupt(signal)) = events.recv_timeout(TICK) {
-            return Ok(Some(signal));
+    loop {
+        match events.recv_timeout(TICK) {
+            Ok(Event::Interrupt(signal)) => return Ok(Some(signal)),
+            Ok(Event::Progress(line)) if line.contains(SUBSCRIBED) => return Ok(None),
+            _ => {}
         }
         for child in children.iter_mut() {
             ensure_running(child)?;
@@ -163,7 +169,6 @@ fn wait_for_socket(
             bail!("the {name} was not ready after {} s", START.as_secs());
         }
     }
-    Ok(None)
 }
 
 /// Shows the reader's progress until all of `working` have ended or a signal comes; an error if one fails, or if the

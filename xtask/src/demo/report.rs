@@ -1,6 +1,5 @@
 //! [`Report`]: the output of the writer and the reader, for people: live progress, a summary, lost frames.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 
@@ -33,10 +32,10 @@ struct Read {
     frames_per_second: f64,
     gigabytes_per_second: f64,
     latency_us: Latency,
-    /// Frames that were not delivered, by reason.
-    timeouts: BTreeMap<String, u64>,
-    /// Frames that were never announced to the reader.
-    missed: u64,
+    /// Frames that were overwritten before the reader came to them.
+    lost: u64,
+    /// Frames with other bytes than were sent.
+    damaged: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -84,11 +83,11 @@ impl Report {
     pub(super) fn conclude(&self, print: impl FnOnce(&str)) -> Result<()> {
         let written: Written = parse(self.writer.as_deref(), "writer")?;
         let read: Read = parse(self.reader.as_deref(), "reader")?;
-        let lost = written.frames.saturating_sub(read.frames);
         print(&summary(&written, &read)?);
         if read.frames != written.frames {
-            let (frames, missed, timeouts) = (written.frames, read.missed, timeouts(&read.timeouts));
-            bail!("{lost} of {frames} frames did not arrive ({missed} missed; timeouts: {timeouts})");
+            let (frames, Read { lost, damaged, .. }) = (written.frames, &read);
+            let missing = frames.saturating_sub(read.frames);
+            bail!("{missing} of {frames} frames did not arrive intact ({lost} lost, {damaged} damaged)");
         }
         if read.frames == 0 {
             bail!("the video has no frames");
@@ -103,7 +102,7 @@ fn parse<'a, T: Deserialize<'a>>(text: Option<&'a str>, side: &str) -> Result<T>
 }
 
 fn summary(written: &Written, read: &Read) -> Result<String> {
-    let Read { frames, bytes, seconds, frames_per_second, gigabytes_per_second, latency_us, .. } = read;
+    let Read { frames, bytes, seconds, frames_per_second, gigabytes_per_second, latency_us, lost, .. } = read;
     let Latency { p50, p99, max } = latency_us;
     #[expect(clippy::cast_precision_loss, reason = "2^53 bytes are more than any demo moves")]
     let gigabytes = *bytes as f64 / 1e9;
@@ -113,26 +112,19 @@ fn summary(written: &Written, read: &Read) -> Result<String> {
     writeln!(text, "moved      {gigabytes:.2} GB in {seconds:.2} s")?;
     writeln!(text, "speed      {gigabytes_per_second:.2} GB/s, {frames_per_second:.0} frames/s")?;
     writeln!(text, "latency    p50 {p50:.0} us, p99 {p99:.0} us, max {max:.0} us (sent until read and verified)")?;
-    writeln!(text, "timeouts   {}", timeouts(&read.timeouts))?;
+    writeln!(text, "lost       {}", if *lost == 0 { "none".to_owned() } else { lost.to_string() })?;
     Ok(text)
-}
-
-/// `none`, or how many of each kind.
-fn timeouts(by_reason: &BTreeMap<String, u64>) -> String {
-    let some: Vec<String> =
-        by_reason.iter().filter(|(_, count)| **count > 0).map(|(reason, count)| format!("{count} {reason}")).collect();
-    if some.is_empty() { "none".into() } else { some.join(", ") }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn report(frames: u64, overwritten: u64) -> Report {
+    fn report(frames: u64, lost: u64) -> Report {
         let reader = format!(
             r#"{{"frames":{frames},"bytes":6220800000,"seconds":2.5,"frames_per_second":400.0,
                 "gigabytes_per_second":2.488,"latency_us":{{"p50":900.0,"p99":1800.5,"max":5000.0}},
-                "timeouts":{{"overwritten":{overwritten},"mismatch":0}},"missed":0,"writers":1}}"#
+                "lost":{lost},"damaged":0,"refused":0,"writers":1}}"#
         );
         Report { writer: Some(r#"{"frames":1000,"waits":0}"#.into()), reader: Some(reader), live: false }
     }
@@ -149,7 +141,7 @@ mod tests {
     #[test]
     fn a_lost_frame_is_an_error() {
         let error = report(997, 3).conclude(|_| ()).unwrap_err();
-        assert_eq!(error.to_string(), "3 of 1000 frames did not arrive (0 missed; timeouts: 3 overwritten)");
+        assert_eq!(error.to_string(), "3 of 1000 frames did not arrive intact (3 lost, 0 damaged)");
     }
 
     #[test]
