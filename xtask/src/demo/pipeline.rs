@@ -149,7 +149,8 @@ fn address(socket: &Path) -> String {
     format!("unix:{}", socket.display())
 }
 
-/// Waits until the reader says that it has subscribed; an error if one of `children` ends first. A signal ends the wait.
+/// Waits until the reader says that it has subscribed; an error if one of `children` ends first. A signal ends the
+/// wait.
 fn wait_for_reader(
     children: &mut Working<'_>,
     events: &Receiver<Event>,
