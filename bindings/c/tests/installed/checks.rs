@@ -1,4 +1,4 @@
-//! The checks in `tests/programs`: each in a process of its own, also under sanitizers, and all together under valgrind.
+//! The checks in `tests/programs`: each in a process of its own, also under sanitizers, all together under valgrind.
 
 use std::path::Path;
 use std::process::Command;
