@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
+use super::cursors::announce_and_look;
 use super::descriptor::Descriptor;
 use super::directory::{Name, set_content_type};
 use super::joined::{Joined, participant};
@@ -132,13 +133,14 @@ impl<'c> Channel<'c> {
     fn join(client: &'c FrameBufferClient, options: &Settings) -> Result<Self, Error> {
         let joined = Joined::new(client, &options.name, Role::Publisher)?;
         set_content_type(joined.words(), &options.name, &options.content_type)?;
-        let keeps_none = (options.keep == 0).then(|| joined.attach(Role::KeepsNone));
-        // After the bit was set: either we see a subscriber's cursor, or it sees our bit.
-        std::sync::atomic::fence(Ordering::SeqCst);
-        if options.keep == 0 && joined.held_up_by(u64::MAX, 0).is_some() {
-            return Err(ChannelError::KeepsNone { name: options.name.as_str() }.into());
-        }
+        let keeps_none = if options.keep == 0 { Some(Self::keep_none(&joined, &options.name)?) } else { None };
         Ok(Self { kept: VecDeque::with_capacity(options.keep + 1), joined, _keeps_none: keeps_none })
+    }
+
+    fn keep_none(joined: &Joined<'c>, name: &Name) -> Result<Attachment<'c>, Error> {
+        let has_lossless = || joined.held_up_by(u64::MAX, 0).is_some();
+        let (attachment, is_excluded) = announce_and_look(|| joined.attach(Role::KeepsNone), has_lossless);
+        if is_excluded { Err(ChannelError::KeepsNone { name: name.as_str() }.into()) } else { Ok(attachment) }
     }
 
     /// Gives up the oldest kept frame, if no lossless subscriber has yet to receive it. False if there is none.
