@@ -55,7 +55,9 @@ fn threads_that_share_a_client_and_its_mapping_do_not_race() {
         });
         let subscribers = [&mut lossless, &mut lossy].map(|subscriber| scope.spawn(move || receive(subscriber)));
         // Joined one by one: ThreadSanitizer does not see how the standard library waits.
-        publishers.map(|thread| thread.join().expect("no panic"));
+        for thread in publishers {
+            thread.join().expect("no panic");
+        }
         let [all, some] = subscribers.map(|thread| thread.join().expect("no panic"));
         (all, some)
     });
