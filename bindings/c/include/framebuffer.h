@@ -222,7 +222,7 @@ enum framebuffer_status
    */
   FRAMEBUFFER_STATUS_BACKLOG = 25,
   /**
-   * A signal handler of the program ran while a frame, or a lossless subscriber, was waited for. Nothing is lost, and
+   * A signal handler of the program ran while a frame or a lossless subscriber was waited for. Nothing is lost, and
    * nothing was sent: call again, or end if the handler asks for it.
    */
   FRAMEBUFFER_STATUS_INTERRUPTED = 26,
@@ -1037,13 +1037,13 @@ framebuffer_status framebuffer_publisher_loan(const struct framebuffer_publisher
 /**
  * Hashes the bytes of a loan of this publisher in place, and sends the frame, as framebuffer_publisher_send().
  *
- * It releases the loan, unless it returns FRAMEBUFFER_STATUS_INTERRUPTED: then the loan is as it was before, to be sent
- * again or abandoned. (If another publisher of the channel has taken its turn at the last moment, a signal handler does
- * not end the rest of the wait.)
+ * It releases the loan, unless it returns FRAMEBUFFER_STATUS_INTERRUPTED: then the loan is as it was before, to be
+ * sent again or abandoned. (If another publisher of the channel has taken its turn at the last moment, a signal
+ * handler does not end the rest of the wait.)
  *
- * Fails as framebuffer_publisher_send(); with FRAMEBUFFER_STATUS_INVALID_ARGUMENT for a loan of another publisher or of a client; with FRAMEBUFFER_STATUS_FORKED
- * in a child of the process that borrowed it; with FRAMEBUFFER_STATUS_RETIRED if another ring has taken the place of
- * its own.
+ * Fails as framebuffer_publisher_send(); with FRAMEBUFFER_STATUS_INVALID_ARGUMENT for a loan of another publisher or
+ * of a client; with FRAMEBUFFER_STATUS_FORKED in a child of the process that borrowed it; with
+ * FRAMEBUFFER_STATUS_RETIRED if another ring has taken the place of its own.
  *
  * # Safety
  *

@@ -75,7 +75,7 @@ pub enum Status {
     /// A lossless subscriber has yet to receive a frame that the publisher would let go of: nothing was sent. Send
     /// again later, or with a timeout. The message says who holds it up.
     Backlog = 25,
-    /// A signal handler of the program ran while a frame, or a lossless subscriber, was waited for. Nothing is lost, and
+    /// A signal handler of the program ran while a frame or a lossless subscriber was waited for. Nothing is lost, and
     /// nothing was sent: call again, or end if the handler asks for it.
     Interrupted = 26,
     /// The channel cannot be had so: the ring has no room for another one, it has another content type, 8 lossless
