@@ -30,8 +30,8 @@
  * at its first call, and each closes its own. A server belongs to the parent: stopping it in the child does nothing to
  * the ring. The child may read views and samples while the parent keeps them, and can only abandon loans.
  *
- * Signals. No function is async-signal-safe. A signal handler ends a wait for a frame (FRAMEBUFFER_STATUS_INTERRUPTED),
- * and no other.
+ * Signals. No function is async-signal-safe. A signal handler ends a wait for a frame or for lossless subscribers
+ * (FRAMEBUFFER_STATUS_INTERRUPTED), and no other.
  */
 
 #ifndef FRAMEBUFFER_H
@@ -222,8 +222,8 @@ enum framebuffer_status
    */
   FRAMEBUFFER_STATUS_BACKLOG = 25,
   /**
-   * A signal handler of the program ran while a frame was waited for. Nothing is lost: wait again, or end if the
-   * handler asks for it.
+   * A signal handler of the program ran while a frame or a lossless subscriber was waited for. Nothing is lost, and
+   * nothing was sent: call again, or end if the handler asks for it.
    */
   FRAMEBUFFER_STATUS_INTERRUPTED = 26,
   /**
@@ -980,9 +980,11 @@ framebuffer_status framebuffer_publisher_open(const struct framebuffer_client *c
  * and description in `sent`, which may be NULL.
  *
  * Waits for lossless subscribers, if there are any, for at most `timeout_ms` milliseconds: 0 does not wait, below 0
- * (FRAMEBUFFER_FOREVER) there is no limit. No signal ends the wait.
+ * (FRAMEBUFFER_FOREVER) there is no limit.
  *
- * Fails with FRAMEBUFFER_STATUS_BACKLOG if they have not received enough in that time, with
+ * Fails with FRAMEBUFFER_STATUS_BACKLOG if they have not received enough in that time; with
+ * FRAMEBUFFER_STATUS_INTERRUPTED if a signal handler of the program has run in this thread while it waited (as for
+ * framebuffer_subscriber_next()): send again, if the handler does not ask you to end; with
  * FRAMEBUFFER_STATUS_INVALID_ARGUMENT if the bytes do not fit the shape, with FRAMEBUFFER_STATUS_BUSY, or as
  * framebuffer_client_allocate(). Then nothing was sent.
  *
@@ -1002,7 +1004,8 @@ framebuffer_status framebuffer_publisher_send(const struct framebuffer_publisher
  * Waits until no lossless subscriber is in the way of the next frame, for at most `timeout_ms` milliseconds. If this
  * is the channel's only publisher, its next frame does not have to wait then. Ask before you fill a loan.
  *
- * Fails with FRAMEBUFFER_STATUS_BACKLOG after that time, FRAMEBUFFER_STATUS_BUSY or FRAMEBUFFER_STATUS_RETIRED.
+ * Fails with FRAMEBUFFER_STATUS_BACKLOG after that time, FRAMEBUFFER_STATUS_INTERRUPTED if a signal handler has run in
+ * this thread while it waited, FRAMEBUFFER_STATUS_BUSY or FRAMEBUFFER_STATUS_RETIRED.
  */
 framebuffer_status framebuffer_publisher_ready(const struct framebuffer_publisher *publisher,
                                                int64_t timeout_ms);
@@ -1034,10 +1037,13 @@ framebuffer_status framebuffer_publisher_loan(const struct framebuffer_publisher
 /**
  * Hashes the bytes of a loan of this publisher in place, and sends the frame, as framebuffer_publisher_send().
  *
- * It releases the loan, whatever it returns. Fails as framebuffer_publisher_send(); with
- * FRAMEBUFFER_STATUS_INVALID_ARGUMENT for a loan of another publisher or of a client; with FRAMEBUFFER_STATUS_FORKED
- * in a child of the process that borrowed it; with FRAMEBUFFER_STATUS_RETIRED if another ring has taken the place of
- * its own.
+ * It releases the loan, unless it returns FRAMEBUFFER_STATUS_INTERRUPTED: then the loan is as it was before, to be
+ * sent again or abandoned. (If another publisher of the channel has taken its turn at the last moment, a signal
+ * handler does not end the rest of the wait.)
+ *
+ * Fails as framebuffer_publisher_send(); with FRAMEBUFFER_STATUS_INVALID_ARGUMENT for a loan of another publisher or
+ * of a client; with FRAMEBUFFER_STATUS_FORKED in a child of the process that borrowed it; with
+ * FRAMEBUFFER_STATUS_RETIRED if another ring has taken the place of its own.
  *
  * # Safety
  *

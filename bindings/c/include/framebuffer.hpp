@@ -73,7 +73,7 @@ public:
     explicit backlog(const char* message) : error(FRAMEBUFFER_STATUS_BACKLOG, message) {}
 };
 
-/** A signal handler of the program ran while a frame was waited for. Nothing is lost: wait again, or end. */
+/** A signal handler of the program ran during a wait on a channel. Nothing is lost: call again, or end. */
 class interrupted : public error {
 public:
     explicit interrupted(const char* message) : error(FRAMEBUFFER_STATUS_INTERRUPTED, message) {}

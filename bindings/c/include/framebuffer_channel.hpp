@@ -114,7 +114,10 @@ struct PublisherOptions {
     std::string content_type = {};
 };
 
-/** Sends frames over a channel. Waits for lossless subscribers only, for as long as `timeout` says. */
+/**
+ * Sends frames over a channel. Waits for lossless subscribers only, for as long as `timeout` says. All that wait throw
+ * interrupted if a signal handler of the program has run meanwhile: nothing was sent then.
+ */
 class Publisher {
 public:
     Publisher() noexcept = default;
@@ -152,20 +155,17 @@ public:
         detail::check(framebuffer_publisher_loan(publisher_.get(), size, &loan));
         return Loan(loan);
     }
-    /** Hashes the bytes of a loan of this publisher in place, sends it and empties it, even if that fails. */
+    /**
+     * Hashes the bytes of a loan of this publisher in place, sends it and empties it, even if that fails; not if it
+     * throws interrupted: then the loan can be sent again.
+     */
     Sent send(Loan&& loan, const Descriptor& descriptor = Descriptor(), std::chrono::milliseconds timeout = {}) {
-        Sent sent;
-        detail::check(framebuffer_publisher_send_loan(publisher_.get(), loan.loan_.release(), &descriptor.get(),
-                                                      timeout.count(), &sent));
-        return sent;
+        return send_with(framebuffer_publisher_send_loan, loan, descriptor, timeout);
     }
     /** Sends a loan without hashing, in a time that does not depend on the size. */
     Sent send_unhashed(Loan&& loan, const Descriptor& descriptor = Descriptor(),
                        std::chrono::milliseconds timeout = {}) {
-        Sent sent;
-        detail::check(framebuffer_publisher_send_loan_unhashed(publisher_.get(), loan.loan_.release(),
-                                                               &descriptor.get(), timeout.count(), &sent));
-        return sent;
+        return send_with(framebuffer_publisher_send_loan_unhashed, loan, descriptor, timeout);
     }
 
     /** Waits until no lossless subscriber is in the way of the next frame. Throws backlog after `timeout`. */
@@ -181,6 +181,18 @@ public:
 
 private:
     friend class Client;
+    template <typename Function>
+    Sent send_with(Function function, Loan& loan, const Descriptor& descriptor, std::chrono::milliseconds timeout) {
+        Sent sent;
+        framebuffer_loan* lent = loan.loan_.release();
+        const Status status = function(publisher_.get(), lent, &descriptor.get(), timeout.count(), &sent);
+        if (status == FRAMEBUFFER_STATUS_INTERRUPTED) {
+            loan.loan_.reset(lent);
+        }
+        detail::check(status);
+        return sent;
+    }
+
     detail::Handle<framebuffer_publisher> publisher_;
 };
 

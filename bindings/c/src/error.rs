@@ -75,8 +75,8 @@ pub enum Status {
     /// A lossless subscriber has yet to receive a frame that the publisher would let go of: nothing was sent. Send
     /// again later, or with a timeout. The message says who holds it up.
     Backlog = 25,
-    /// A signal handler of the program ran while a frame was waited for. Nothing is lost: wait again, or end if the
-    /// handler asks for it.
+    /// A signal handler of the program ran while a frame or a lossless subscriber was waited for. Nothing is lost, and
+    /// nothing was sent: call again, or end if the handler asks for it.
     Interrupted = 26,
     /// The channel cannot be had so: the ring has no room for another one, it has another content type, 8 lossless
     /// subscribers, or a lossless subscriber beside a publisher that keeps nothing.
@@ -116,7 +116,7 @@ pub(crate) enum Failure {
     Busy { handle: &'static str },
     #[error("no frame of the channel is there")]
     NoFrame,
-    #[error("a signal handler ran while a frame of the channel was waited for")]
+    #[error("a signal handler ran during a wait on the channel: call again if it does not ask you to end")]
     Interrupted,
     #[error("a bug in FrameBuffer: it panicked, and wrote the reason to standard error")]
     Panic,

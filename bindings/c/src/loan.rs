@@ -55,6 +55,11 @@ impl Loan {
         }
     }
 
+    /// Whether it is of the publisher with this number.
+    pub(crate) fn is_of(&self, publisher: u64) -> bool {
+        matches!(self.lent, Lent::ToSend(_, of) if of == publisher)
+    }
+
     /// Ends the loan with `send`, if it is of the publisher with this number, which holds the same client.
     pub(crate) fn send(
         self,

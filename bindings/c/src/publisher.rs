@@ -3,9 +3,9 @@
 use std::ffi::{c_char, c_void};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use framebuffer::FrameBufferClient;
+use framebuffer::{ChannelError, Error, FrameBufferClient};
 
 use crate::call::{alone, bytes, guard, milliseconds, out, present, text};
 use crate::client::Client;
@@ -26,11 +26,13 @@ use crate::loan::Loan;
 /// fork() both parent and child may send with it, and each closes its own.
 pub struct Publisher {
     // Dropped before what it borrows from.
-    inner: Mutex<framebuffer::Publisher<'static>>,
+    inner: Mutex<Inner>,
     client: Arc<FrameBufferClient>,
     /// Tells publishers apart, for their loans.
     id: u64,
 }
+
+type Inner = framebuffer::Publisher<'static>;
 
 /// Options of a publisher. Initialise them with FRAMEBUFFER_PUBLISHER_OPTIONS_DEFAULT.
 #[repr(C)]
@@ -79,8 +81,35 @@ impl Publisher {
     }
 
     #[inline]
-    fn alone(&self) -> Result<MutexGuard<'_, framebuffer::Publisher<'static>>, Failure> {
+    fn alone(&self) -> Result<MutexGuard<'_, Inner>, Failure> {
         alone("publisher", &self.inner)
+    }
+}
+
+/// Makes an `attempt` that does not wait, and others for as long as lossless subscribers are in the way, for at most
+/// `timeout`. Gives up once a signal handler has run.
+#[inline]
+fn patiently<T>(
+    publisher: &mut Inner,
+    timeout: Duration,
+    mut attempt: impl FnMut(&mut Inner) -> Result<T, Error>,
+) -> Result<T, Failure> {
+    let mut begun = None;
+    loop {
+        let backlog = match attempt(publisher) {
+            Err(Error::Channel(backlog)) => backlog,
+            done => return Ok(done?),
+        };
+        let passed = begun.get_or_insert_with(Instant::now).elapsed();
+        let left = timeout.saturating_sub(passed);
+        match backlog {
+            ChannelError::Backlog { number, keep, .. } if !left.is_zero() => {
+                if publisher.wait(number, keep, left).is_break() {
+                    return Err(Failure::Interrupted);
+                }
+            }
+            error => return Err(error.into()),
+        }
     }
 }
 
@@ -124,9 +153,11 @@ pub unsafe extern "C" fn framebuffer_publisher_open(
 /// and description in `sent`, which may be NULL.
 ///
 /// Waits for lossless subscribers, if there are any, for at most `timeout_ms` milliseconds: 0 does not wait, below 0
-/// (FRAMEBUFFER_FOREVER) there is no limit. No signal ends the wait.
+/// (FRAMEBUFFER_FOREVER) there is no limit.
 ///
-/// Fails with FRAMEBUFFER_STATUS_BACKLOG if they have not received enough in that time, with
+/// Fails with FRAMEBUFFER_STATUS_BACKLOG if they have not received enough in that time; with
+/// FRAMEBUFFER_STATUS_INTERRUPTED if a signal handler of the program has run in this thread while it waited (as for
+/// framebuffer_subscriber_next()): send again, if the handler does not ask you to end; with
 /// FRAMEBUFFER_STATUS_INVALID_ARGUMENT if the bytes do not fit the shape, with FRAMEBUFFER_STATUS_BUSY, or as
 /// framebuffer_client_allocate(). Then nothing was sent.
 ///
@@ -148,7 +179,8 @@ pub unsafe extern "C" fn framebuffer_publisher_send(
         let data = unsafe { bytes(data, size) }?;
         let descriptor = described(descriptor)?;
         let mut publisher = present("publisher", publisher)?.alone()?;
-        let done = publisher.send_timeout(data, &descriptor, milliseconds(timeout_ms))?;
+        let send = |publisher: &mut Inner| publisher.send_with(data, &descriptor);
+        let done = patiently(&mut publisher, milliseconds(timeout_ms), send)?;
         // SAFETY: the caller guarantees it.
         unsafe { put_sent(sent, done) };
         Ok(())
@@ -158,10 +190,14 @@ pub unsafe extern "C" fn framebuffer_publisher_send(
 /// Waits until no lossless subscriber is in the way of the next frame, for at most `timeout_ms` milliseconds. If this
 /// is the channel's only publisher, its next frame does not have to wait then. Ask before you fill a loan.
 ///
-/// Fails with FRAMEBUFFER_STATUS_BACKLOG after that time, FRAMEBUFFER_STATUS_BUSY or FRAMEBUFFER_STATUS_RETIRED.
+/// Fails with FRAMEBUFFER_STATUS_BACKLOG after that time, FRAMEBUFFER_STATUS_INTERRUPTED if a signal handler has run in
+/// this thread while it waited, FRAMEBUFFER_STATUS_BUSY or FRAMEBUFFER_STATUS_RETIRED.
 #[unsafe(no_mangle)]
 pub extern "C" fn framebuffer_publisher_ready(publisher: Option<&Publisher>, timeout_ms: i64) -> Status {
-    guard(|| Ok(present("publisher", publisher)?.alone()?.ready(milliseconds(timeout_ms))?))
+    guard(|| {
+        let mut publisher = present("publisher", publisher)?.alone()?;
+        patiently(&mut publisher, milliseconds(timeout_ms), |publisher| publisher.ready(Duration::ZERO))
+    })
 }
 
 /// Waits until all lossless subscribers have received all frames of the channel, for at most `timeout_ms` milliseconds:
@@ -170,7 +206,11 @@ pub extern "C" fn framebuffer_publisher_ready(publisher: Option<&Publisher>, tim
 /// Fails as framebuffer_publisher_ready().
 #[unsafe(no_mangle)]
 pub extern "C" fn framebuffer_publisher_flush(publisher: Option<&Publisher>, timeout_ms: i64) -> Status {
-    guard(|| Ok(present("publisher", publisher)?.alone()?.flush(milliseconds(timeout_ms))?))
+    guard(|| {
+        let mut publisher = present("publisher", publisher)?.alone()?;
+        let last = publisher.last()?;
+        patiently(&mut publisher, milliseconds(timeout_ms), |publisher| publisher.flush_up_to(last, Duration::ZERO))
+    })
 }
 
 /// Lends a frame of `size` bytes in the ring itself, to fill in place: framebuffer_publisher_send_loan() sends it
@@ -204,10 +244,13 @@ pub unsafe extern "C" fn framebuffer_publisher_loan(
 
 /// Hashes the bytes of a loan of this publisher in place, and sends the frame, as framebuffer_publisher_send().
 ///
-/// It releases the loan, whatever it returns. Fails as framebuffer_publisher_send(); with
-/// FRAMEBUFFER_STATUS_INVALID_ARGUMENT for a loan of another publisher or of a client; with FRAMEBUFFER_STATUS_FORKED
-/// in a child of the process that borrowed it; with FRAMEBUFFER_STATUS_RETIRED if another ring has taken the place of
-/// its own.
+/// It releases the loan, unless it returns FRAMEBUFFER_STATUS_INTERRUPTED: then the loan is as it was before, to be
+/// sent again or abandoned. (If another publisher of the channel has taken its turn at the last moment, a signal
+/// handler does not end the rest of the wait.)
+///
+/// Fails as framebuffer_publisher_send(); with FRAMEBUFFER_STATUS_INVALID_ARGUMENT for a loan of another publisher or
+/// of a client; with FRAMEBUFFER_STATUS_FORKED in a child of the process that borrowed it; with
+/// FRAMEBUFFER_STATUS_RETIRED if another ring has taken the place of its own.
 ///
 /// # Safety
 ///
@@ -255,8 +298,22 @@ unsafe fn send_loan(
         let publisher = present("publisher", publisher)?;
         let descriptor = described(descriptor)?;
         let mut alone = publisher.alone()?;
+        let mut left = timeout;
+        if !timeout.is_zero() && loan.is_of(publisher.id) {
+            let begun = Instant::now();
+            // Before the frame is committed: there is no way back from there.
+            match patiently(&mut alone, timeout, |publisher| publisher.ready(Duration::ZERO)) {
+                Err(Failure::Interrupted) => {
+                    // It stays the caller's.
+                    let _ = Box::into_raw(loan);
+                    return Err(Failure::Interrupted);
+                }
+                ready => ready?,
+            }
+            left = timeout.saturating_sub(begun.elapsed());
+        }
         // Its client is the publisher's, which holds what becomes of the frame.
-        let done = loan.send(publisher.id, |frame| alone.send_loan(frame, &descriptor, hashed, timeout))?;
+        let done = loan.send(publisher.id, |frame| alone.send_loan(frame, &descriptor, hashed, left))?;
         // SAFETY: the caller guarantees it.
         unsafe { put_sent(sent, done) };
         Ok(())

@@ -128,7 +128,15 @@ impl Publisher {
     ///     FrameBufferBacklog: After that time.
     #[pyo3(signature = (timeout = None))]
     fn flush(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
-        let attempt = |publisher: &mut Open| publisher.flush(Duration::ZERO);
+        let mut last = None;
+        let attempt = |publisher: &mut Open| {
+            // Others may go on sending: only what was sent before is waited for.
+            let last = match last {
+                Some(last) => last,
+                None => *last.insert(publisher.last()?),
+            };
+            publisher.flush_up_to(last, Duration::ZERO)
+        };
         self.sending.patiently(py, arguments::timeout(timeout)?, attempt, |publisher, timeout| publisher.flush(timeout))
     }
 

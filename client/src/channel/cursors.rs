@@ -18,6 +18,10 @@
 //! that it is, has a fence, and looks at the cursors once more, before it sleeps on `moves`. (SYNC POINT "cursors and
 //! held up".)
 //!
+//! *Who keeps nothing.* A subscriber takes its place, has a fence, and looks for publishers that keep nothing. Such a
+//! publisher sets its bit in its slot, has a fence, and looks at the cursors. At least one of the two is refused. (SYNC
+//! POINT "keeps none and loses none", [`announce_and_look`].)
+//!
 //! *Death.* The place names its holder, a participant by slot and incarnation. A publisher that would be held up asks
 //! whether it lives, and frees the place if not. Bits in `lossless` are never cleared: they only say where to look.
 
@@ -46,6 +50,16 @@ pub(crate) struct Cursor {
     pub(crate) holder: u64,
     /// The number of the frame.
     pub(crate) number: u64,
+}
+
+/// Announces that the caller is of one of two kinds that exclude each other, and then looks whether somebody is of the
+/// other kind. Of two callers, one of each kind, at least one sees the other.
+pub(crate) fn announce_and_look<T>(announce: impl FnOnce() -> T, look: impl FnOnce() -> bool) -> (T, bool) {
+    let announced = announce();
+    // SYNC POINT "keeps none and loses none". Of two fences one is first: who has the other one sees what was announced
+    // before the first.
+    fence(Ordering::SeqCst);
+    (announced, look())
 }
 
 impl<'m> Cursors<'m> {

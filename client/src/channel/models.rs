@@ -4,7 +4,7 @@
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 
-use super::cursors::Cursors;
+use super::cursors::{Cursors, announce_and_look};
 use super::index::{Index, Recorded};
 use crate::layout::{CursorWords, FRAME_ALIGN, INDEX};
 use crate::sync::{AtomicU64, Ordering};
@@ -21,6 +21,7 @@ struct Model {
     lossless: AtomicU64,
     places: Vec<CursorWords>,
     held_up: AtomicU64,
+    keeping_none: AtomicU64,
     moves: AtomicU64,
     /// For each frame, whether its publisher has let go of it.
     gone: Vec<AtomicU64>,
@@ -38,6 +39,7 @@ impl Model {
             lossless: AtomicU64::new(0),
             places: vec![CursorWords::default()],
             held_up: AtomicU64::new(0),
+            keeping_none: AtomicU64::new(0),
             moves: AtomicU64::new(0),
             gone: (0..6).map(|_| AtomicU64::new(0)).collect(),
         }
@@ -263,5 +265,27 @@ fn a_publisher_that_is_held_up_is_woken_when_the_subscriber_moves_on() {
             }
         }
         subscriber.join().expect("no panic");
+    });
+}
+
+#[test]
+fn of_who_keeps_nothing_and_who_loses_nothing_at_least_one_is_refused() {
+    check(4, || {
+        let model = Arc::new(Model::new());
+        let publisher = thread::spawn({
+            let model = Arc::clone(&model);
+            move || {
+                // As `Attachments::add` does, and `Joined::held_up_by`.
+                let keep_none = || model.keeping_none.fetch_or(1, Ordering::AcqRel);
+                announce_and_look(keep_none, || model.cursors().behind(u64::MAX, 0).is_some()).1
+            }
+        });
+        let begin = || model.cursors().begin(9, model.index().next(), |_| false).expect("a place");
+        let (_, subscriber_is_refused) = announce_and_look(begin, || {
+            // As `Joined::has` does.
+            model.keeping_none.load(Ordering::Acquire) & 1 != 0
+        });
+        let publisher_is_refused = publisher.join().expect("no panic");
+        assert!(publisher_is_refused || subscriber_is_refused);
     });
 }

@@ -1,5 +1,6 @@
 //! [`Patience`]: how long a publisher waits for lossless subscribers.
 
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -38,14 +39,23 @@ impl Patience {
         if left.is_zero() || matches!(held_up, ChannelError::KeepsNone { .. }) {
             return Err(held_up.into());
         }
-        let moves = joined.cursors().announce_sleep();
-        if joined.cursors().behind(number, keep as u64).is_some() {
-            // Whatever ends the sleep, the caller looks again.
-            let slept = futex::wait(&joined.words().missed.moves, moves, left.min(LOOK_AGAIN));
-            if slept.is_err_and(|errno| errno != Errno::EINTR) {
-                std::thread::sleep(left.min(Duration::from_millis(1)));
-            }
-        }
+        // Whatever ends the sleep, the caller looks again.
+        let (ControlFlow::Continue(()) | ControlFlow::Break(())) = sleep(joined, number, keep, left);
         Ok(())
+    }
+}
+
+/// Sleeps until a subscriber moves on that holds up a publisher which keeps `keep` frames and is going to send this
+/// number, for at most `timeout` and not for long. [`ControlFlow::Break`] if a signal ended it.
+pub(super) fn sleep(joined: &Joined<'_>, number: u64, keep: usize, timeout: Duration) -> ControlFlow<()> {
+    let moves = joined.cursors().announce_sleep();
+    if joined.cursors().behind(number, keep as u64).is_none() {
+        return ControlFlow::Continue(());
+    }
+    match futex::wait(&joined.words().missed.moves, moves, timeout.min(LOOK_AGAIN)) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(Errno::EINTR) => ControlFlow::Break(()),
+        // A sandbox without futexes.
+        Err(_) => futex::pause(timeout.min(Duration::from_millis(1))),
     }
 }

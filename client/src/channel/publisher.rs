@@ -2,18 +2,20 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
+use super::cursors::announce_and_look;
 use super::descriptor::Descriptor;
 use super::directory::{Name, set_content_type};
 use super::joined::{Joined, participant};
-use super::patience::Patience;
+use super::patience::{Patience, sleep};
 use crate::attachments::Role;
 use crate::checksum::Checksum;
 use crate::client::FrameBufferClient;
 use crate::error::Error;
 use crate::error::channel::ChannelError;
-use crate::frame::Frame;
+use crate::frame::{Frame, RingId};
 use crate::layout::{DESCRIPTOR_SIZE, HEADER_SIZE};
 use crate::membership::Membership;
 use crate::os::futex;
@@ -76,6 +78,14 @@ pub struct Sent {
     pub frame: Frame,
 }
 
+/// The last frame of a channel: see [`Publisher::last`].
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy)]
+pub struct LastSent {
+    number: u64,
+    ring: RingId,
+}
+
 impl FrameBufferClient {
     /// A publisher of the channel with this name, 1 to 63 of `A-Za-z0-9._/-`, that keeps its last frame. The channel is
     /// made if there is none.
@@ -132,13 +142,14 @@ impl<'c> Channel<'c> {
     fn join(client: &'c FrameBufferClient, options: &Settings) -> Result<Self, Error> {
         let joined = Joined::new(client, &options.name, Role::Publisher)?;
         set_content_type(joined.words(), &options.name, &options.content_type)?;
-        let keeps_none = (options.keep == 0).then(|| joined.attach(Role::KeepsNone));
-        // After the bit was set: either we see a subscriber's cursor, or it sees our bit.
-        std::sync::atomic::fence(Ordering::SeqCst);
-        if options.keep == 0 && joined.held_up_by(u64::MAX, 0).is_some() {
-            return Err(ChannelError::KeepsNone { name: options.name.as_str() }.into());
-        }
+        let keeps_none = if options.keep == 0 { Some(Self::keep_none(&joined, &options.name)?) } else { None };
         Ok(Self { kept: VecDeque::with_capacity(options.keep + 1), joined, _keeps_none: keeps_none })
+    }
+
+    fn keep_none(joined: &Joined<'c>, name: &Name) -> Result<Attachment<'c>, Error> {
+        let has_lossless = || joined.held_up_by(u64::MAX, 0).is_some();
+        let (attachment, is_excluded) = announce_and_look(|| joined.attach(Role::KeepsNone), has_lossless);
+        if is_excluded { Err(ChannelError::KeepsNone { name: name.as_str() }.into()) } else { Ok(attachment) }
     }
 
     /// Gives up the oldest kept frame, if no lossless subscriber has yet to receive it. False if there is none.
@@ -229,14 +240,39 @@ impl<'c> Publisher<'c> {
     ///
     /// [`ChannelError::Backlog`] after `timeout`.
     pub fn flush(&mut self, timeout: Duration) -> Result<(), Error> {
+        let last = self.last()?;
+        self.flush_up_to(last, timeout)
+    }
+
+    /// The channel's last frame. For bindings, which flush in several steps.
+    #[doc(hidden)]
+    pub fn last(&mut self) -> Result<Option<LastSent>, Error> {
         self.stay_current()?;
-        let next = self.channel.joined.index().next();
-        let Some(last) = next.checked_sub(1) else { return Ok(()) };
+        let number = self.channel.joined.index().next().checked_sub(1);
+        Ok(number.map(|number| LastSent { number, ring: self.membership().segment().id() }))
+    }
+
+    /// As [`flush`](Self::flush), for the frames up to this [`last`](Self::last) one, whatever was sent since. Those of
+    /// a ring that another one has replaced are not waited for.
+    #[doc(hidden)]
+    pub fn flush_up_to(&mut self, last: Option<LastSent>, timeout: Duration) -> Result<(), Error> {
+        let Some(LastSent { number: last, ring }) = last else { return Ok(()) };
+        if ring != self.membership().segment().id() {
+            return Ok(());
+        }
         let mut patience = Patience::new(timeout);
         while let Err(held_up) = self.check(last, 0) {
             patience.wait(&self.channel.joined, held_up, last, 0)?;
         }
         Ok(())
+    }
+
+    /// After a [`ChannelError::Backlog`] with this number and `keep`: waits until it may be worth another attempt, for
+    /// at most `timeout`, or a signal arrives, which returns [`ControlFlow::Break`]. May return earlier. For bindings,
+    /// which have to look after signals.
+    #[doc(hidden)]
+    pub fn wait(&self, number: u64, keep: usize, timeout: Duration) -> ControlFlow<()> {
+        sleep(&self.channel.joined, number, keep, timeout)
     }
 
     /// The channel's name.

@@ -1,10 +1,10 @@
 //! [`Reader`]: where a subscriber is in its channel, and the frames that it finds there.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use nix::sys::eventfd::EventFd;
 
+use super::cursors::announce_and_look;
 use super::directory::Name;
 use super::index::Recorded;
 use super::joined::Joined;
@@ -130,11 +130,10 @@ impl LosslessPlace {
         let holder = joined.holder();
         // Until it is known where to begin, publishers wait for nothing below the next number.
         let number = joined.index().next();
-        let place = joined.cursors().begin(holder, number, |holder| joined.is_gone(holder));
+        let begin = || joined.cursors().begin(holder, number, |holder| joined.is_gone(holder));
+        let (place, is_excluded) = announce_and_look(begin, || joined.has(Role::KeepsNone));
         let place = place.ok_or_else(|| ChannelError::TooManyLossless { name: name.as_str() })?;
-        // After the place was taken: either we see the bit of a publisher that keeps none, or it sees our cursor.
-        std::sync::atomic::fence(Ordering::SeqCst);
-        if joined.has(Role::KeepsNone) {
+        if is_excluded {
             joined.cursors().end(place, holder);
             return Err(ChannelError::KeepsNone { name: name.as_str() }.into());
         }

@@ -37,6 +37,22 @@ fn a_publisher_that_keeps_frames_is_held_up_by_a_lossless_subscriber_that_is_beh
 }
 
 #[test]
+fn a_flush_in_steps_waits_for_no_frame_that_was_sent_since_it_began() {
+    let ring = TestRing::new(64 << 10);
+    let client = ring.client();
+    let mut subscriber = client.subscriber_options("log").lossless().open().expect("a subscriber");
+    let mut publisher = client.publisher_options("log").keep(4).open().expect("a publisher");
+    publisher.flush_up_to(None, Duration::ZERO).expect("nothing was sent");
+    publisher.send(&[]).expect("it keeps four");
+    let last = publisher.last().expect("the ring is there");
+    channel_error(publisher.flush_up_to(last, Duration::ZERO));
+    publisher.send(&[]).expect("it keeps four");
+    next(&mut subscriber);
+    publisher.flush_up_to(last, Duration::ZERO).expect("all up to that one was received");
+    channel_error(publisher.flush(Duration::ZERO));
+}
+
+#[test]
 fn a_lossless_subscriber_loses_nothing_of_publishers_that_wait() {
     const EACH: u64 = 3000;
     let ring = TestRing::new(64 << 10);

@@ -6,6 +6,7 @@ mod counts;
 mod event_loops;
 mod lossless;
 mod rings;
+mod threads;
 
 use std::time::Duration;
 
@@ -207,7 +208,7 @@ fn a_waiting_subscriber_is_woken_by_a_frame_and_gives_up_after_its_time() {
         let mut subscriber = reader.subscriber_options(&name).spin(spin).open().expect("a subscriber");
         assert!(subscriber.next(Duration::from_millis(10)).expect("no error").is_none());
         std::thread::scope(|scope| {
-            scope.spawn(|| {
+            let answering = scope.spawn(|| {
                 let mut publisher = writer.publisher(&name).expect("a publisher");
                 let mut answers = writer.subscriber(&format!("{name}/answer")).expect("a subscriber");
                 for number in 0..500 {
@@ -220,6 +221,7 @@ fn a_waiting_subscriber_is_woken_by_a_frame_and_gives_up_after_its_time() {
                 assert!(is_payload(number, &next(&mut subscriber)));
                 answers.send(&[]).expect("there is room");
             }
+            answering.join().expect("no panic");
         });
     }
 }

@@ -4,10 +4,11 @@ use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::iter::Sum;
 use std::ops::Add;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use super::watchdog::{Bounds, Watched};
 use crate::workspace::shown;
 
 /// How many tests passed, failed and were skipped.
@@ -58,18 +59,19 @@ impl fmt::Display for Counts {
 
 /// Runs `command`, passes on its output, and counts its tests.
 ///
-/// A command that reports no tests (a linter, say) counts as one, passed if it exits with 0.
+/// A command that reports no tests (a linter, say) counts as one, passed if it exits with 0. One that is silent for
+/// too long is ended with all its processes, and has a failed test.
 pub(crate) fn run(command: &mut Command) -> Result<Counts> {
-    let name = shown(command);
-    println!("$ {name}");
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
+    println!("$ {}", shown(command));
+    run_within(command, Bounds::DEFAULT, &mut io::stdout().lock())
+}
+
+/// As [`run`], with its output passed on to `to`.
+pub(super) fn run_within(command: &mut Command, bounds: Bounds, to: &mut impl Write) -> Result<Counts> {
+    let mut watched = Watched::start(command, shown(command), bounds)
         .with_context(|| format!("failed to start {}", command.get_program().display()))?;
-    let stdout = child.stdout.take().expect("stdout was asked for as a pipe");
-    let reported = count(stdout, &mut std::io::stdout().lock()).context("failed to pass on the output")?;
-    let passed = child.wait().context("failed to wait for the command")?.success();
+    let reported = count(&mut watched, to).context("failed to pass on the output")?;
+    let passed = watched.wait().context("failed to wait for the command")?;
     Ok(judge(reported, passed))
 }
 

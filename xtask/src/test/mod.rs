@@ -4,6 +4,7 @@
 //! - [`counts`]: counts the tests of a command.
 //! - [`lines`]: finds lines that are too long.
 //! - [`report`]: the table and the last line.
+//! - [`watchdog`]: ends a command that waits for ever.
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -22,12 +23,13 @@ mod lines;
 mod links;
 mod parts;
 mod report;
+mod watchdog;
 
 /// Check everything, or some parts of it.
 ///
 /// Parts run in a fixed order, cheap ones first; a failed part does not stop the others. What a part needs is
-/// installed if it is missing: on Debian as root, elsewhere the part fails and tells how. The last line is `N passed,
-/// N failed`.
+/// installed if it is missing: on Debian as root, elsewhere the part fails and tells how. A command that
+/// prints nothing for 25 minutes is ended, and counts as a failed test. The last line is `N passed, N failed`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Parts to run; all if none is named

@@ -1,4 +1,4 @@
-//! The checks in `tests/programs`: each in a process of its own, also under sanitizers, and all together under valgrind.
+//! The checks in `tests/programs`: each in a process of its own, also under sanitizers, all together under valgrind.
 
 use std::path::Path;
 use std::process::Command;
@@ -118,6 +118,7 @@ checks_of!(channel_waits, "tests/programs/channel_waits.c",
     an_event_loop_waits_for_the_descriptor
     a_forked_child_asks_for_a_descriptor_of_its_own
     a_signal_handler_ends_a_wait_without_an_end
+    a_signal_handler_ends_a_wait_for_lossless_subscribers_and_nothing_is_lost
     a_second_thread_gets_an_error_and_may_ask_for_the_counts
     a_sample_may_be_released_by_another_thread
 );
@@ -141,6 +142,7 @@ checks_of!(channels_in_cpp, "tests/programs/channels.cpp",
     loans_are_filled_in_place_and_sent
     errors_of_channels_are_exceptions_by_kind
     a_signal_handler_ends_a_for_loop
+    a_loan_that_a_signal_handler_kept_from_being_sent_is_whole
     an_event_loop_waits_for_the_descriptor
     what_was_moved_from_or_closed_is_empty_and_the_rest_lives_on
 );

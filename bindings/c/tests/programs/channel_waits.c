@@ -182,39 +182,75 @@ static void a_forked_child_asks_for_a_descriptor_of_its_own(void) {
 
 static volatile sig_atomic_t signals;
 static bool is_done;
+static pthread_t signalled, signaller;
 
 static void count_signal(int number) {
     (void)number;
     signals++;
 }
 
-/* Signals to this thread until it says that it is done: the first ones may come before it sleeps. */
-static void *signal_until_done(void *thread) {
+static void *signal_until_done(void *unused) {
     const struct timespec pause = {0, 1000 * 1000};
     while (!__atomic_load_n(&is_done, __ATOMIC_SEQ_CST)) {
-        CHECK(pthread_kill(*(pthread_t *)thread, SIGUSR1) == 0);
+        CHECK(pthread_kill(signalled, SIGUSR1) == 0);
         nanosleep(&pause, NULL);
     }
-    return NULL;
+    return unused;
+}
+
+/* Signals to this thread until end_signals(): the first ones may come before it sleeps. */
+static void begin_signals(void) {
+    struct sigaction action = {.sa_handler = count_signal, .sa_flags = SA_RESTART};
+    CHECK(sigaction(SIGUSR1, &action, NULL) == 0);
+    signals = 0;
+    signalled = pthread_self();
+    __atomic_store_n(&is_done, false, __ATOMIC_SEQ_CST);
+    CHECK(pthread_create(&signaller, NULL, signal_until_done, NULL) == 0);
+}
+
+static void end_signals(void) {
+    __atomic_store_n(&is_done, true, __ATOMIC_SEQ_CST);
+    CHECK(pthread_join(signaller, NULL) == 0 && signals > 0);
 }
 
 static void a_signal_handler_ends_a_wait_without_an_end(void) {
     ring it = start();
     framebuffer_subscriber *subscriber = subscriber_of(it.client, "camera");
-    struct sigaction action = {.sa_handler = count_signal, .sa_flags = SA_RESTART};
-    CHECK(sigaction(SIGUSR1, &action, NULL) == 0);
-    pthread_t thread, self = pthread_self();
-    signals = 0;
-    __atomic_store_n(&is_done, false, __ATOMIC_SEQ_CST);
-    CHECK(pthread_create(&thread, NULL, signal_until_done, &self) == 0);
+    begin_signals();
     framebuffer_sample *sample = NULL;
     EXPECT_MESSAGE(INTERRUPTED, framebuffer_subscriber_next(subscriber, FRAMEBUFFER_FOREVER, &sample), "signal", "channel");
-    CHECK(sample == NULL && signals > 0);
-    __atomic_store_n(&is_done, true, __ATOMIC_SEQ_CST);
-    CHECK(pthread_join(thread, NULL) == 0);
+    CHECK(sample == NULL);
+    end_signals();
     framebuffer_publisher *publisher = publisher_of(it.client, "camera");
     send_byte(publisher, 7);
     CHECK(next_byte(subscriber) == 7);
+    framebuffer_publisher_close(publisher);
+    framebuffer_subscriber_close(subscriber);
+    stop(it);
+}
+
+static void a_signal_handler_ends_a_wait_for_lossless_subscribers_and_nothing_is_lost(void) {
+    ring it = start();
+    framebuffer_subscriber *subscriber = lossless_of(it.client, "camera");
+    framebuffer_publisher *publisher = publisher_of(it.client, "camera");
+    framebuffer_loan *loan = NULL;
+    EXPECT(OK, framebuffer_publisher_loan(publisher, 1, &loan));
+    unsigned char *lent = framebuffer_loan_data(loan);
+    *lent = 8;
+    send_byte(publisher, 7);
+    begin_signals();
+    EXPECT(INTERRUPTED, framebuffer_publisher_ready(publisher, FRAMEBUFFER_FOREVER));
+    EXPECT(INTERRUPTED, framebuffer_publisher_flush(publisher, FRAMEBUFFER_FOREVER));
+    EXPECT(INTERRUPTED, framebuffer_publisher_send(publisher, "x", 1, NULL, FRAMEBUFFER_FOREVER, NULL));
+    EXPECT(INTERRUPTED, framebuffer_publisher_send_loan(publisher, loan, NULL, FRAMEBUFFER_FOREVER, NULL));
+    EXPECT(INTERRUPTED, framebuffer_publisher_send_loan_unhashed(publisher, loan, NULL, LONG_MS, NULL));
+    end_signals();
+    CHECK(framebuffer_loan_data(loan) == lent && *lent == 8);
+    CHECK(next_byte(subscriber) == 7);
+    framebuffer_sent sent;
+    EXPECT(OK, framebuffer_publisher_send_loan(publisher, loan, NULL, FRAMEBUFFER_FOREVER, &sent));
+    CHECK(sent.number == 1 && next_byte(subscriber) == 8);
+    CHECK(counts_of(subscriber).received == 2 && counts_of(subscriber).lost == 0);
     framebuffer_publisher_close(publisher);
     framebuffer_subscriber_close(subscriber);
     stop(it);
@@ -322,6 +358,7 @@ int main(int argc, char **argv) {
         CHECK_NAMED(an_event_loop_waits_for_the_descriptor),
         CHECK_NAMED(a_forked_child_asks_for_a_descriptor_of_its_own),
         CHECK_NAMED(a_signal_handler_ends_a_wait_without_an_end),
+        CHECK_NAMED(a_signal_handler_ends_a_wait_for_lossless_subscribers_and_nothing_is_lost),
         CHECK_NAMED(a_second_thread_gets_an_error_and_may_ask_for_the_counts),
         CHECK_NAMED(a_sample_may_be_released_by_another_thread),
     };

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cmath>
@@ -265,9 +266,9 @@ void errors_of_channels_are_exceptions_by_kind() {
 
 std::atomic<bool> is_done;
 
-void a_signal_handler_ends_a_for_loop() {
-    const Server server(ring_size);
-    const Client ring = Client::open(server.key());
+/** Whether the call is interrupted by one of the signals that this thread gets meanwhile. */
+template <typename Call>
+bool is_interrupted(Call call) {
     struct sigaction action = {};
     action.sa_handler = [](int) {};
     CHECK(sigaction(SIGUSR1, &action, nullptr) == 0);
@@ -279,14 +280,38 @@ void a_signal_handler_ends_a_for_loop() {
             std::this_thread::sleep_for(1ms);
         }
     });
-    const auto status = thrown<framebuffer::interrupted>([&] {
+    const auto status = thrown<framebuffer::interrupted>(call);
+    is_done = true;
+    sender.join();
+    return status == FRAMEBUFFER_STATUS_INTERRUPTED;
+}
+
+void a_signal_handler_ends_a_for_loop() {
+    const Server server(ring_size);
+    const Client ring = Client::open(server.key());
+    CHECK(is_interrupted([&] {
         for (Sample& frame : ring.subscriber("camera")) {
             CHECK(frame.empty() && false);
         }
-    });
-    is_done = true;
-    sender.join();
-    CHECK(status == FRAMEBUFFER_STATUS_INTERRUPTED);
+    }));
+}
+
+void a_loan_that_a_signal_handler_kept_from_being_sent_is_whole() {
+    const Server server(ring_size);
+    const Client ring = Client::open(server.key());
+    SubscriberOptions options;
+    options.lossless = true;
+    Subscriber subscriber = ring.subscriber("log", options);
+    Publisher publisher = ring.publisher("log");
+    publisher.send(std::string("one"));
+    framebuffer::Loan loan = publisher.loan(3);
+    std::copy_n("two", 3, loan.data());
+    CHECK(is_interrupted([&] { publisher.send(std::move(loan), {}, framebuffer::forever); }));
+    CHECK(is_interrupted([&] { publisher.send_unhashed(std::move(loan), {}, framebuffer::forever); }));
+    CHECK(is_interrupted([&] { publisher.flush(); }));
+    CHECK(subscriber.next().text() == "one");
+    publisher.send(std::move(loan), {}, framebuffer::forever);
+    CHECK(loan.data() == nullptr && subscriber.next().text() == "two");
 }
 
 void an_event_loop_waits_for_the_descriptor() {
@@ -343,6 +368,7 @@ int main(int argc, char** argv) {
         CHECK_NAMED(loans_are_filled_in_place_and_sent),
         CHECK_NAMED(errors_of_channels_are_exceptions_by_kind),
         CHECK_NAMED(a_signal_handler_ends_a_for_loop),
+        CHECK_NAMED(a_loan_that_a_signal_handler_kept_from_being_sent_is_whole),
         CHECK_NAMED(an_event_loop_waits_for_the_descriptor),
         CHECK_NAMED(what_was_moved_from_or_closed_is_empty_and_the_rest_lives_on),
     };
