@@ -143,6 +143,7 @@ mod transfer;
 mod trial;
 #[cfg(not(loom))]
 mod view;
+mod window;
 
 pub use channel::descriptor::{Descriptor, FourCc};
 pub use channel::element::{Element, InvalidElement};
@@ -199,3 +200,4 @@ pub use stats::{Counters, Metric, MetricKind, MetricUnit, MetricValue, Stats};
 pub use trial::trial;
 #[cfg(not(loom))]
 pub use view::View;
+pub use window::Window;

@@ -164,6 +164,9 @@ pub(crate) trait RingMemory {
     fn size(&self) -> u64;
     /// Bytes of the data ring, a multiple of 64.
     fn capacity(&self) -> u64;
+    /// How many bytes of each lap an allocation of `length` bytes prefers, the first ones: all, or fewer. Remembers the
+    /// length: see [`crate::window`].
+    fn window_for(&self, length: u64) -> u64;
     /// Stream position up to which the ring is allocated.
     fn head(&self) -> &AtomicU64;
     /// Word number `word` of the bitmap of slots in use.
