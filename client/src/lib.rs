@@ -143,6 +143,7 @@ mod transfer;
 mod trial;
 #[cfg(not(loom))]
 mod view;
+#[cfg(not(loom))]
 mod window;
 
 pub use channel::descriptor::{Descriptor, FourCc};
@@ -200,4 +201,5 @@ pub use stats::{Counters, Metric, MetricKind, MetricUnit, MetricValue, Stats};
 pub use trial::trial;
 #[cfg(not(loom))]
 pub use view::View;
+#[cfg(not(loom))]
 pub use window::Window;

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::checksum::Caching;
 use crate::error::Error;
 use crate::error::segment::SegmentError;
 use crate::frame::RingId;
@@ -162,11 +161,7 @@ impl FrameBufferServer {
         // Orphans go first, so that their memory is free.
         orphans::clear(dir, &path(dir, &self.key));
         let OwnedSegment { segment, lock, adopted } = create::create(dir, &self.key, *size, *mode, *keep)?;
-        segment.set_window(match window {
-            Window::Whole => None,
-            Window::Auto => Some(Caching::of_this_machine().window()),
-            Window::Bytes(bytes) => Some(*bytes),
-        });
+        segment.set_window(*window);
         let ownership = Ownership::new(dir.clone(), self.key.clone(), lock)?;
         match Membership::join(segment, *prefault, true) {
             Ok(membership) => {

@@ -31,7 +31,7 @@ use crate::layout::{
 use crate::os::own_file::{Inheritance, OwnFile};
 use crate::ring::RingMemory;
 use crate::sync::{AtomicU64, Ordering};
-use crate::window::WindowWords;
+use crate::window::{Window, WindowWords};
 
 pub(crate) mod create;
 pub(crate) mod geometry;
@@ -134,9 +134,10 @@ impl Segment {
         WindowWords::of(self.control()).with(length, self.geometry.capacity) / length
     }
 
-    /// Sets the window, in bytes; `None`: the whole ring.
-    pub(crate) fn set_window(&self, bytes: Option<u64>) {
-        WindowWords::of(self.control()).set(bytes, self.geometry.capacity);
+    /// Sets the window.
+    pub(crate) fn set_window(&self, window: Window) {
+        let capacity = self.geometry.capacity;
+        WindowWords::of(self.control()).set(window.bytes(capacity), capacity);
     }
 
     /// Forgets the largest frames of long ago.
