@@ -252,6 +252,26 @@ mod tests {
     }
 
     #[test]
+    fn the_end_of_a_stream_waits_until_a_reader_that_loses_nothing_has_all_of_it() {
+        let (_server, ring) = ring();
+        let stop = Stop::default();
+        let mut subscriber = ring.subscriber_options("video").lossless().open().unwrap();
+        let open = || Sender::open(&ring, "video", 8, &format(), &stop).unwrap();
+        let mut sender = open();
+        assert!(sender.send(SIZE, "", fill(1)).unwrap());
+        std::thread::scope(|scope| {
+            let finishing = scope.spawn(|| sender.finish().unwrap());
+            for size in [SIZE, 0] {
+                assert!(!finishing.is_finished());
+                assert_eq!(subscriber.next(Duration::from_secs(30)).unwrap().unwrap().frame().size, size);
+            }
+            assert!(finishing.join().unwrap());
+        });
+        stop.set();
+        assert!(!open().finish().unwrap(), "nobody has received the end");
+    }
+
+    #[test]
     fn without_a_reader_the_wait_ends_with_advice() {
         let (_server, ring) = ring();
         let sender = Sender::open(&ring, "left", 1, &format(), &Stop::default()).unwrap();
