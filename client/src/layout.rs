@@ -14,6 +14,8 @@
 //!  +----------------+----------------+---------------------------------+
 //!  | 64 participants| 72 huge, bytes | 80 retired     | 88 kept        |  written by owners
 //!  +----------------+----------------+----------------+----------------+
+//!  | 96 window      | 104 largest allocations lately  | 120 reserved   |  written seldom
+//!  +----------------+----------------+----------------+----------------+
 //!  | 128 head: stream position up to which the ring is allocated       |  moved by every allocation
 //!  +-------------------------------------------------------------------+
 //!  | 256 enrolled: a bit for each participant slot in use, 256 bits    |  changed when one comes or goes
@@ -180,7 +182,11 @@ pub struct Control {
     pub retired: AtomicU64,
     /// Not 0 if the owner leaves the ring to another one: then the ring stays when it has no owner.
     pub kept: AtomicU64,
-    _reserved: [u64; 4],
+    /// The window: so many bytes of each lap are preferred, the first ones. 0: all of them.
+    pub window: AtomicU64,
+    /// Bytes of the largest allocation since the owner looked last, and between its two looks before.
+    pub largest: [AtomicU64; 2],
+    _reserved: [u64; 1],
     /// Stream position up to which the ring is allocated.
     pub head: AtomicU64,
     _own_lines: [u64; 15],

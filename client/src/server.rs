@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::error::Error;
 use crate::error::segment::SegmentError;
@@ -15,6 +17,7 @@ use crate::segment::prefault::Prefault;
 use crate::segment::{default_dir, orphans, path};
 use crate::snapshot;
 use crate::stats::Stats;
+use crate::window::Window;
 
 /// Owns a ring: creates its segment in shared memory, provides its key, allocates frames, and retires and removes the
 /// segment when stopped or dropped.
@@ -44,7 +47,12 @@ struct Running {
     membership: Membership,
     ownership: Ownership,
     adopted: bool,
+    /// When the window has forgotten frames of long ago.
+    aged: Mutex<Instant>,
 }
+
+/// How long a window remembers large frames, at least.
+const LATELY: Duration = Duration::from_secs(10);
 
 /// Options to start a [`FrameBufferServer`], from [`FrameBufferServer::options`].
 #[derive(Debug, Clone)]
@@ -56,6 +64,7 @@ pub struct ServerOptions {
     mode: u32,
     keep: bool,
     prefault: Prefault,
+    window: Window,
 }
 
 impl ServerOptions {
@@ -91,6 +100,12 @@ impl ServerOptions {
         self
     }
 
+    /// How much of the ring is in use while nobody holds frames. Default: all of it.
+    pub fn window(mut self, window: Window) -> Self {
+        self.window = window;
+        self
+    }
+
     /// Creates (or adopts) the ring.
     ///
     /// # Errors
@@ -121,7 +136,15 @@ impl FrameBufferServer {
 
     /// Options to start a ring of `size` bytes.
     pub fn options(size: u64) -> ServerOptions {
-        ServerOptions { size, key: None, dir: default_dir(), mode: 0o600, keep: false, prefault: Prefault::default() }
+        ServerOptions {
+            size,
+            key: None,
+            dir: default_dir(),
+            mode: 0o600,
+            keep: false,
+            prefault: Prefault::default(),
+            window: Window::default(),
+        }
     }
 
     /// Starts again after [`FrameBufferServer::stop`], with the same key and size. Does nothing if it is running.
@@ -134,14 +157,15 @@ impl FrameBufferServer {
         if let Some(running) = &self.running {
             return running.ownership.confirm();
         }
-        let ServerOptions { size, key: _, dir, mode, keep, prefault } = &self.options;
+        let ServerOptions { size, key: _, dir, mode, keep, prefault, window } = &self.options;
         // Orphans go first, so that their memory is free.
         orphans::clear(dir, &path(dir, &self.key));
         let OwnedSegment { segment, lock, adopted } = create::create(dir, &self.key, *size, *mode, *keep)?;
+        segment.set_window(*window);
         let ownership = Ownership::new(dir.clone(), self.key.clone(), lock)?;
         match Membership::join(segment, *prefault, true) {
             Ok(membership) => {
-                self.running = Some(Running { membership, ownership, adopted });
+                self.running = Some(Running { membership, ownership, adopted, aged: Mutex::new(Instant::now()) });
                 Ok(())
             }
             Err(error) => {
@@ -182,7 +206,8 @@ impl FrameBufferServer {
 
     /// Checks that the ring is in order: it is owned by this server; its file has its name and its length; its identity
     /// and head are plausible. What can be mended is: a lost lock is taken again, and a file that was moved away gets
-    /// its name back. A server lives long, so call this once a second or so.
+    /// its name back. A server lives long, so call this once a second or so. A [`Window`] that has grown for large frames
+    /// shrinks by it, once they have not come for 10 to 20 seconds.
     ///
     /// The lock is lost if the program closes a file descriptor of this library. Until this is noticed (by `check`,
     /// [`stats`](Self::stats), [`reap`](Self::reap), [`start`](Self::start) or [`stop`](Self::stop)) another server can
@@ -198,7 +223,13 @@ impl FrameBufferServer {
     /// of opening a ring if some program has written over it or cut it short.
     pub fn check(&self) -> Result<(), Error> {
         let running = self.running()?;
-        running.ownership.check(running.membership.segment()).map_err(out_of_order)
+        running.ownership.check(running.membership.segment()).map_err(out_of_order)?;
+        let mut aged = running.aged.lock().unwrap_or_else(PoisonError::into_inner);
+        if aged.elapsed() >= LATELY {
+            running.membership.segment().age_window();
+            *aged = Instant::now();
+        }
+        Ok(())
     }
 
     /// The ring's key, which a client needs to open it. Treat it as a secret.
@@ -211,10 +242,14 @@ impl FrameBufferServer {
         self.options.size
     }
 
-    /// The number of frames of `size` bytes that the ring keeps, if none is larger and nothing in use is in the way. 0
-    /// if a frame is larger than the ring.
+    /// The number of frames of `size` bytes that the ring keeps, if none is larger and nothing in use is in the way: in
+    /// its [`Window`], or in all of it. 0 if a frame is larger than the ring.
     pub fn frames_kept(&self, size: u64) -> u64 {
-        geometry(self.options.size).map_or(0, |geometry| geometry.frames_kept(size))
+        let kept = geometry(self.options.size).map_or(0, |geometry| geometry.frames_kept(size));
+        match &self.running {
+            Some(running) if kept > 0 => running.membership.segment().frames_in_window(size).min(kept),
+            _ => kept,
+        }
     }
 
     /// The ring's identity, which descriptions of its frames carry.

@@ -5,9 +5,9 @@
 
 mod common;
 
-use common::{TestRing, chain, fill, is_payload, length, payload, timeout};
+use common::{TestRing, chain, fill, folder, is_payload, key, length, payload, timeout};
 use framebuffer::layout::{FRAME_ALIGN, HEADER_SIZE};
-use framebuffer::{Error, Frame, FrameBufferClient, Loan, TimeoutReason, View};
+use framebuffer::{Error, Frame, FrameBufferClient, FrameBufferServer, Loan, Prefault, TimeoutReason, View, Window};
 use proptest::prelude::*;
 
 /// The largest frame: with what is added for headers and alignment the ring has 96 KiB, and a frame of this size takes
@@ -108,6 +108,10 @@ enum State {
 /// The naive ring.
 struct Model {
     capacity: u64,
+    /// The window that was set; 0: none.
+    window: u64,
+    /// Bytes of the largest allocation so far.
+    largest: u64,
     head: u64,
     /// Ranges of stream positions that must not be overwritten.
     held: Vec<(u64, u64)>,
@@ -124,8 +128,23 @@ impl Model {
         for &(start, end) in &self.held {
             cells(start, end).for_each(|cell| taken[cell as usize] = true);
         }
-        let mut starts = (self.head..self.head + self.capacity).step_by(FRAME_ALIGN as usize);
-        starts.find(|&start| !cells(start, start + length(size)).any(|cell| taken[cell as usize]))
+        let starts = || (self.head..self.head + self.capacity).step_by(FRAME_ALIGN as usize);
+        let is_free = |start: &u64| !cells(*start, *start + length(size)).any(|cell| taken[cell as usize]);
+        let (lap, window) = (self.head / self.capacity, self.window_for(size));
+        let is_preferred = |start: &u64, lap| {
+            window < self.capacity && *start / self.capacity == lap && *start % self.capacity + length(size) <= window
+        };
+        // What comes round again before the head does is in no window.
+        let next = starts().filter(|&start| start + length(size) <= self.head + self.capacity);
+        let this_lap = starts().filter(|start| is_preferred(start, lap)).find(is_free);
+        let next_lap = || next.filter(|start| is_preferred(start, lap + 1)).find(is_free);
+        this_lap.or_else(next_lap).or_else(|| starts().find(is_free))
+    }
+
+    /// The window for an allocation of `size` bytes.
+    fn window_for(&self, size: u64) -> u64 {
+        let least = 4 * self.largest.max(length(size));
+        if self.window == 0 { self.capacity } else { self.window.max(least).min(self.capacity) }
     }
 
     fn is_gone(&self, frame: &Frame) -> Option<TimeoutReason> {
@@ -219,7 +238,9 @@ impl Run<'_> {
             assert!(matches!(found, Err(Error::LargerThanRing { size: s, limit: SIZE }) if s == size));
             return None;
         }
-        match (self.model.room(size), found) {
+        let room = self.model.room(size);
+        self.model.largest = self.model.largest.max(length(size));
+        match (room, found) {
             (Some(start), Ok((offset, with))) => {
                 assert_eq!(offset, start + HEADER_SIZE, "the first place with room");
                 self.model.head = start + length(size);
@@ -307,17 +328,35 @@ impl Run<'_> {
     }
 }
 
+/// Carries out the operations on a ring with this window; 0: none.
+fn run(window: u64, operations: &[Operation]) {
+    let dir = folder();
+    let window_option = if window == 0 { Window::Whole } else { Window::Bytes(window) };
+    let options = FrameBufferServer::options(SIZE).key(key()).dir(dir.path()).prefault(Prefault::Off);
+    let server = options.window(window_option).start().expect("a ring");
+    let ring = TestRing { server, dir };
+    let clients: Vec<_> = (0..CLIENTS).map(|_| ring.client()).collect();
+    let (capacity, head, largest) = (ring.capacity(), 0, 0);
+    let model = Model { capacity, window, largest, head, held: Vec::new(), frames: Vec::new() };
+    let mut run = Run { ring: &ring, clients: &clients, model, views: Vec::new(), loans: Vec::new(), seed: 0 };
+    for operation in operations {
+        run.step(operation);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
     fn the_ring_does_what_the_naive_model_does(operations in proptest::collection::vec(operation(), 1..250)) {
-        let ring = TestRing::new(SIZE);
-        let clients: Vec<_> = (0..CLIENTS).map(|_| ring.client()).collect();
-        let model = Model { capacity: ring.capacity(), head: 0, held: Vec::new(), frames: Vec::new() };
-        let mut run = Run { ring: &ring, clients: &clients, model, views: Vec::new(), loans: Vec::new(), seed: 0 };
-        for operation in &operations {
-            run.step(operation);
-        }
+        run(0, &operations);
+    }
+
+    #[test]
+    fn a_ring_with_a_window_does_what_the_naive_model_does(
+        window in 1..3 * SIZE,
+        operations in proptest::collection::vec(operation(), 1..250),
+    ) {
+        run(window, &operations);
     }
 }

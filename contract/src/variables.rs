@@ -33,5 +33,8 @@ pub const LOG_LEVEL: &str = "FRAMEBUFFER_LOG_LEVEL";
 /// Format of the sidecar's log.
 pub const LOG_FORMAT: &str = "FRAMEBUFFER_LOG_FORMAT";
 
+/// How much of the ring is in use while nobody holds frames.
+pub const WINDOW: &str = "FRAMEBUFFER_WINDOW";
+
 /// When the sidecar touches the ring's pages.
 pub const PREFAULT: &str = "FRAMEBUFFER_PREFAULT";

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use framebuffer::Prefault;
+use framebuffer::{Prefault, Window};
 use framebuffer_contract::{Quantity, defaults, variables};
 use tracing::level_filters::LevelFilter;
 
@@ -77,6 +77,10 @@ pub struct ServeArgs {
     /// When to touch the ring's pages: on first use, in the background, or before the ring is ready.
     #[arg(long, env = variables::PREFAULT, value_enum, default_value_t = PrefaultMode::Background)]
     pub prefault: PrefaultMode,
+    /// How much of the ring is in use while nobody holds frames: `whole`, `auto` (what stays in the last cache), or bytes
+    /// as for --size.
+    #[arg(long, env = variables::WINDOW, value_name = "WINDOW", value_parser = parse_window, default_value = "whole")]
+    pub window: Window,
 }
 
 /// `stat`.
@@ -228,6 +232,17 @@ impl From<PrefaultMode> for Prefault {
             PrefaultMode::Background => Self::Background,
             PrefaultMode::Wait => Self::Wait,
         }
+    }
+}
+
+fn parse_window(text: &str) -> Result<Window, String> {
+    match text {
+        "whole" => Ok(Window::Whole),
+        "auto" => Ok(Window::Auto),
+        bytes => match bytes.parse::<Quantity>() {
+            Ok(bytes) => Ok(Window::Bytes(bytes.bytes())),
+            Err(error) => Err(format!("expected whole, auto, or a size: {error}")),
+        },
     }
 }
 

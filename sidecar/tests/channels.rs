@@ -54,6 +54,20 @@ fn a_program_in_any_language_finds_the_last_frame_of_a_channel_over_http() {
 }
 
 #[test]
+fn a_ring_with_a_window_keeps_so_much_of_what_nobody_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let _sidecar = Sidecar::start(dir.path(), &["--size", "1Mi", "--key", KEY, "--window", "64Ki"]);
+    let client = open(dir.path());
+    let mut publisher = client.publisher("camera").unwrap();
+    let mut late = client.publisher_options("late").keep(8).open().unwrap();
+    let kept = late.send(&[1; 4000]).unwrap().frame;
+    let frames: Vec<Frame> = (0..20).map(|_| publisher.send(&[2; 4000]).unwrap().frame).collect();
+    assert!(client.read_frame(&frames[0]).is_err(), "20 frames of 4000 bytes do not stay in 64 KiB");
+    assert_eq!(client.read_frame(&frames[19]).unwrap(), [2; 4000]);
+    assert_eq!(client.read_frame(&kept).unwrap(), [1; 4000], "its publisher keeps it");
+}
+
+#[test]
 fn web_pages_are_told_nothing_of_channels() {
     let dir = tempfile::tempdir().unwrap();
     let sidecar = start(dir.path());

@@ -235,6 +235,9 @@ fn usage_errors_have_their_own_exit_code() {
     for args in [&["serve"][..], &["serve", "--size", "1Mi", "--listen", "192.0.2.1:7570"], &["nonsense"], &[]] {
         assert_eq!(run(args).status.code(), Some(2), "{args:?}");
     }
+    let output = command(&["serve", "--size", "1Mi"]).env("FRAMEBUFFER_WINDOW", "half").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("expected whole, auto, or a size"));
     let output = command(&["serve"]).env("FRAMEBUFFER_SIZE", "500MB").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     let output = command(&["serve", "--size", "1Mi"]).env("FRAMEBUFFER_KEY", "hush/hush").output().unwrap();

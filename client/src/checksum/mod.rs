@@ -14,7 +14,7 @@ pub mod kernels;
 mod streaming;
 
 use kernels::chosen;
-pub(crate) use streaming::Streaming;
+pub(crate) use streaming::{Caching, Streaming};
 
 /// The XXH3-64 checksum (seed 0) of a frame: 8 bytes in canonical (big-endian) order.
 ///

@@ -122,11 +122,25 @@ impl<M: RingMemory> Ring<M> {
         if !head.is_multiple_of(FRAME_ALIGN) || head > MAX_POSITION {
             return Err(Error::Corrupt { what: "head", value: head });
         }
-        let range = Range { start: head, end: head + length };
+        let window = self.memory.window_for(length);
+        let start = head + self.jump(head, length, window);
+        let range = Range { start, end: start + length };
         if !self.is_obstructed(range, head, pin.place()) {
             return Ok(range);
         }
-        self.find_detour(head, length, size, pin, locks)
+        self.find_detour(head, length, window, size, pin, locks)
+    }
+
+    /// How far to go on from `head` before a frame of `length` bytes: to the next lap, if it would leave the window.
+    #[inline]
+    fn jump(&self, head: u64, length: u64, window: u64) -> u64 {
+        let capacity = self.memory.capacity();
+        // Before the division: most rings have none.
+        if window >= capacity {
+            return 0;
+        }
+        let at = head % capacity;
+        if at + length <= window { 0 } else { capacity - at }
     }
 
     /// As [`find_room`](Self::find_room), once there is something in the way.
@@ -135,19 +149,32 @@ impl<M: RingMemory> Ring<M> {
         &self,
         head: u64,
         length: u64,
+        window: u64,
         size: u64,
         pin: &Pin<'_, M>,
         locks: &impl SlotLocks,
     ) -> Result<Range, Error> {
         let slot = pin.place().0;
         let mut detour = Detour::new(self, head, pin.place());
-        let found = detour.find(length, self, locks);
+        let found = detour.find(length, self.windows(head, window), self, locks);
         self.count(slot, Counter::Hops, detour.hops());
         self.count(slot, Counter::Reaped, detour.reaped());
         match found {
             Some(start) => Ok(Range { start, end: start + length }),
             None => Err(detour.exhausted(size)),
         }
+    }
+
+    /// Where to look for room first, as distances from `head`: what is left of the window in this lap, and the window
+    /// of the next one. `None` if the whole ring is the window: frames may lie across its end.
+    fn windows(&self, head: u64, window: u64) -> Option<[Range; 2]> {
+        let capacity = self.memory.capacity();
+        if window >= capacity {
+            return None;
+        }
+        let at = head % capacity;
+        let next = capacity - at;
+        Some([Range { start: 0, end: window.saturating_sub(at) }, Range { start: next, end: next + window.min(at) }])
     }
 
     /// Bytes of the ring that a frame of `size` bytes takes, with `front` bytes before it.

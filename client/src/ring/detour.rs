@@ -66,17 +66,28 @@ impl Detour {
         obstacles.sort_unstable_by_key(|obstacle| obstacle.from);
     }
 
-    /// The position of the first gap of `length` bytes, less than a lap from the head. `None` only if all that is in
-    /// the way is known to be alive.
-    pub(super) fn find<M: RingMemory>(&mut self, length: u64, ring: &Ring<M>, locks: &impl SlotLocks) -> Option<u64> {
+    /// The position of the first gap of `length` bytes, less than a lap from the head: in one of the `windows`, which
+    /// are distances from the head, or else anywhere. `None` only if all that is in the way is known to be alive.
+    pub(super) fn find<M: RingMemory>(
+        &mut self,
+        length: u64,
+        windows: Option<[Range; 2]>,
+        ring: &Ring<M>,
+        locks: &impl SlotLocks,
+    ) -> Option<u64> {
         let from_memory = |slot| ring.reap_if(slot, || locks.recent_liveness(slot), locks);
-        self.walk(length, from_memory, |_| false)
+        for window in windows.into_iter().flatten() {
+            if let Ok(found) = self.walk(length, window, from_memory, |_| false) {
+                return Some(found);
+            }
+        }
+        self.walk(length, self.lap(), from_memory, |_| false)
             .or_else(|_| {
                 // Before it says that there is no room, it looks again: pins have come and gone, the slots of the dead
                 // may have new participants, and some it only remembers.
                 self.known.iter_mut().for_each(|known| *known = known.filter(|state| !is_empty(*state)));
                 self.collect(ring);
-                self.walk(length, |slot| ring.reap(slot, locks), |known| known == SlotState::AliveRecently)
+                self.walk(length, self.lap(), |slot| ring.reap(slot, locks), |known| known == SlotState::AliveRecently)
             })
             .ok()
     }
@@ -84,21 +95,27 @@ impl Detour {
     /// The error for a frame of `size` bytes, for which there is no gap.
     pub(super) fn exhausted(mut self, size: u64) -> Error {
         let pins = self.pins();
-        let largest = self.walk(ENDLESS, |_| SlotState::Alive, |_| false).err().unwrap_or(self.capacity);
+        let largest = self.walk(ENDLESS, self.lap(), |_| SlotState::Alive, |_| false).err().unwrap_or(self.capacity);
         Error::Exhausted { size, pins, largest_free: largest.saturating_sub(HEADER_SIZE) }
     }
 
-    /// Walks along the obstacles to the first gap of `length` bytes; or returns the length of the largest. Asks
-    /// `state_of` each slot that is not known, or that is to be asked `again`.
+    /// All places where a frame may begin, as distances from the head.
+    fn lap(&self) -> Range {
+        Range { start: 0, end: u64::MAX }
+    }
+
+    /// Walks along the obstacles to the first gap of `length` bytes `within` a range of distances; or returns the
+    /// length of the largest. Asks `state_of` each slot that is not known, or that is to be asked `again`.
     fn walk(
         &mut self,
         length: u64,
+        within: Range,
         state_of: impl Fn(usize) -> SlotState,
         again: impl Fn(SlotState) -> bool,
     ) -> Result<u64, u64> {
-        let (mut at, mut largest) = (0, 0);
+        let (mut at, mut largest) = (within.start, 0);
         for Obstacle { from, to, slot } in &self.obstacles {
-            if *from >= at + length {
+            if *from >= at + length || at + length > within.end {
                 break;
             }
             if *to <= at {
@@ -122,7 +139,7 @@ impl Detour {
                 return Err(largest);
             }
         }
-        Ok(self.head + at)
+        if at < self.capacity && at + length <= within.end { Ok(self.head + at) } else { Err(largest) }
     }
 
     /// The number of pins that count.

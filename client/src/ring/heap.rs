@@ -7,6 +7,7 @@ use crate::sync::AtomicU64;
 
 pub(crate) struct Heap {
     capacity: u64,
+    window: u64,
     head: AtomicU64,
     enrolled: [AtomicU64; ENROLLED_WORDS],
     slots: Vec<Slot>,
@@ -17,9 +18,15 @@ pub(crate) struct Heap {
 impl Heap {
     /// An empty ring of `capacity` bytes, a multiple of 64.
     pub(crate) fn new(capacity: u64) -> Self {
+        Self::with_window(capacity, capacity)
+    }
+
+    /// The same, of which the first `window` bytes of each lap are preferred.
+    pub(crate) fn with_window(capacity: u64, window: u64) -> Self {
         let zero = || AtomicU64::new(0);
         Self {
             capacity,
+            window,
             head: zero(),
             enrolled: std::array::from_fn(|_| zero()),
             slots: (0..PARTICIPANTS).map(|_| Slot::vacant()).collect(),
@@ -38,6 +45,9 @@ impl RingMemory for Heap {
     }
     fn capacity(&self) -> u64 {
         self.capacity
+    }
+    fn window_for(&self, _length: u64) -> u64 {
+        self.window
     }
     fn head(&self) -> &AtomicU64 {
         &self.head

@@ -30,7 +30,8 @@
 //! - **allocate** ([`Ring::allocate`]): look for a range at or after `head` that no pin is in the way of. Announce it
 //!   as my pin. Move `head` to its end by compare-and-swap; if somebody else moved it, begin again. `fence(SeqCst)`.
 //!   Look at all pins once more: if one has come in the way, leave the range to it and begin again behind it. Otherwise
-//!   the range is mine: write the header. Before it goes around a pin, it may ask whether the participant lives, and
+//!   the range is mine: write the header. Where the ring has a window ([`crate::window`]), look there first: what is left
+//!   of it in this lap, then in the next one, whose first byte is less than a lap away. Before it goes around a pin, it may ask whether the participant lives, and
 //!   before it gives up it asks that of all that are in the way.
 //! - **write**: pin; the header must name this offset; state `RESERVED -> WRITING` by compare-and-swap, so a frame has
 //!   one writer; copy; length and checksum; state `COMMITTED` (Release), or `COMMITTED_UNHASHED`. It never changes
@@ -164,6 +165,9 @@ pub(crate) trait RingMemory {
     fn size(&self) -> u64;
     /// Bytes of the data ring, a multiple of 64.
     fn capacity(&self) -> u64;
+    /// How many bytes of each lap an allocation of `length` bytes prefers, the first ones: all, or fewer. Remembers the
+    /// length: see [`crate::window`].
+    fn window_for(&self, length: u64) -> u64;
     /// Stream position up to which the ring is allocated.
     fn head(&self) -> &AtomicU64;
     /// Word number `word` of the bitmap of slots in use.

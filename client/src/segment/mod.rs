@@ -20,16 +20,18 @@ use std::sync::{Arc, OnceLock};
 
 use framebuffer_contract::{Geometry, defaults, variables};
 
-use crate::checksum::{Checksum, Streaming, hash};
+use crate::checksum::{Caching, Checksum, Streaming, hash};
 use crate::error::segment::SegmentError;
 use crate::frame::RingId;
 use crate::key::Key;
 use crate::layout::{
-    CHANNELS, ChannelWords, Control, DescriptorWords, FRAME_ALIGN, FrameHeader, PARTICIPANTS, Slot, slot_offset,
+    CHANNELS, ChannelWords, Control, DescriptorWords, FRAME_ALIGN, FrameHeader, HEADER_SIZE, PARTICIPANTS, Slot,
+    slot_offset,
 };
 use crate::os::own_file::{Inheritance, OwnFile};
 use crate::ring::RingMemory;
 use crate::sync::{AtomicU64, Ordering};
+use crate::window::{Window, WindowWords};
 
 pub(crate) mod create;
 pub(crate) mod geometry;
@@ -62,7 +64,7 @@ pub(crate) struct Segment {
     mapping: Arc<Mapping>,
     id: RingId,
     geometry: Geometry,
-    streaming: Streaming,
+    caching: Caching,
     /// Frames that had been sent over each channel when the memory was given up.
     sent: OnceLock<[u64; CHANNELS]>,
 }
@@ -80,10 +82,10 @@ impl Segment {
         let mapping = Mapping::new(&file, geometry.ring_offset, geometry.capacity, writable);
         let mapping = Arc::new(mapping.map_err(limits::process::of_mapping(geometry))?);
         let id = RingId::of_segment(mapping.control_block().id.each_ref().map(|word| word.load(Ordering::Relaxed)));
-        let streaming = Streaming::for_ring(geometry.capacity);
+        let caching = Caching::of_this_machine();
         let file = OwnFile::open(|| Ok(file), Inheritance::Inherited);
         let file = file.map_err(SegmentError::io("look at the segment"))?;
-        Ok(Self { file, mapping, id, geometry, streaming, sent: OnceLock::new() })
+        Ok(Self { file, mapping, id, geometry, caching, sent: OnceLock::new() })
     }
 
     /// The file, to reopen it.
@@ -117,7 +119,30 @@ impl Segment {
     /// Which frames are copied past the caches.
     #[inline]
     pub(crate) fn streaming(&self) -> Streaming {
-        self.streaming
+        self.caching.streaming(self.window())
+    }
+
+    /// How many bytes of each lap allocations prefer.
+    #[inline]
+    pub(crate) fn window(&self) -> u64 {
+        WindowWords::of(self.control()).bytes(self.geometry.capacity)
+    }
+
+    /// The number of frames of `size` bytes, at most that of the ring, that the window holds.
+    pub(crate) fn frames_in_window(&self, size: u64) -> u64 {
+        let length = (size + HEADER_SIZE).next_multiple_of(FRAME_ALIGN);
+        WindowWords::of(self.control()).with(length, self.geometry.capacity) / length
+    }
+
+    /// Sets the window.
+    pub(crate) fn set_window(&self, window: Window) {
+        let capacity = self.geometry.capacity;
+        WindowWords::of(self.control()).set(window.bytes(capacity), capacity);
+    }
+
+    /// Forgets the largest frames of long ago.
+    pub(crate) fn age_window(&self) {
+        WindowWords::of(self.control()).age();
     }
 
     /// The address of a frame's payload. `size` bytes are mapped from there on: no frame is larger than the ring.
@@ -188,6 +213,11 @@ impl RingMemory for Segment {
     #[inline]
     fn capacity(&self) -> u64 {
         self.geometry.capacity
+    }
+
+    #[inline]
+    fn window_for(&self, length: u64) -> u64 {
+        WindowWords::of(self.control()).grow(length, self.geometry.capacity)
     }
 
     #[inline]

@@ -90,7 +90,8 @@ fn ring_options(args: &ServeArgs) -> anyhow::Result<ServerOptions> {
         .dir(&args.dir)
         .mode(args.mode)
         .keep(args.keep)
-        .prefault(args.prefault.into()))
+        .prefault(args.prefault.into())
+        .window(args.window))
 }
 
 async fn serve(args: ServeArgs, options: ServerOptions, ring: CurrentRing) -> anyhow::Result<End> {

@@ -59,8 +59,17 @@ pub(super) struct Model {
 impl Model {
     /// A ring of `units` times 64 bytes. A frame of one cell of payload takes two.
     pub(super) fn new(units: u64) -> Self {
+        Self::with_window(units, units)
+    }
+
+    /// The same, of which the first `window` units of each lap are preferred.
+    pub(super) fn with_window(units: u64, window: u64) -> Self {
         let cells = (0..units).map(|_| UnsafeCell::new(0)).collect();
-        Self { ring: Ring::new(Heap::new(units * FRAME_ALIGN)), locks: Locks::default(), cells }
+        Self {
+            ring: Ring::new(Heap::with_window(units * FRAME_ALIGN, window * FRAME_ALIGN)),
+            locks: Locks::default(),
+            cells,
+        }
     }
 
     /// Claims the first free slot that nobody is clearing.
