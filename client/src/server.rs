@@ -206,8 +206,8 @@ impl FrameBufferServer {
 
     /// Checks that the ring is in order: it is owned by this server; its file has its name and its length; its identity
     /// and head are plausible. What can be mended is: a lost lock is taken again, and a file that was moved away gets
-    /// its name back. A server lives long, so call this once a second or so. A [`Window`] that has grown for large frames
-    /// shrinks by it, once they have not come for 10 to 20 seconds.
+    /// its name back. A server lives long, so call this once a second or so. A [`Window`] that has grown for large
+    /// frames shrinks by it, once they have not come for 10 to 20 seconds.
     ///
     /// The lock is lost if the program closes a file descriptor of this library. Until this is noticed (by `check`,
     /// [`stats`](Self::stats), [`reap`](Self::reap), [`start`](Self::start) or [`stop`](Self::stop)) another server can

@@ -6,8 +6,8 @@
 //! publisher keeps, those that a lossless subscriber has yet to receive) stay where they are: allocations go on behind
 //! them, beyond the window if need be, up to the whole ring, and come back once they are gone.
 //!
-//! A lap counts as a whole, however few of its bytes are used, and positions end at 2^63: so a window is at least a 64th
-//! of its ring. At 10 GB/s, day and night, that lasts for five months.
+//! A lap counts as a whole, however few of its bytes are used, and positions end at 2^63: so a window is at least a
+//! 64th of its ring. At 10 GB/s, day and night, that lasts for five months.
 //!
 //! To the protocol, the end of the window is an obstacle like any other, which allocations go around by moving the
 //! head on to the next lap. So a lap is over after fewer bytes, and frames that nobody holds stay for as many bytes as

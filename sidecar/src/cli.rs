@@ -77,8 +77,8 @@ pub struct ServeArgs {
     /// When to touch the ring's pages: on first use, in the background, or before the ring is ready.
     #[arg(long, env = variables::PREFAULT, value_enum, default_value_t = PrefaultMode::Background)]
     pub prefault: PrefaultMode,
-    /// How much of the ring is in use while nobody holds frames: `whole`, `auto` (what stays in the last cache), or bytes
-    /// as for --size.
+    /// How much of the ring is in use while nobody holds frames: `whole`, `auto` (what stays in the last cache), or
+    /// bytes as for --size.
     #[arg(long, env = variables::WINDOW, value_name = "WINDOW", value_parser = parse_window, default_value = "whole")]
     pub window: Window,
 }

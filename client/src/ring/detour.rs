@@ -37,6 +37,9 @@ struct Obstacle {
 /// Longer than any gap.
 const ENDLESS: u64 = 1 << 62;
 
+/// All places where a frame may begin, as distances from the head.
+const LAP: Range = Range { start: 0, end: u64::MAX };
+
 impl Detour {
     /// From `head` on, past all pins but `own`.
     pub(super) fn new<M: RingMemory>(ring: &Ring<M>, head: u64, own: (usize, usize)) -> Self {
@@ -81,13 +84,13 @@ impl Detour {
                 return Some(found);
             }
         }
-        self.walk(length, self.lap(), from_memory, |_| false)
+        self.walk(length, LAP, from_memory, |_| false)
             .or_else(|_| {
                 // Before it says that there is no room, it looks again: pins have come and gone, the slots of the dead
                 // may have new participants, and some it only remembers.
                 self.known.iter_mut().for_each(|known| *known = known.filter(|state| !is_empty(*state)));
                 self.collect(ring);
-                self.walk(length, self.lap(), |slot| ring.reap(slot, locks), |known| known == SlotState::AliveRecently)
+                self.walk(length, LAP, |slot| ring.reap(slot, locks), |known| known == SlotState::AliveRecently)
             })
             .ok()
     }
@@ -95,13 +98,8 @@ impl Detour {
     /// The error for a frame of `size` bytes, for which there is no gap.
     pub(super) fn exhausted(mut self, size: u64) -> Error {
         let pins = self.pins();
-        let largest = self.walk(ENDLESS, self.lap(), |_| SlotState::Alive, |_| false).err().unwrap_or(self.capacity);
+        let largest = self.walk(ENDLESS, LAP, |_| SlotState::Alive, |_| false).err().unwrap_or(self.capacity);
         Error::Exhausted { size, pins, largest_free: largest.saturating_sub(HEADER_SIZE) }
-    }
-
-    /// All places where a frame may begin, as distances from the head.
-    fn lap(&self) -> Range {
-        Range { start: 0, end: u64::MAX }
     }
 
     /// Walks along the obstacles to the first gap of `length` bytes `within` a range of distances; or returns the

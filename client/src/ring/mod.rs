@@ -30,9 +30,9 @@
 //! - **allocate** ([`Ring::allocate`]): look for a range at or after `head` that no pin is in the way of. Announce it
 //!   as my pin. Move `head` to its end by compare-and-swap; if somebody else moved it, begin again. `fence(SeqCst)`.
 //!   Look at all pins once more: if one has come in the way, leave the range to it and begin again behind it. Otherwise
-//!   the range is mine: write the header. Where the ring has a window ([`crate::window`]), look there first: what is left
-//!   of it in this lap, then in the next one, whose first byte is less than a lap away. Before it goes around a pin, it may ask whether the participant lives, and
-//!   before it gives up it asks that of all that are in the way.
+//!   the range is mine: write the header. Where the ring has a window ([`crate::window`]), look there first: what is
+//!   left of it in this lap, then in the next one, whose first byte is less than a lap away. Before it goes around a
+//!   pin, it may ask whether the participant lives, and before it gives up it asks that of all that are in the way.
 //! - **write**: pin; the header must name this offset; state `RESERVED -> WRITING` by compare-and-swap, so a frame has
 //!   one writer; copy; length and checksum; state `COMMITTED` (Release), or `COMMITTED_UNHASHED`. It never changes
 //!   again. *publish* and *loan* allocate in state `WRITING` and keep the pin of the allocation.

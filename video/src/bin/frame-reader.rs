@@ -211,7 +211,8 @@ impl<'c> Reader<'c> {
         let Self { throughput, latency, damaged, writers, receiver, .. } = self;
         let (latency, lost, refused) = (latency.summary(), receiver.lost(), receiver.refused());
         say!(
-            "frame-reader: {throughput}, {latency}, {lost} lost, {damaged} damaged, {refused} refused, {writers} writers"
+            "frame-reader: {throughput}, {latency}, {lost} lost, {damaged} damaged, {refused} refused, \
+             {writers} writers"
         );
         if as_json {
             let summary = json!({

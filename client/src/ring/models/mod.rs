@@ -127,8 +127,8 @@ fn a_view_sees_its_frame_unchanged_while_writers_go_around_it() {
     });
 }
 
-/// A window of two frames in a ring of three: the second frame is followed by the next lap, and one that is viewed sends
-/// its successor beyond the window.
+/// A window of two frames in a ring of three: the second frame is followed by the next lap, and one that is viewed
+/// sends its successor beyond the window.
 #[test]
 fn a_view_sees_its_frame_unchanged_while_the_window_is_used_again_and_again() {
     check(|| {
