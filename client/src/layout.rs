@@ -29,13 +29,13 @@
 //!  +-------------------------------------------------------------------+
 //! byte 348160                                       CHANNELS, 64 times 1024 bytes
 //!  +----------------+----------------+---------------------------------+
-//!  | 0 name's hash  | 8 reserved     | 64 name, 64 bytes               |  written once
-//!  +----------------+----------------+---------------------------------+
+//!  | 0 name's hash  | 8 bytes        | 16 sent, ns    | 24 reserved    |  written by every send, but the hash
+//!  +----------------+----------------+----------------+----------------+
+//!  | 64 name, 64 bytes                                                 |  written once
+//!  +-------------------------------------------------------------------+
 //!  | 128 content type, 256 bytes                                       |  written once
 //!  +----------------+----------------+----------------+----------------+
-//!  | 384 tail       | 392 sleepers   | 400 bytes      | 408 lossless   |  written by every send
-//!  +----------------+----------------+----------------+----------------+
-//!  | 416 sent, ns   | 424 reserved                                     |
+//!  | 384 tail       | 392 sleepers   | 400 lossless   | 408 reserved   |  written by every send
 //!  +----------------+----------------+----------------+----------------+
 //!  | 448 lost       | 456 skipped    | 464 held up    | 472 moves, res.|  written by subscribers
 //!  +----------------+----------------+----------------+----------------+
@@ -241,12 +241,14 @@ pub struct AttachedWords {
 pub struct ChannelWords {
     /// XXH3-64 of the name; 0 if there is no channel here.
     pub name_hash: AtomicU64,
-    _own_line: [u64; 7],
+    /// What was sent. Nobody who waits for frames reads this line.
+    pub sent: SentWords,
+    _own_line: [u64; 5],
     /// The name, padded with zeros.
     pub name: [AtomicU64; NAME_LENGTH / 8],
     /// The content type, ended by a byte 255, which is in no text, and padded with zeros. All zeros if it has none.
     pub content_type: [AtomicU64; CONTENT_TYPE_LENGTH / 8],
-    /// What is written with each frame.
+    /// The end of the channel's index.
     pub tail: TailWords,
     /// What subscribers have missed, and publishers that wait for them.
     pub missed: MissedWords,
@@ -254,7 +256,17 @@ pub struct ChannelWords {
     pub cursors: [CursorWords; CURSORS],
 }
 
-/// The words of a channel that are written with each frame.
+/// What was sent over a channel. No part of the protocol, so loom need not see it.
+#[repr(C)]
+#[derive(Default)]
+pub struct SentWords {
+    /// Bytes of all frames.
+    pub bytes: std::sync::atomic::AtomicU64,
+    /// When the last frame was sent, in nanoseconds since 1970 (`CLOCK_REALTIME`).
+    pub last_at: std::sync::atomic::AtomicU64,
+}
+
+/// The end of a channel's index.
 #[repr(C, align(64))]
 #[derive(Default)]
 pub struct TailWords {
@@ -262,12 +274,8 @@ pub struct TailWords {
     pub next: AtomicU64,
     /// Not 0 if a reader may be asleep.
     pub sleepers: AtomicU64,
-    /// Bytes of all frames that were sent.
-    pub bytes: std::sync::atomic::AtomicU64,
     /// A bit for each of the channel's cursors that has ever been in use.
     pub lossless: AtomicU64,
-    /// When the last frame was sent, in nanoseconds since 1970 (`CLOCK_REALTIME`).
-    pub sent_at: std::sync::atomic::AtomicU64,
 }
 
 /// What subscribers have missed, and the publishers that wait for lossless ones.
