@@ -2,7 +2,7 @@
 
 use super::participants::{SlotClaim, is_taken, next_bit};
 use super::{Ring, RingMemory};
-use crate::layout::{ENROLLED_WORDS, FREE, PINS, PinWords, Slot};
+use crate::layout::{ENROLLED_WORDS, FREE, PINS, Slot};
 use crate::sync::{Ordering, fence};
 
 /// The bits of `active` that stand for a pin.
@@ -51,18 +51,26 @@ impl<M: RingMemory> Ring<M> {
     #[inline]
     pub(super) fn is_obstructed(&self, candidate: Range, head: u64, own: (usize, usize)) -> bool {
         let capacity = self.memory.capacity();
-        self.any_pin(head, own, |_, pinned| obstructs(pinned, candidate, capacity))
+        // What begins less than a lap before the candidate's end does not share bytes with it. That is nearly all.
+        let before = candidate.end.saturating_sub(capacity);
+        self.any_pin(head, before, own, |_, pinned| obstructs(pinned, candidate, capacity))
     }
 
-    /// Whether `test` holds for a pin's slot and range, of all pins but `own` that count for an allocation that moves
-    /// the head on from `head`.
+    /// Whether `test` holds for a pin's slot and range, of all pins but `own` that begin before `before` and count for
+    /// an allocation that moves the head on from `head`.
     ///
     /// A range that somebody may touch was allocated before, so it ends at `head` at the latest. Pins that end later
     /// are those of allocations that have yet to move the head and will fail to, or of readers that will find that they
     /// were promised too much: nobody touches those bytes. The same is true of half a pin, seen while it changes: its
     /// user's fence then comes after the caller's, so the user sees the caller's head and gives up.
     #[inline]
-    pub(super) fn any_pin(&self, head: u64, own: (usize, usize), mut test: impl FnMut(usize, Range) -> bool) -> bool {
+    pub(super) fn any_pin(
+        &self,
+        head: u64,
+        before: u64,
+        own: (usize, usize),
+        mut test: impl FnMut(usize, Range) -> bool,
+    ) -> bool {
         let capacity = self.memory.capacity();
         // Every allocation runs this twice. Plain loops: iterators of iterators took twice the instructions.
         for word in 0..ENROLLED_WORDS {
@@ -76,7 +84,14 @@ impl<M: RingMemory> Ring<M> {
                 // Acquire, pairs with the Release of `give_back`: whoever finds the bit clear may overwrite the bytes.
                 let mut active = slot.active.load(Ordering::Acquire) & ALL_PINS;
                 while let Some(index) = next_bit(&mut active) {
-                    let Range { start, end } = read(&slot.pins[index]);
+                    let pin = &slot.pins[index];
+                    // Acquire both, pairs with the Release of `announce`. A free pin starts at FREE, which is after
+                    // all.
+                    let start = pin.start.load(Ordering::Acquire);
+                    if start >= before {
+                        continue;
+                    }
+                    let end = pin.end.load(Ordering::Acquire) & !VOUCHES;
                     let genuine = start < end && end <= head && end - start <= capacity;
                     if genuine && own != (slot_index, index) && test(slot_index, Range { start, end }) {
                         return true;
@@ -172,7 +187,7 @@ impl<'r, M: RingMemory> Pin<'r, M> {
     #[inline]
     pub(super) fn announce(&self, range: Range) {
         let pin = &self.slot.pins[self.index];
-        // Release both, pairs with the Acquire of `read`: whoever sees a word of this pin sees that its last user is
+        // Release both, pairs with the Acquire of `any_pin`: whoever sees a word of this pin sees that its last user is
         // done.
         pin.end.store(range.end, Ordering::Release);
         pin.start.store(range.start, Ordering::Release);
@@ -225,13 +240,6 @@ impl<M: RingMemory> Drop for Pin<'_, M> {
     fn drop(&mut self) {
         self.give_back();
     }
-}
-
-#[inline]
-fn read(pin: &PinWords) -> Range {
-    // Acquire both, pairs with the Release of `announce`. A free pin starts at FREE, which is after every end.
-    let start = pin.start.load(Ordering::Acquire);
-    Range { start, end: pin.end.load(Ordering::Acquire) & !VOUCHES }
 }
 
 /// Whether `candidate` shares bytes of the ring with `pinned`, which begins before it in the stream.
