@@ -18,11 +18,12 @@
 //!  +-------------------------------------------------------------------+
 //!  | 256 enrolled: a bit for each participant slot in use, 256 bits    |  changed when one comes or goes
 //!  +-------------------------------------------------------------------+
+//!  | 320 active pins: a word for each slot, a bit for each pin, in 32 lines of 8                            |
+//!  +-------------------------------------------------------------------+
 //! byte 4096                                        PARTICIPANT SLOTS, 256 times 1344 bytes
 //!  +----------------+----------------+---------------------------------+
-//!  | 0 active pins  | 8 incarnation  | 16 pins, 64 times (start, end)  |  written by its participant,
-//!  |   (a bit each) |                |                                 |  read by every allocation
-//!  +----------------+----------------+---------------------------------+
+//!  | 0 reserved     | 8 incarnation  | 16 pins, 64 times (start, end)  |  written by its participant, read by
+//!  +----------------+----------------+---------------------------------+  allocations while it has a pin
 //!  | 1040 subscribed| 1048 publishing| 1056 no keeping| 1064 process  |  a bit for each channel, and who it is
 //!  +----------------+----------------+---------------------------------+
 //!  | 1088 counters, 16 words | 1216 reserved                           |  written by its participant
@@ -68,8 +69,10 @@
 //! Bytes of the file also name locks (`F_OFD_SETLK`): byte 0 the owner's; the first byte of each slot that of the
 //! slot's participant, held for as long as it lives; the second that of whoever clears the slot, held meanwhile.
 //!
-//! A slot is an odd number of cache lines long, so that the first lines of all slots, which every allocation reads,
-//! spread over all sets of the cache. The first line carries the first three pins: more are rarely in use.
+//! Every allocation reads the active pins of all participants: those of 8 slots whose numbers are far apart share a
+//! cache line, so that up to 32 participants have one each, and 256 are looked at in 32 lines. A slot is an odd number
+//! of cache lines long, so that the first lines of all slots spread over all sets of the cache. The first line carries
+//! the first three pins: more are rarely in use.
 
 #![cfg_attr(not(feature = "_layout"), allow(unreachable_pub))]
 
@@ -109,6 +112,10 @@ pub const PARTICIPANTS: usize = if cfg!(loom) { 3 } else { 256 };
 pub const PINS: usize = if cfg!(loom) { 2 } else { 64 };
 /// Words of the bitmap `enrolled`.
 pub const ENROLLED_WORDS: usize = PARTICIPANTS.div_ceil(64);
+/// Lines of `active` words. Slots whose numbers are the same modulo this share one.
+pub const ACTIVE_LINES: usize = if cfg!(loom) { 2 } else { 32 };
+/// Words of such a line.
+pub const ACTIVE_WORDS: usize = PARTICIPANTS.div_ceil(ACTIVE_LINES);
 /// Words for counters in a slot.
 pub const COUNTERS: usize = 16;
 
@@ -127,6 +134,13 @@ pub const CURSORS: usize = if cfg!(loom) { 2 } else { 8 };
 #[inline]
 pub const fn slot_offset(index: usize) -> u64 {
     SLOTS_OFFSET + index as u64 * SLOT_SIZE
+}
+
+/// Offset in the file of the word with a bit for each pin that is taken in slot number `index`.
+#[cfg(not(loom))]
+pub const fn active_offset(index: usize) -> u64 {
+    let (line, word) = (index % ACTIVE_LINES, index / ACTIVE_LINES);
+    (std::mem::offset_of!(Control, active) + line * size_of::<ActiveLine>() + word * size_of::<AtomicU64>()) as u64
 }
 
 /// The byte whose lock the participant in slot number `index` holds for as long as it lives. Nobody else ever takes it.
@@ -186,6 +200,16 @@ pub struct Control {
     _own_lines: [u64; 15],
     /// A bit for each participant slot in use.
     pub enrolled: [AtomicU64; ENROLLED_WORDS],
+    /// The pins that are taken, see [`ActiveLine`].
+    pub active: [ActiveLine; ACTIVE_LINES],
+}
+
+/// A bit for each pin that is taken, of some slots: word `w` of line `l` belongs to slot `w * ACTIVE_LINES + l`.
+#[repr(C, align(64))]
+#[derive(Default)]
+pub struct ActiveLine {
+    /// A word for each slot.
+    pub words: [AtomicU64; ACTIVE_WORDS],
 }
 
 /// The words of a pin: a range of stream positions that must not be overwritten, or `start == FREE`.
@@ -200,8 +224,7 @@ pub struct PinWords {
 /// A participant slot.
 #[repr(C, align(64))]
 pub struct Slot {
-    /// A bit for each pin that is taken.
-    pub active: AtomicU64,
+    _reserved: u64,
     /// Grows by one when the slot gets a participant, and when it loses one: odd while it has one.
     pub incarnation: AtomicU64,
     /// The pins.
@@ -338,7 +361,7 @@ impl Slot {
     pub fn vacant() -> Self {
         let pin = |_| PinWords { start: AtomicU64::new(FREE), end: AtomicU64::new(0) };
         Self {
-            active: AtomicU64::new(0),
+            _reserved: 0,
             incarnation: AtomicU64::new(0),
             pins: std::array::from_fn(pin),
             attached: AttachedWords::default(),
@@ -357,6 +380,7 @@ const _: () = {
     assert!(offset_of!(Control, kept) == 88);
     assert!(offset_of!(Control, head) == 128);
     assert!(offset_of!(Control, enrolled) == 256);
+    assert!(offset_of!(Control, active) == 320);
     assert!(size_of::<Control>() as u64 == SLOTS_OFFSET);
     assert!(offset_of!(Slot, pins) == 16);
     assert!(offset_of!(Slot, attached) == 1040);

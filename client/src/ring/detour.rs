@@ -192,7 +192,7 @@ mod tests {
             pin.start.store(number as u64 * bytes, Ordering::Relaxed);
             pin.end.store((number as u64 + 1) * bytes, Ordering::Relaxed);
         }
-        (1..PARTICIPANTS).for_each(|slot| ring.memory().slot(slot).active.store(u64::MAX, Ordering::Relaxed));
+        (1..PARTICIPANTS).for_each(|slot| ring.active(slot).store(u64::MAX, Ordering::Relaxed));
         (ring, claims[0])
     }
 

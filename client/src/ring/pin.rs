@@ -2,8 +2,8 @@
 
 use super::participants::{SlotClaim, is_taken, next_bit};
 use super::{Ring, RingMemory};
-use crate::layout::{ENROLLED_WORDS, FREE, PINS, Slot};
-use crate::sync::{Ordering, fence};
+use crate::layout::{ACTIVE_LINES, ACTIVE_WORDS, ENROLLED_WORDS, FREE, PINS, Slot};
+use crate::sync::{AtomicU64, Ordering, fence};
 
 /// The bits of `active` that stand for a pin.
 const ALL_PINS: u64 = u64::MAX >> (64 - PINS);
@@ -31,15 +31,15 @@ impl<M: RingMemory> Ring<M> {
     /// Takes a free pin of the slot. `None` if all are in use.
     #[inline]
     pub(crate) fn take_pin(&self, claim: SlotClaim) -> Option<Pin<'_, M>> {
-        let slot = self.memory.slot(claim.slot);
-        let mut seen = slot.active.load(Ordering::Relaxed);
+        let (slot, active) = (self.memory.slot(claim.slot), self.active(claim.slot));
+        let mut seen = active.load(Ordering::Relaxed);
         loop {
             let index = seen.trailing_ones() as usize;
             if index >= PINS {
                 return None;
             }
             // Acquire: the pin's last user is done with its bytes before its next user begins.
-            seen = slot.active.fetch_or(1 << index, Ordering::Acquire);
+            seen = active.fetch_or(1 << index, Ordering::Acquire);
             if seen & (1 << index) == 0 {
                 return Some(Pin { ring: self, slot, claim, index });
             }
@@ -51,9 +51,7 @@ impl<M: RingMemory> Ring<M> {
     #[inline]
     pub(super) fn is_obstructed(&self, candidate: Range, head: u64, own: (usize, usize)) -> bool {
         let capacity = self.memory.capacity();
-        // What begins less than a lap before the candidate's end does not share bytes with it. That is nearly all.
-        let before = candidate.end.saturating_sub(capacity);
-        self.any_pin(head, before, own, |_, pinned| obstructs(pinned, candidate, capacity))
+        self.any_pin(head, harmless_from(candidate, capacity), own, |_, pinned| obstructs(pinned, candidate, capacity))
     }
 
     /// Whether `test` holds for a pin's slot and range, of all pins but `own` that begin before `before` and count for
@@ -73,16 +71,26 @@ impl<M: RingMemory> Ring<M> {
     ) -> bool {
         let capacity = self.memory.capacity();
         // Every allocation runs this twice. Plain loops: iterators of iterators took twice the instructions.
-        for word in 0..ENROLLED_WORDS {
-            let mut enrolled = self.memory.enrolled(word).load(Ordering::Acquire);
-            while let Some(slot_index) = next_bit(&mut enrolled).map(|bit| word * 64 + bit) {
+        let (mut lines, is_crowded) = self.lines();
+        while let Some(line) = next_bit(&mut lines) {
+            // Acquire, pairs with the Release of `give_back`: whoever finds the bit clear may overwrite the bytes.
+            let words = &self.memory.active(line).words;
+            // Most participants have no pin most of the time: one test for all in the line.
+            if is_crowded && words.iter().fold(0, |any, word| any | word.load(Ordering::Acquire)) == 0 {
+                continue;
+            }
+            let places = if is_crowded { ACTIVE_WORDS } else { 1 };
+            for (word, active) in words.iter().enumerate().take(places) {
+                let mut active = active.load(Ordering::Acquire) & ALL_PINS;
+                if active == 0 {
+                    continue;
+                }
+                let slot_index = word * ACTIVE_LINES + line;
                 let slot = self.memory.slot(slot_index);
                 // Acquire, pairs with "end": whoever sees that a participant is gone may overwrite what it pinned.
                 if !is_taken(slot.incarnation.load(Ordering::Acquire)) {
                     continue;
                 }
-                // Acquire, pairs with the Release of `give_back`: whoever finds the bit clear may overwrite the bytes.
-                let mut active = slot.active.load(Ordering::Acquire) & ALL_PINS;
                 while let Some(index) = next_bit(&mut active) {
                     let pin = &slot.pins[index];
                     // Acquire both, pairs with the Release of `announce`. A free pin starts at FREE, which is after
@@ -102,6 +110,25 @@ impl<M: RingMemory> Ring<M> {
         false
     }
 
+    /// The lines of `active` in which a slot is enrolled, a bit for each; and whether one of them has another place in
+    /// its line than the first.
+    #[inline]
+    fn lines(&self) -> (u64, bool) {
+        let (mut lines, mut others) = (0, 0);
+        for word in 0..ENROLLED_WORDS {
+            let enrolled = self.memory.enrolled(word).load(Ordering::Acquire);
+            (0..64).step_by(ACTIVE_LINES).for_each(|from| lines |= enrolled >> from);
+            others |= if word == 0 { enrolled >> ACTIVE_LINES } else { enrolled };
+        }
+        (lines & ((1 << ACTIVE_LINES) - 1), others != 0)
+    }
+
+    /// The word with a bit for each pin of the slot that is taken.
+    #[inline]
+    pub(super) fn active(&self, slot: usize) -> &AtomicU64 {
+        &self.memory.active(slot % ACTIVE_LINES).words[slot / ACTIVE_LINES]
+    }
+
     /// Whether a pin, other than `own`, begins at `start` and [vouches](Pin::vouch) for its frame.
     pub(super) fn is_vouched_for(&self, start: u64, own: (usize, usize)) -> bool {
         self.enrolled().any(|index| {
@@ -110,7 +137,7 @@ impl<M: RingMemory> Ring<M> {
             if !is_taken(slot.incarnation.load(Ordering::Acquire)) {
                 return false;
             }
-            let mut active = slot.active.load(Ordering::Acquire) & ALL_PINS;
+            let mut active = self.active(index).load(Ordering::Acquire) & ALL_PINS;
             std::iter::from_fn(|| next_bit(&mut active)).any(|pin| {
                 let words = &slot.pins[pin];
                 (index, pin) != own
@@ -123,23 +150,20 @@ impl<M: RingMemory> Ring<M> {
     /// The number of pins of the participant's slot that are in use.
     #[cfg_attr(loom, allow(dead_code))]
     pub(crate) fn pins_in(&self, claim: SlotClaim) -> usize {
-        self.memory.slot(claim.slot).active.load(Ordering::Relaxed).count_ones() as usize
+        self.active(claim.slot).load(Ordering::Relaxed).count_ones() as usize
     }
 
     /// Takes all pins of a slot at once, so that it can be given back. False if one is in use.
     #[cfg_attr(loom, allow(dead_code))]
     pub(crate) fn close(&self, claim: SlotClaim) -> bool {
-        let slot = self.memory.slot(claim.slot);
         // Acquire, as in `take_pin`. The pins themselves are free, so nobody sees anything in the way.
-        slot.active.compare_exchange(0, u64::MAX, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        self.active(claim.slot).compare_exchange(0, u64::MAX, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
     /// The number of pins in use.
     #[cfg_attr(loom, allow(dead_code))]
     pub(crate) fn pins(&self) -> usize {
-        let slots = self.enrolled().map(|index| self.memory.slot(index));
-        let taken = slots.filter(|slot| is_taken(slot.incarnation.load(Ordering::Relaxed)));
-        taken.map(|slot| slot.active.load(Ordering::Relaxed).count_ones() as usize).sum()
+        self.taken().map(|claim| self.pins_in(claim)).sum()
     }
 }
 
@@ -224,7 +248,7 @@ impl<'r, M: RingMemory> Pin<'r, M> {
         self.has_slot() && {
             // Release, pairs with the Acquire of `any_pin` and `take_pin`: we are done with the bytes.
             self.slot.pins[self.index].start.store(FREE, Ordering::Release);
-            self.slot.active.fetch_and(!own, Ordering::Release) == own
+            self.ring.active(self.claim.slot).fetch_and(!own, Ordering::Release) == own
         }
     }
 
@@ -240,6 +264,13 @@ impl<M: RingMemory> Drop for Pin<'_, M> {
     fn drop(&mut self) {
         self.give_back();
     }
+}
+
+/// A pin that begins here or later, and ends before `candidate` begins, shares no bytes of the ring with it: it begins
+/// less than a lap before the candidate's end. That is true of nearly all pins.
+#[inline]
+fn harmless_from(candidate: Range, capacity: u64) -> u64 {
+    candidate.end.saturating_sub(capacity)
 }
 
 /// Whether `candidate` shares bytes of the ring with `pinned`, which begins before it in the stream.
@@ -266,6 +297,8 @@ mod tests {
                     let lies_on = |x| (pin.start..pin.end).any(|y| x % capacity == y % capacity);
                     let shares = (candidate.start..candidate.end).any(lies_on);
                     assert_eq!(obstructs(pin, candidate, capacity), shares, "{pin:?} {candidate:?}");
+                    let is_passed_over = pin.end <= start && pin.start >= harmless_from(candidate, capacity);
+                    assert!(!(is_passed_over && shares), "{pin:?} {candidate:?}");
                 }
             }
         }
