@@ -163,7 +163,7 @@ fn one_way([here, there]: [&FrameBufferClient; 2]) -> f64 {
                 loop {
                     let arrived = arrived.load(Ordering::Acquire);
                     if arrived >= now {
-                        break (arrived - now) as f64;
+                        break Duration::from_nanos(arrived - now).as_secs_f64() * 1e9;
                     }
                 }
             })
