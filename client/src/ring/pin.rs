@@ -2,7 +2,7 @@
 
 use super::participants::{SlotClaim, is_taken, next_bit};
 use super::{Ring, RingMemory};
-use crate::layout::{ACTIVE_LINES, ACTIVE_WORDS, ENROLLED_WORDS, FREE, PINS, Slot};
+use crate::layout::{ACTIVE_LINES, ENROLLED_WORDS, FREE, PINS, Slot};
 use crate::sync::{AtomicU64, Ordering, fence};
 
 /// The bits of `active` that stand for a pin.
@@ -69,42 +69,74 @@ impl<M: RingMemory> Ring<M> {
         own: (usize, usize),
         mut test: impl FnMut(usize, Range) -> bool,
     ) -> bool {
-        let capacity = self.memory.capacity();
         // Every allocation runs this twice. Plain loops: iterators of iterators took twice the instructions.
         let (mut lines, is_crowded) = self.lines();
-        while let Some(line) = next_bit(&mut lines) {
+        if is_crowded {
+            return self.any_pin_in_crowd(lines, head, before, own, test);
+        }
+        while let Some(slot) = next_bit(&mut lines) {
             // Acquire, pairs with the Release of `give_back`: whoever finds the bit clear may overwrite the bytes.
-            let words = &self.memory.active(line).words;
+            let active = self.memory.active(slot).words[0].load(Ordering::Acquire) & ALL_PINS;
+            if active != 0 && self.any_pin_of(slot, active, head, before, own, &mut test) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// As [`any_pin`](Self::any_pin), where a slot has another place in its line than the first.
+    #[inline(never)]
+    fn any_pin_in_crowd(
+        &self,
+        mut lines: u64,
+        head: u64,
+        before: u64,
+        own: (usize, usize),
+        mut test: impl FnMut(usize, Range) -> bool,
+    ) -> bool {
+        while let Some(line) = next_bit(&mut lines) {
             // Most participants have no pin most of the time: one test for all in the line.
-            if is_crowded && words.iter().fold(0, |any, word| any | word.load(Ordering::Acquire)) == 0 {
+            let words = &self.memory.active(line).words;
+            if words.iter().fold(0, |any, word| any | word.load(Ordering::Acquire)) == 0 {
                 continue;
             }
-            let places = if is_crowded { ACTIVE_WORDS } else { 1 };
-            for (word, active) in words.iter().enumerate().take(places) {
-                let mut active = active.load(Ordering::Acquire) & ALL_PINS;
-                if active == 0 {
-                    continue;
+            for (word, active) in words.iter().enumerate() {
+                let active = active.load(Ordering::Acquire) & ALL_PINS;
+                if active != 0 && self.any_pin_of(word * ACTIVE_LINES + line, active, head, before, own, &mut test) {
+                    return true;
                 }
-                let slot_index = word * ACTIVE_LINES + line;
-                let slot = self.memory.slot(slot_index);
-                // Acquire, pairs with "end": whoever sees that a participant is gone may overwrite what it pinned.
-                if !is_taken(slot.incarnation.load(Ordering::Acquire)) {
-                    continue;
-                }
-                while let Some(index) = next_bit(&mut active) {
-                    let pin = &slot.pins[index];
-                    // Acquire both, pairs with the Release of `announce`. A free pin starts at FREE, which is after
-                    // all.
-                    let start = pin.start.load(Ordering::Acquire);
-                    if start >= before {
-                        continue;
-                    }
-                    let end = pin.end.load(Ordering::Acquire) & !VOUCHES;
-                    let genuine = start < end && end <= head && end - start <= capacity;
-                    if genuine && own != (slot_index, index) && test(slot_index, Range { start, end }) {
-                        return true;
-                    }
-                }
+            }
+        }
+        false
+    }
+
+    /// As [`any_pin`](Self::any_pin), of the pins of one slot that are `active`.
+    #[inline]
+    fn any_pin_of(
+        &self,
+        slot_index: usize,
+        mut active: u64,
+        head: u64,
+        before: u64,
+        own: (usize, usize),
+        test: &mut impl FnMut(usize, Range) -> bool,
+    ) -> bool {
+        let (slot, capacity) = (self.memory.slot(slot_index), self.memory.capacity());
+        // Acquire, pairs with "end": whoever sees that a participant is gone may overwrite what it pinned.
+        if !is_taken(slot.incarnation.load(Ordering::Acquire)) {
+            return false;
+        }
+        while let Some(index) = next_bit(&mut active) {
+            let pin = &slot.pins[index];
+            // Acquire both, pairs with the Release of `announce`. A free pin starts at FREE, which is after all.
+            let start = pin.start.load(Ordering::Acquire);
+            if start >= before {
+                continue;
+            }
+            let end = pin.end.load(Ordering::Acquire) & !VOUCHES;
+            let genuine = start < end && end <= head && end - start <= capacity;
+            if genuine && own != (slot_index, index) && test(slot_index, Range { start, end }) {
+                return true;
             }
         }
         false
