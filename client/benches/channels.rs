@@ -4,9 +4,10 @@
 //! `cargo bench -p framebuffer --bench channels`
 
 use std::hint::black_box;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use framebuffer::{FrameBufferClient, FrameBufferServer, Prefault};
+use framebuffer::{FrameBufferClient, FrameBufferServer, Prefault, SendingLoan};
 
 const RING: u64 = 64 << 20;
 /// Operations in one sample: a clock takes as long as an operation.
@@ -28,6 +29,7 @@ fn main() {
     for (name, spin) in [("spinning", Duration::from_secs(1)), ("asleep", Duration::ZERO)] {
         println!("{name:>10} {:10.0}", there_and_back([&open(), &open()], spin));
     }
+    println!("{:>10} {:10.0} (in place, one way)", "one way", one_way([&open(), &open()]));
     println!("\nmedian time to send a frame of 64 bytes, and for each subscriber to receive it, in nanoseconds");
     println!("{:>12} {:>9} {:>12} {:>6} {:>9}", "participants", "channels", "subscribers", "send", "try_next");
     for (participants, channels, subscribers) in
@@ -130,6 +132,40 @@ fn there_and_back([here, there]: [&FrameBufferClient; 2], spin: Duration) -> f64
                 publisher.send(&[7; 64]).expect("room");
                 black_box(answers.next(Duration::MAX).expect("the ring is there"));
                 begun.elapsed().as_secs_f64() * 1e9
+            })
+            .collect();
+        median(&mut samples)
+    })
+}
+
+/// From before a frame is lent until another thread, which looks for it all the time, has it. One is under way at once.
+fn one_way([here, there]: [&FrameBufferClient; 2]) -> f64 {
+    const ROUNDS: u64 = 20_000;
+    let mut subscriber = there.subscriber("bench/one-way").expect("a subscriber");
+    let mut publisher = here.publisher("bench/one-way").expect("a publisher");
+    let (clock, arrived) = (Instant::now(), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..ROUNDS {
+                let sample = loop {
+                    if let Some(sample) = subscriber.try_next().expect("the ring is there") {
+                        break sample;
+                    }
+                };
+                arrived.store(clock.elapsed().as_nanos() as u64, Ordering::Release);
+                drop(black_box(sample));
+            }
+        });
+        let mut samples: Vec<_> = (0..ROUNDS)
+            .map(|_| {
+                let now = clock.elapsed().as_nanos() as u64;
+                publisher.loan(64).and_then(SendingLoan::send_unhashed).expect("room");
+                loop {
+                    let arrived = arrived.load(Ordering::Acquire);
+                    if arrived >= now {
+                        break Duration::from_nanos(arrived - now).as_secs_f64() * 1e9;
+                    }
+                }
             })
             .collect();
         median(&mut samples)

@@ -20,24 +20,25 @@
 //!  +-------------------------------------------------------------------+
 //!  | 256 enrolled: a bit for each participant slot in use, 256 bits    |  changed when one comes or goes
 //!  +-------------------------------------------------------------------+
+//!  | 320 active pins: a word for each slot, a bit for each pin, in 32 lines of 8                            |
+//!  +-------------------------------------------------------------------+
 //! byte 4096                                        PARTICIPANT SLOTS, 256 times 1344 bytes
 //!  +----------------+----------------+---------------------------------+
-//!  | 0 active pins  | 8 incarnation  | 16 pins, 64 times (start, end)  |  written by its participant,
-//!  |   (a bit each) |                |                                 |  read by every allocation
-//!  +----------------+----------------+---------------------------------+
+//!  | 0 reserved     | 8 incarnation  | 16 pins, 64 times (start, end)  |  written by its participant, read by
+//!  +----------------+----------------+---------------------------------+  allocations while it has a pin
 //!  | 1040 subscribed| 1048 publishing| 1056 no keeping| 1064 process  |  a bit for each channel, and who it is
 //!  +----------------+----------------+---------------------------------+
 //!  | 1088 counters, 16 words | 1216 reserved                           |  written by its participant
 //!  +-------------------------------------------------------------------+
 //! byte 348160                                       CHANNELS, 64 times 1024 bytes
 //!  +----------------+----------------+---------------------------------+
-//!  | 0 name's hash  | 8 reserved     | 64 name, 64 bytes               |  written once
-//!  +----------------+----------------+---------------------------------+
+//!  | 0 name's hash  | 8 bytes        | 16 sent, ns    | 24 reserved    |  written by every send, but the hash
+//!  +----------------+----------------+----------------+----------------+
+//!  | 64 name, 64 bytes                                                 |  written once
+//!  +-------------------------------------------------------------------+
 //!  | 128 content type, 256 bytes                                       |  written once
 //!  +----------------+----------------+----------------+----------------+
-//!  | 384 tail       | 392 sleepers   | 400 bytes      | 408 lossless   |  written by every send
-//!  +----------------+----------------+----------------+----------------+
-//!  | 416 sent, ns   | 424 reserved                                     |
+//!  | 384 tail       | 392 sleepers   | 400 lossless   | 408 reserved   |  written by every send
 //!  +----------------+----------------+----------------+----------------+
 //!  | 448 lost       | 456 skipped    | 464 held up    | 472 moves, res.|  written by subscribers
 //!  +----------------+----------------+----------------+----------------+
@@ -70,8 +71,10 @@
 //! Bytes of the file also name locks (`F_OFD_SETLK`): byte 0 the owner's; the first byte of each slot that of the
 //! slot's participant, held for as long as it lives; the second that of whoever clears the slot, held meanwhile.
 //!
-//! A slot is an odd number of cache lines long, so that the first lines of all slots, which every allocation reads,
-//! spread over all sets of the cache. The first line carries the first three pins: more are rarely in use.
+//! Every allocation reads the active pins of all participants: those of 8 slots whose numbers are far apart share a
+//! cache line, so that up to 32 participants have one each, and 256 are looked at in 32 lines. A slot is an odd number
+//! of cache lines long, so that the first lines of all slots spread over all sets of the cache. The first line carries
+//! the first three pins: more are rarely in use.
 
 #![cfg_attr(not(feature = "_layout"), allow(unreachable_pub))]
 
@@ -111,6 +114,10 @@ pub const PARTICIPANTS: usize = if cfg!(loom) { 3 } else { 256 };
 pub const PINS: usize = if cfg!(loom) { 2 } else { 64 };
 /// Words of the bitmap `enrolled`.
 pub const ENROLLED_WORDS: usize = PARTICIPANTS.div_ceil(64);
+/// Lines of `active` words. Slots whose numbers are the same modulo this share one.
+pub const ACTIVE_LINES: usize = if cfg!(loom) { 2 } else { 32 };
+/// Words of such a line.
+pub const ACTIVE_WORDS: usize = PARTICIPANTS.div_ceil(ACTIVE_LINES);
 /// Words for counters in a slot.
 pub const COUNTERS: usize = 16;
 
@@ -129,6 +136,13 @@ pub const CURSORS: usize = if cfg!(loom) { 2 } else { 8 };
 #[inline]
 pub const fn slot_offset(index: usize) -> u64 {
     SLOTS_OFFSET + index as u64 * SLOT_SIZE
+}
+
+/// Offset in the file of the word with a bit for each pin that is taken in slot number `index`.
+#[cfg(not(loom))]
+pub const fn active_offset(index: usize) -> u64 {
+    let (line, word) = (index % ACTIVE_LINES, index / ACTIVE_LINES);
+    (std::mem::offset_of!(Control, active) + line * size_of::<ActiveLine>() + word * size_of::<AtomicU64>()) as u64
 }
 
 /// The byte whose lock the participant in slot number `index` holds for as long as it lives. Nobody else ever takes it.
@@ -192,6 +206,16 @@ pub struct Control {
     _own_lines: [u64; 15],
     /// A bit for each participant slot in use.
     pub enrolled: [AtomicU64; ENROLLED_WORDS],
+    /// The pins that are taken, see [`ActiveLine`].
+    pub active: [ActiveLine; ACTIVE_LINES],
+}
+
+/// A bit for each pin that is taken, of some slots: word `w` of line `l` belongs to slot `w * ACTIVE_LINES + l`.
+#[repr(C, align(64))]
+#[derive(Default)]
+pub struct ActiveLine {
+    /// A word for each slot.
+    pub words: [AtomicU64; ACTIVE_WORDS],
 }
 
 /// The words of a pin: a range of stream positions that must not be overwritten, or `start == FREE`.
@@ -206,8 +230,7 @@ pub struct PinWords {
 /// A participant slot.
 #[repr(C, align(64))]
 pub struct Slot {
-    /// A bit for each pin that is taken.
-    pub active: AtomicU64,
+    _reserved: u64,
     /// Grows by one when the slot gets a participant, and when it loses one: odd while it has one.
     pub incarnation: AtomicU64,
     /// The pins.
@@ -247,12 +270,14 @@ pub struct AttachedWords {
 pub struct ChannelWords {
     /// XXH3-64 of the name; 0 if there is no channel here.
     pub name_hash: AtomicU64,
-    _own_line: [u64; 7],
+    /// What was sent. Nobody who waits for frames reads this line.
+    pub sent: SentWords,
+    _own_line: [u64; 5],
     /// The name, padded with zeros.
     pub name: [AtomicU64; NAME_LENGTH / 8],
     /// The content type, ended by a byte 255, which is in no text, and padded with zeros. All zeros if it has none.
     pub content_type: [AtomicU64; CONTENT_TYPE_LENGTH / 8],
-    /// What is written with each frame.
+    /// The end of the channel's index.
     pub tail: TailWords,
     /// What subscribers have missed, and publishers that wait for them.
     pub missed: MissedWords,
@@ -260,7 +285,17 @@ pub struct ChannelWords {
     pub cursors: [CursorWords; CURSORS],
 }
 
-/// The words of a channel that are written with each frame.
+/// What was sent over a channel. No part of the protocol, so loom need not see it.
+#[repr(C)]
+#[derive(Default)]
+pub struct SentWords {
+    /// Bytes of all frames.
+    pub bytes: std::sync::atomic::AtomicU64,
+    /// When the last frame was sent, in nanoseconds since 1970 (`CLOCK_REALTIME`).
+    pub last_at: std::sync::atomic::AtomicU64,
+}
+
+/// The end of a channel's index.
 #[repr(C, align(64))]
 #[derive(Default)]
 pub struct TailWords {
@@ -268,12 +303,8 @@ pub struct TailWords {
     pub next: AtomicU64,
     /// Not 0 if a reader may be asleep.
     pub sleepers: AtomicU64,
-    /// Bytes of all frames that were sent.
-    pub bytes: std::sync::atomic::AtomicU64,
     /// A bit for each of the channel's cursors that has ever been in use.
     pub lossless: AtomicU64,
-    /// When the last frame was sent, in nanoseconds since 1970 (`CLOCK_REALTIME`).
-    pub sent_at: std::sync::atomic::AtomicU64,
 }
 
 /// What subscribers have missed, and the publishers that wait for lossless ones.
@@ -336,7 +367,7 @@ impl Slot {
     pub fn vacant() -> Self {
         let pin = |_| PinWords { start: AtomicU64::new(FREE), end: AtomicU64::new(0) };
         Self {
-            active: AtomicU64::new(0),
+            _reserved: 0,
             incarnation: AtomicU64::new(0),
             pins: std::array::from_fn(pin),
             attached: AttachedWords::default(),
@@ -355,6 +386,7 @@ const _: () = {
     assert!(offset_of!(Control, kept) == 88);
     assert!(offset_of!(Control, head) == 128);
     assert!(offset_of!(Control, enrolled) == 256);
+    assert!(offset_of!(Control, active) == 320);
     assert!(size_of::<Control>() as u64 == SLOTS_OFFSET);
     assert!(offset_of!(Slot, pins) == 16);
     assert!(offset_of!(Slot, attached) == 1040);

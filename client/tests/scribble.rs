@@ -11,7 +11,7 @@ use std::time::Duration;
 use common::{Random, TestRing, chain, payload, segment_path};
 use framebuffer::layout::{
     CHANNEL_SIZE, CHANNELS, CHANNELS_OFFSET, ChannelWords, Control, ENROLLED_WORDS, FRAME_ALIGN, FrameHeader,
-    HEADER_SIZE, INDEXES_OFFSET, PARTICIPANTS, PINS, PinWords, RING_OFFSET, Slot, slot_offset,
+    HEADER_SIZE, INDEXES_OFFSET, PARTICIPANTS, PINS, PinWords, RING_OFFSET, Slot, active_offset, slot_offset,
 };
 use framebuffer::{Descriptor, Error, Frame, Start};
 
@@ -88,7 +88,7 @@ fn pins_from_nowhere_neither_hang_an_allocation_nor_stay() {
         scribble(&file, (offset_of!(Control, enrolled) + word * size_of::<u64>()) as u64, u64::MAX);
     }
     for index in 2..PARTICIPANTS {
-        scribble(&file, slot(index, offset_of!(Slot, active)), u64::MAX);
+        scribble(&file, active_offset(index), u64::MAX);
         for pin in 0..PINS {
             // All over the ring, genuine, empty, backwards, endless and unaligned ones.
             let start = index as u64 * FRAME_ALIGN + pin as u64;
@@ -113,7 +113,7 @@ fn pins_in_the_slot_of_a_living_participant_exhaust_the_ring_at_worst() {
     }
     let file = segment(&ring);
     // The server has the first slot. Its other pins cover the ring, and are too unaligned to be a frame's.
-    scribble(&file, slot(0, offset_of!(Slot, active)), u64::MAX << 1);
+    scribble(&file, active_offset(0), u64::MAX << 1);
     for pin in 1..PINS {
         let start = ring.capacity() + pin as u64 * 1984 + 1;
         scribble_pin(&file, 0, pin, start, start + 1900);

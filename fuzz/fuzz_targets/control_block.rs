@@ -14,7 +14,7 @@ use std::os::unix::fs::FileExt;
 use arbitrary::Arbitrary;
 use framebuffer::layout::{
     CHANNEL_SIZE, CHANNELS_OFFSET, Control, DESCRIPTOR_SIZE, ENROLLED_WORDS, FRAME_ALIGN, FrameHeader, HEADER_SIZE,
-    INDEX, INDEXES_OFFSET, PARTICIPANTS, RING_OFFSET, SLOT_SIZE, slot_offset,
+    INDEX, INDEXES_OFFSET, PARTICIPANTS, RING_OFFSET, SLOT_SIZE, active_offset, slot_offset,
 };
 use framebuffer::{
     Checksum, ClientOptions, Frame, FrameBufferClient, FrameBufferServer, Key, Loan, Prefault, Publisher, Sample,
@@ -154,7 +154,11 @@ impl Scene {
 
     fn scribble(&self, place: &Place, value: Value) {
         let length = self.file.metadata().map_or(0, |file| file.len());
-        let slot = |slot: usize, word: u8| slot_offset(slot) + u64::from(word) % (SLOT_SIZE / WORD) * WORD;
+        // The first word of a slot is reserved: for it that of the slot's active pins.
+        let slot = |slot: usize, word: u8| match u64::from(word) % (SLOT_SIZE / WORD) {
+            0 => active_offset(slot),
+            word => slot_offset(slot) + word * WORD,
+        };
         let at = match *place {
             Place::Identity(word) => u64::from(word) % IDENTITY_WORDS * WORD,
             Place::Head => HEAD,

@@ -15,9 +15,10 @@
 //!   word has `t`'s lap already, somebody has recorded number `t` and not moved the tail yet: move it for them, begin
 //!   again. Otherwise write `t` into my frame's header, and replace the word by my frame's position and lap with one
 //!   compare-and-swap. Then the frame has number `t`, whatever becomes of me; move the tail.
-//! - **look at** number `t`: if the tail is `t`, and the word does not have `t`'s lap, it is not there yet. (If it has,
-//!   its writer has stalled or died before it moved the tail: move it.) If the tail is more than `INDEX` ahead, or the
-//!   word has another lap, number `t` is lost. Otherwise it is the frame at that position, if its header says so.
+//! - **look at** number `t`: if the word has `t`'s lap, it is the frame at that position, if its header says so.
+//!   Otherwise load the tail and the word, in this order. If the tail is at most `t`, number `t` is not there yet. (If
+//!   the word at the tail has the tail's lap, its writer has stalled or died before it moved the tail: move it.) If
+//!   the tail is more than `INDEX` ahead, or the word has another lap, number `t` is lost.
 //!
 //! # Why it is right
 //!
@@ -28,8 +29,11 @@
 //!
 //! *Every number has a frame.* The tail moves from `t` to `t + 1` only after a word with `t`'s lap was seen.
 //!
-//! *Laps repeat* after 64: a reader that stalls between the tail and the word for 64 laps may see number
-//! `t + 64 * INDEX` in place of `t`. The header says which it is.
+//! *Laps repeat* after 64: a reader that is 64 laps behind sees number `t + 64 * INDEX` in place of `t`. The header
+//! says which it is.
+//!
+//! *A reader may be ahead of the tail*, by the one frame whose writer has recorded it and not moved the tail. It moves
+//! the tail once it looks for the next one, so before it sleeps on it.
 //!
 //! *Wakes.* A reader swaps 1 into `sleepers`, looks once more, and sleeps on the tail's lower half, of which the kernel
 //! checks under a lock that it is still the same. A writer moves the tail, then swaps 0 into `sleepers`. (SYNC POINT
@@ -99,15 +103,21 @@ impl<'m> Index<'m> {
     }
 
     /// What is recorded under `number`.
+    #[inline]
     pub(crate) fn look_at(self, number: u64) -> Recorded {
+        // What is there is found without the tail, whose cache line every send takes away.
+        self.position_of(number).map_or_else(|| self.look_at_tail(number), Recorded::At)
+    }
+
+    /// As [`look_at`](Self::look_at), when the word has another lap.
+    fn look_at_tail(self, number: u64) -> Recorded {
         let tail = self.tail.load(Ordering::Acquire);
         let seen = self.word(number).load(Ordering::Acquire);
         if number >= tail {
+            self.help();
             if number > tail || lap_of(seen) != lap(number) {
                 return Recorded::NotYet;
             }
-            // Its writer has not moved the tail, and may never.
-            self.move_tail(number);
         }
         let oldest = tail.saturating_sub(INDEX as u64);
         if number < oldest {
@@ -118,6 +128,20 @@ impl<'m> Index<'m> {
             return Recorded::Lost { oldest: number.saturating_add(1) };
         }
         Recorded::At(seen - lap_of(seen))
+    }
+
+    /// The word in which `number` is going to be recorded, if it is not yet: as long as the word is the same, it is
+    /// not. So whoever waits looks at one cache line, which no other send changes than those of nearby numbers.
+    #[inline]
+    pub(crate) fn awaits(self, number: u64) -> Option<u64> {
+        let word = self.word_of(number);
+        (self.look_at(number) == Recorded::NotYet).then_some(word)
+    }
+
+    /// The word in which `number` is going to be recorded, or was.
+    #[inline]
+    pub(crate) fn word_of(self, number: u64) -> u64 {
+        self.word(number).load(Ordering::Acquire)
     }
 
     /// The number of the next frame.
@@ -140,6 +164,8 @@ impl<'m> Index<'m> {
 
     /// The number of the next frame. Whoever sends it, or one after it, sees what the caller has done before.
     pub(crate) fn next_after_me(self) -> u64 {
+        // Who has received a frame whose writer died before it moved the tail is not ahead of it.
+        self.help();
         // Release: heads the sequence of all that move the tail from here on. Acquire, as ever.
         self.tail.fetch_add(0, Ordering::AcqRel)
     }
@@ -160,6 +186,15 @@ impl<'m> Index<'m> {
 
     fn word(&self, number: u64) -> &AtomicU64 {
         &self.words[(number % INDEX as u64) as usize]
+    }
+
+    /// Moves the tail for a writer that has recorded a frame and may have died before it moved it: whoever has received
+    /// that frame sleeps on the next number.
+    fn help(self) {
+        let tail = self.tail.load(Ordering::Acquire);
+        if self.position_of(tail).is_some() {
+            self.move_tail(tail);
+        }
     }
 
     fn move_tail(&self, number: u64) {
@@ -236,7 +271,28 @@ mod tests {
         let words = Words::from(7);
         words.recorded[7].store(4096 | lap(7), Ordering::Relaxed);
         assert_eq!(words.index().look_at(7), Recorded::At(4096));
+        // Who goes on to wait for the next one sleeps on the tail.
+        assert!(words.index().announce_sleep(8));
         assert_eq!(words.index().next(), 8);
+    }
+
+    #[test]
+    fn a_subscriber_that_comes_after_a_writer_that_died_before_it_moved_the_tail_begins_behind_its_frame() {
+        let words = Words::from(7);
+        words.recorded[7].store(4096 | lap(7), Ordering::Relaxed);
+        assert_eq!(words.index().next_after_me(), 8);
+    }
+
+    #[test]
+    fn the_word_that_a_number_is_awaited_in_changes_when_it_is_there_or_lost() {
+        let words = Words::from(7);
+        let index = words.index();
+        assert_eq!((index.awaits(6), index.awaits(7), index.awaits(8)), (None, Some(0), Some(0)));
+        append(index, 4096);
+        assert_ne!(index.word_of(7), 0);
+        assert_eq!((index.awaits(7), index.awaits(8)), (None, Some(0)));
+        let before = Words::from(INDEX as u64 * 63);
+        assert!(before.index().awaits(INDEX as u64 * 63).is_some(), "the first of the lap that is written as 0");
     }
 
     #[test]

@@ -177,7 +177,7 @@ fn look_at(ring: &Ring<Segment>, words: &ChannelWords, place: usize, name: Strin
         let attached = ring.taken().map(|claim| &ring.memory().slot(claim.slot).attached);
         attached.filter(|words| role.word(words).load(Ordering::Relaxed) & 1 << place != 0).count()
     };
-    let sent_at = words.tail.sent_at.load(Ordering::Relaxed);
+    let sent_at = words.sent.last_at.load(Ordering::Relaxed);
     let lossless: Vec<_> = Cursors::of(words).list().filter_map(|cursor| lossless_info(ring, cursor)).collect();
     // After the cursors: none is ahead of it.
     let frames = words.tail.next.load(Ordering::Acquire);
@@ -186,7 +186,7 @@ fn look_at(ring: &Ring<Segment>, words: &ChannelWords, place: usize, name: Strin
         name,
         content_type: content_type(words),
         frames,
-        bytes: words.tail.bytes.load(Ordering::Relaxed),
+        bytes: words.sent.bytes.load(Ordering::Relaxed),
         lost: words.missed.lost.load(Ordering::Relaxed),
         skipped: words.missed.skipped.load(Ordering::Relaxed),
         publishers: having(Role::Publisher),

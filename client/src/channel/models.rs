@@ -183,9 +183,16 @@ fn a_writer_that_dies_before_it_moves_the_tail_stops_neither_writers_nor_readers
             move || {
                 let (mut cursor, mut lost) = (0, 0);
                 assert_eq!(model.read(&mut cursor, &mut lost), Some(1));
+                // It sleeps on a tail that the dead one has not moved.
+                while model.read(&mut cursor, &mut lost).is_none() {
+                    if model.index().announce_sleep(cursor) {
+                        model.sleep_unless_it_moves_from(cursor);
+                    }
+                }
             }
         });
         assert_eq!(model.send(2), 1);
+        model.wake();
         reader.join().expect("no panic");
         assert_eq!(model.index().next(), 2);
     });

@@ -382,8 +382,8 @@ impl<'c> Publisher<'c> {
                 Err((held_up, number)) => patience.wait(joined, held_up, number, self.options.keep)?,
             }
         };
-        words.tail.bytes.fetch_add(size, std::sync::atomic::Ordering::Relaxed);
-        words.tail.sent_at.store(now, std::sync::atomic::Ordering::Relaxed);
+        words.sent.bytes.fetch_add(size, std::sync::atomic::Ordering::Relaxed);
+        words.sent.last_at.store(now, std::sync::atomic::Ordering::Relaxed);
         if index.take_sleepers() {
             futex::wake_all(&words.tail.next);
         }

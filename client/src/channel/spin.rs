@@ -27,11 +27,12 @@ pub(super) fn spin(index: Index<'_>, number: u64, limit: Duration) -> bool {
     if limit.is_zero() {
         return false;
     }
+    let Some(word) = index.awaits(number) else { return true };
     let begun = Instant::now();
     loop {
-        // To look at the clock takes longer than to look at the tail.
+        // To look at the clock takes longer than to look at the word.
         for _ in 0..32 {
-            if index.next() != number {
+            if index.word_of(number) != word {
                 return true;
             }
             std::hint::spin_loop();

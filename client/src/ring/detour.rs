@@ -11,7 +11,7 @@ use super::participants::{SlotLocks, SlotState};
 use super::pin::Range;
 use super::{Ring, RingMemory};
 use crate::error::Error;
-use crate::layout::{FRAME_ALIGN, HEADER_SIZE, PARTICIPANTS};
+use crate::layout::{FRAME_ALIGN, FREE, HEADER_SIZE, PARTICIPANTS};
 
 /// What is in the way, seen from the head.
 pub(super) struct Detour {
@@ -54,7 +54,7 @@ impl Detour {
     fn collect<M: RingMemory>(&mut self, ring: &Ring<M>) {
         let Self { head, capacity, own, ref mut obstacles, .. } = *self;
         obstacles.clear();
-        ring.any_pin(head, own, |slot, Range { start, end }| {
+        ring.any_pin(head, FREE, own, |slot, Range { start, end }| {
             // The pin lies behind the head, and so many bytes before it comes round again.
             let from = (capacity - (head - start) % capacity) % capacity;
             let to = from + (end - start);
@@ -168,7 +168,7 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::layout::{FREE, PINS};
+    use crate::layout::PINS;
     use crate::ring::frame::InitialState;
     use crate::ring::heap::Heap;
     use crate::ring::participants::{Liveness, SlotClaim};
@@ -207,7 +207,7 @@ mod tests {
             pin.start.store(number as u64 * bytes, Ordering::Relaxed);
             pin.end.store((number as u64 + 1) * bytes, Ordering::Relaxed);
         }
-        (1..PARTICIPANTS).for_each(|slot| ring.memory().slot(slot).active.store(u64::MAX, Ordering::Relaxed));
+        (1..PARTICIPANTS).for_each(|slot| ring.active(slot).store(u64::MAX, Ordering::Relaxed));
         (ring, claims[0])
     }
 

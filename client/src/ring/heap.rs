@@ -2,7 +2,10 @@
 
 use super::RingMemory;
 use crate::frame::RingId;
-use crate::layout::{DescriptorWords, ENROLLED_WORDS, FRAME_ALIGN, FrameHeader, HEADER_SIZE, PARTICIPANTS, Slot};
+use crate::layout::{
+    ACTIVE_LINES, ActiveLine, DescriptorWords, ENROLLED_WORDS, FRAME_ALIGN, FrameHeader, HEADER_SIZE, PARTICIPANTS,
+    Slot,
+};
 use crate::sync::AtomicU64;
 
 pub(crate) struct Heap {
@@ -10,6 +13,7 @@ pub(crate) struct Heap {
     window: u64,
     head: AtomicU64,
     enrolled: [AtomicU64; ENROLLED_WORDS],
+    active: [ActiveLine; ACTIVE_LINES],
     slots: Vec<Slot>,
     headers: Vec<FrameHeader>,
     descriptors: Vec<DescriptorWords>,
@@ -29,6 +33,7 @@ impl Heap {
             window,
             head: zero(),
             enrolled: std::array::from_fn(|_| zero()),
+            active: std::array::from_fn(|_| ActiveLine::default()),
             slots: (0..PARTICIPANTS).map(|_| Slot::vacant()).collect(),
             headers: (0..capacity / FRAME_ALIGN).map(|_| FrameHeader::default()).collect(),
             descriptors: (0..capacity / FRAME_ALIGN).map(|_| DescriptorWords::default()).collect(),
@@ -54,6 +59,9 @@ impl RingMemory for Heap {
     }
     fn enrolled(&self, word: usize) -> &AtomicU64 {
         &self.enrolled[word]
+    }
+    fn active(&self, line: usize) -> &ActiveLine {
+        &self.active[line]
     }
     fn slot(&self, index: usize) -> &Slot {
         &self.slots[index]

@@ -95,9 +95,14 @@
 //! second lock, and under it sees either an even incarnation, and the newcomer, who needs that lock, has yet to begin;
 //! or an odd one.
 //!
+//! *Who has no pin is passed over.* The words that say which pins are taken, `active`, lie side by side. A looks at
+//! them first, and at the incarnation and the pins only where one is taken. P takes its pin before it stores it, so before
+//! its fence, and an allocation that must see the pin sees that it is taken. Of those pins A passes over all that begin
+//! less than a lap before its own end: it shares no bytes with them, wherever they end.
+//!
 //! *Give and take of bytes.* Everything P did with the bytes happens before the pin's release (Release); A finds it
-//! released (Acquire) before it writes. A new user of the same pin takes it by Acquire, so whoever sees the new user's
-//! words also sees that the old one is done.
+//! released (Acquire) before it writes, or the slot cleared (Release) by one who has seen P's incarnation end. A new
+//! user of the same pin takes it by Acquire, so whoever sees the new user's words also sees that the old one is done.
 //!
 //! # Why nothing stops it
 //!
@@ -154,7 +159,7 @@ pub(crate) mod peek;
 pub(crate) mod pin;
 
 use crate::frame::RingId;
-use crate::layout::{DescriptorWords, FrameHeader, Slot};
+use crate::layout::{ActiveLine, DescriptorWords, FrameHeader, Slot};
 use crate::sync::AtomicU64;
 
 /// The memory that the protocol needs: a mapped segment, or the heap that the loom models run on.
@@ -172,6 +177,8 @@ pub(crate) trait RingMemory {
     fn head(&self) -> &AtomicU64;
     /// Word number `word` of the bitmap of slots in use.
     fn enrolled(&self, word: usize) -> &AtomicU64;
+    /// Line number `line` of the active pins, below `ACTIVE_LINES`.
+    fn active(&self, line: usize) -> &ActiveLine;
     /// Slot number `index`, below `PARTICIPANTS`.
     fn slot(&self, index: usize) -> &Slot;
     /// The frame header at this stream position, a multiple of 64.

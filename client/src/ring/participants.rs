@@ -59,7 +59,7 @@ impl<M: RingMemory> Ring<M> {
             let _ = self.end_incarnation(slot, seen);
         }
         // From here on nobody looks at the pins, and nobody else changes the slot: it has no participant.
-        clear(words);
+        self.clear(slot);
         words.process.store(std::process::id().into(), std::sync::atomic::Ordering::Relaxed);
         // Release: whoever sees this incarnation sees the pins free.
         let incarnation = words.incarnation.fetch_add(1, Ordering::AcqRel).wrapping_add(1);
@@ -152,9 +152,23 @@ impl<M: RingMemory> Ring<M> {
             // Whoever enrolls needs the lock that we hold, so it stays vacant meanwhile.
             if !is_taken(self.memory.slot(slot).incarnation.load(Ordering::Acquire)) {
                 self.memory.enrolled(slot / 64).fetch_and(!(1 << (slot % 64)), Ordering::AcqRel);
-                clear(self.memory.slot(slot));
+                self.clear(slot);
             }
         });
+    }
+
+    /// Frees all pins of a slot without a participant, detaches it from all channels, and forgets its process.
+    fn clear(&self, slot: usize) {
+        let Slot { pins, attached, process, .. } = self.memory.slot(slot);
+        for pin in pins {
+            pin.start.store(FREE, Ordering::Relaxed);
+        }
+        // Release: whoever finds no pin here may overwrite what the last participant had pinned.
+        self.active(slot).store(0, Ordering::Release);
+        let AttachedWords { subscribed, publishing, keeping_none } = attached;
+        for word in [subscribed, publishing, keeping_none, process] {
+            word.store(0, std::sync::atomic::Ordering::Relaxed);
+        }
     }
 
     /// The slots that may have a participant, dead or alive.
@@ -171,18 +185,6 @@ impl<M: RingMemory> Ring<M> {
     pub(crate) fn count(&self, slot: usize, counter: Counter, by: u64) {
         let words = &self.memory.slot(slot).counters.words;
         words[counter as usize].fetch_add(by, std::sync::atomic::Ordering::Relaxed);
-    }
-}
-
-/// Frees all pins of a slot without a participant, detaches it from all channels, and forgets its process.
-fn clear(slot: &Slot) {
-    for pin in &slot.pins {
-        pin.start.store(FREE, Ordering::Relaxed);
-    }
-    slot.active.store(0, Ordering::Relaxed);
-    let AttachedWords { subscribed, publishing, keeping_none } = &slot.attached;
-    for word in [subscribed, publishing, keeping_none, &slot.process] {
-        word.store(0, std::sync::atomic::Ordering::Relaxed);
     }
 }
 

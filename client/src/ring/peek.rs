@@ -5,7 +5,7 @@
 //! what was written over sees that head. Payload is never looked at this way.
 
 use super::{Ring, RingMemory};
-use crate::layout::{CHANNELS, DESCRIPTOR_SIZE, FRAME_ALIGN, HEADER_SIZE, PARTICIPANTS, state};
+use crate::layout::{CHANNELS, DESCRIPTOR_SIZE, FRAME_ALIGN, FREE, HEADER_SIZE, PARTICIPANTS, state};
 use crate::sync::{Ordering, fence};
 
 /// What the header of a frame says. It is true only if the frame is found [there](Ring::is_there) afterwards.
@@ -99,7 +99,7 @@ impl<M: RingMemory> Ring<M> {
         fence(Ordering::Acquire);
         let head = self.memory.head().load(Ordering::Acquire);
         let header = peek.offset - HEADER_SIZE;
-        self.any_pin(head, NOBODY, |_, pinned| (pinned.start..pinned.end).contains(&header))
+        self.any_pin(head, FREE, NOBODY, |_, pinned| (pinned.start..pinned.end).contains(&header))
     }
 }
 

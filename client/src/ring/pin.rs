@@ -2,8 +2,8 @@
 
 use super::participants::{SlotClaim, is_taken, next_bit};
 use super::{Ring, RingMemory};
-use crate::layout::{ENROLLED_WORDS, FREE, PINS, PinWords, Slot};
-use crate::sync::{Ordering, fence};
+use crate::layout::{ACTIVE_LINES, ENROLLED_WORDS, FREE, PINS, Slot};
+use crate::sync::{AtomicU64, Ordering, fence};
 
 /// The bits of `active` that stand for a pin.
 const ALL_PINS: u64 = u64::MAX >> (64 - PINS);
@@ -31,15 +31,15 @@ impl<M: RingMemory> Ring<M> {
     /// Takes a free pin of the slot. `None` if all are in use.
     #[inline]
     pub(crate) fn take_pin(&self, claim: SlotClaim) -> Option<Pin<'_, M>> {
-        let slot = self.memory.slot(claim.slot);
-        let mut seen = slot.active.load(Ordering::Relaxed);
+        let (slot, active) = (self.memory.slot(claim.slot), self.active(claim.slot));
+        let mut seen = active.load(Ordering::Relaxed);
         loop {
             let index = seen.trailing_ones() as usize;
             if index >= PINS {
                 return None;
             }
             // Acquire: the pin's last user is done with its bytes before its next user begins.
-            seen = slot.active.fetch_or(1 << index, Ordering::Acquire);
+            seen = active.fetch_or(1 << index, Ordering::Acquire);
             if seen & (1 << index) == 0 {
                 return Some(Pin { ring: self, slot, claim, index });
             }
@@ -51,40 +51,114 @@ impl<M: RingMemory> Ring<M> {
     #[inline]
     pub(super) fn is_obstructed(&self, candidate: Range, head: u64, own: (usize, usize)) -> bool {
         let capacity = self.memory.capacity();
-        self.any_pin(head, own, |_, pinned| obstructs(pinned, candidate, capacity))
+        self.any_pin(head, harmless_from(candidate, capacity), own, |_, pinned| obstructs(pinned, candidate, capacity))
     }
 
-    /// Whether `test` holds for a pin's slot and range, of all pins but `own` that count for an allocation that moves
-    /// the head on from `head`.
+    /// Whether `test` holds for a pin's slot and range, of all pins but `own` that begin before `before` and count for
+    /// an allocation that moves the head on from `head`.
     ///
     /// A range that somebody may touch was allocated before, so it ends at `head` at the latest. Pins that end later
     /// are those of allocations that have yet to move the head and will fail to, or of readers that will find that they
     /// were promised too much: nobody touches those bytes. The same is true of half a pin, seen while it changes: its
     /// user's fence then comes after the caller's, so the user sees the caller's head and gives up.
     #[inline]
-    pub(super) fn any_pin(&self, head: u64, own: (usize, usize), mut test: impl FnMut(usize, Range) -> bool) -> bool {
-        let capacity = self.memory.capacity();
+    pub(super) fn any_pin(
+        &self,
+        head: u64,
+        before: u64,
+        own: (usize, usize),
+        mut test: impl FnMut(usize, Range) -> bool,
+    ) -> bool {
         // Every allocation runs this twice. Plain loops: iterators of iterators took twice the instructions.
-        for word in 0..ENROLLED_WORDS {
-            let mut enrolled = self.memory.enrolled(word).load(Ordering::Acquire);
-            while let Some(slot_index) = next_bit(&mut enrolled).map(|bit| word * 64 + bit) {
-                let slot = self.memory.slot(slot_index);
-                // Acquire, pairs with "end": whoever sees that a participant is gone may overwrite what it pinned.
-                if !is_taken(slot.incarnation.load(Ordering::Acquire)) {
-                    continue;
-                }
-                // Acquire, pairs with the Release of `give_back`: whoever finds the bit clear may overwrite the bytes.
-                let mut active = slot.active.load(Ordering::Acquire) & ALL_PINS;
-                while let Some(index) = next_bit(&mut active) {
-                    let Range { start, end } = read(&slot.pins[index]);
-                    let genuine = start < end && end <= head && end - start <= capacity;
-                    if genuine && own != (slot_index, index) && test(slot_index, Range { start, end }) {
-                        return true;
-                    }
+        let (mut lines, is_crowded) = self.lines();
+        if is_crowded {
+            return self.any_pin_in_crowd(lines, head, before, own, test);
+        }
+        while let Some(slot) = next_bit(&mut lines) {
+            // Acquire, pairs with the Release of `give_back`: whoever finds the bit clear may overwrite the bytes.
+            let active = self.memory.active(slot).words[0].load(Ordering::Acquire) & ALL_PINS;
+            if active != 0 && self.any_pin_of(slot, active, head, before, own, &mut test) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// As [`any_pin`](Self::any_pin), where a slot has another place in its line than the first.
+    #[inline(never)]
+    fn any_pin_in_crowd(
+        &self,
+        mut lines: u64,
+        head: u64,
+        before: u64,
+        own: (usize, usize),
+        mut test: impl FnMut(usize, Range) -> bool,
+    ) -> bool {
+        while let Some(line) = next_bit(&mut lines) {
+            // Most participants have no pin most of the time: one test for all in the line.
+            let words = &self.memory.active(line).words;
+            if words.iter().fold(0, |any, word| any | word.load(Ordering::Acquire)) == 0 {
+                continue;
+            }
+            for (word, active) in words.iter().enumerate() {
+                let active = active.load(Ordering::Acquire) & ALL_PINS;
+                if active != 0 && self.any_pin_of(word * ACTIVE_LINES + line, active, head, before, own, &mut test) {
+                    return true;
                 }
             }
         }
         false
+    }
+
+    /// As [`any_pin`](Self::any_pin), of the pins of one slot that are `active`.
+    #[inline]
+    fn any_pin_of(
+        &self,
+        slot_index: usize,
+        mut active: u64,
+        head: u64,
+        before: u64,
+        own: (usize, usize),
+        test: &mut impl FnMut(usize, Range) -> bool,
+    ) -> bool {
+        let (slot, capacity) = (self.memory.slot(slot_index), self.memory.capacity());
+        // Acquire, pairs with "end": whoever sees that a participant is gone may overwrite what it pinned.
+        if !is_taken(slot.incarnation.load(Ordering::Acquire)) {
+            return false;
+        }
+        while let Some(index) = next_bit(&mut active) {
+            let pin = &slot.pins[index];
+            // Acquire both, pairs with the Release of `announce`. A free pin starts at FREE, which is after all.
+            let start = pin.start.load(Ordering::Acquire);
+            if start >= before {
+                continue;
+            }
+            let end = pin.end.load(Ordering::Acquire) & !VOUCHES;
+            let genuine = start < end && end <= head && end - start <= capacity;
+            if genuine && own != (slot_index, index) && test(slot_index, Range { start, end }) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The lines of `active` in which a slot is enrolled, a bit for each; and whether one of them has another place in
+    /// its line than the first.
+    #[inline]
+    fn lines(&self) -> (u64, bool) {
+        let (mut lines, mut others) = (0, 0);
+        for word in 0..ENROLLED_WORDS {
+            let enrolled = self.memory.enrolled(word).load(Ordering::Acquire);
+            (0..64).step_by(ACTIVE_LINES).for_each(|from| lines |= enrolled >> from);
+            others |= if word == 0 { enrolled >> ACTIVE_LINES } else { enrolled };
+        }
+        (lines & ((1 << ACTIVE_LINES) - 1), others != 0)
+    }
+
+    /// The word with a bit for each pin of the slot that is taken.
+    #[inline]
+    pub(super) fn active(&self, slot: usize) -> &AtomicU64 {
+        &self.memory.active(slot % ACTIVE_LINES).words[slot / ACTIVE_LINES]
     }
 
     /// Whether a pin, other than `own`, begins at `start` and [vouches](Pin::vouch) for its frame.
@@ -95,7 +169,7 @@ impl<M: RingMemory> Ring<M> {
             if !is_taken(slot.incarnation.load(Ordering::Acquire)) {
                 return false;
             }
-            let mut active = slot.active.load(Ordering::Acquire) & ALL_PINS;
+            let mut active = self.active(index).load(Ordering::Acquire) & ALL_PINS;
             std::iter::from_fn(|| next_bit(&mut active)).any(|pin| {
                 let words = &slot.pins[pin];
                 (index, pin) != own
@@ -108,23 +182,20 @@ impl<M: RingMemory> Ring<M> {
     /// The number of pins of the participant's slot that are in use.
     #[cfg_attr(loom, allow(dead_code))]
     pub(crate) fn pins_in(&self, claim: SlotClaim) -> usize {
-        self.memory.slot(claim.slot).active.load(Ordering::Relaxed).count_ones() as usize
+        self.active(claim.slot).load(Ordering::Relaxed).count_ones() as usize
     }
 
     /// Takes all pins of a slot at once, so that it can be given back. False if one is in use.
     #[cfg_attr(loom, allow(dead_code))]
     pub(crate) fn close(&self, claim: SlotClaim) -> bool {
-        let slot = self.memory.slot(claim.slot);
         // Acquire, as in `take_pin`. The pins themselves are free, so nobody sees anything in the way.
-        slot.active.compare_exchange(0, u64::MAX, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        self.active(claim.slot).compare_exchange(0, u64::MAX, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
     /// The number of pins in use.
     #[cfg_attr(loom, allow(dead_code))]
     pub(crate) fn pins(&self) -> usize {
-        let slots = self.enrolled().map(|index| self.memory.slot(index));
-        let taken = slots.filter(|slot| is_taken(slot.incarnation.load(Ordering::Relaxed)));
-        taken.map(|slot| slot.active.load(Ordering::Relaxed).count_ones() as usize).sum()
+        self.taken().map(|claim| self.pins_in(claim)).sum()
     }
 }
 
@@ -172,7 +243,7 @@ impl<'r, M: RingMemory> Pin<'r, M> {
     #[inline]
     pub(super) fn announce(&self, range: Range) {
         let pin = &self.slot.pins[self.index];
-        // Release both, pairs with the Acquire of `read`: whoever sees a word of this pin sees that its last user is
+        // Release both, pairs with the Acquire of `any_pin`: whoever sees a word of this pin sees that its last user is
         // done.
         pin.end.store(range.end, Ordering::Release);
         pin.start.store(range.start, Ordering::Release);
@@ -209,7 +280,7 @@ impl<'r, M: RingMemory> Pin<'r, M> {
         self.has_slot() && {
             // Release, pairs with the Acquire of `any_pin` and `take_pin`: we are done with the bytes.
             self.slot.pins[self.index].start.store(FREE, Ordering::Release);
-            self.slot.active.fetch_and(!own, Ordering::Release) == own
+            self.ring.active(self.claim.slot).fetch_and(!own, Ordering::Release) == own
         }
     }
 
@@ -227,11 +298,11 @@ impl<M: RingMemory> Drop for Pin<'_, M> {
     }
 }
 
+/// A pin that begins here or later, and ends before `candidate` begins, shares no bytes of the ring with it: it begins
+/// less than a lap before the candidate's end. That is true of nearly all pins.
 #[inline]
-fn read(pin: &PinWords) -> Range {
-    // Acquire both, pairs with the Release of `announce`. A free pin starts at FREE, which is after every end.
-    let start = pin.start.load(Ordering::Acquire);
-    Range { start, end: pin.end.load(Ordering::Acquire) & !VOUCHES }
+fn harmless_from(candidate: Range, capacity: u64) -> u64 {
+    candidate.end.saturating_sub(capacity)
 }
 
 /// Whether `candidate` shares bytes of the ring with `pinned`, which begins before it in the stream.
@@ -258,6 +329,8 @@ mod tests {
                     let lies_on = |x| (pin.start..pin.end).any(|y| x % capacity == y % capacity);
                     let shares = (candidate.start..candidate.end).any(lies_on);
                     assert_eq!(obstructs(pin, candidate, capacity), shares, "{pin:?} {candidate:?}");
+                    let is_passed_over = pin.end <= start && pin.start >= harmless_from(candidate, capacity);
+                    assert!(!(is_passed_over && shares), "{pin:?} {candidate:?}");
                 }
             }
         }

@@ -25,8 +25,8 @@ use crate::error::segment::SegmentError;
 use crate::frame::RingId;
 use crate::key::Key;
 use crate::layout::{
-    CHANNELS, ChannelWords, Control, DescriptorWords, FRAME_ALIGN, FrameHeader, HEADER_SIZE, PARTICIPANTS, Slot,
-    slot_offset,
+    ActiveLine, CHANNELS, ChannelWords, Control, DescriptorWords, FRAME_ALIGN, FrameHeader, HEADER_SIZE, PARTICIPANTS,
+    Slot, slot_offset,
 };
 use crate::os::own_file::{Inheritance, OwnFile};
 use crate::ring::RingMemory;
@@ -228,6 +228,11 @@ impl RingMemory for Segment {
     #[inline]
     fn enrolled(&self, word: usize) -> &AtomicU64 {
         &self.control().enrolled[word]
+    }
+
+    #[inline]
+    fn active(&self, line: usize) -> &ActiveLine {
+        &self.control().active[line]
     }
 
     #[inline]
