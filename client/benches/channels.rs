@@ -138,7 +138,7 @@ fn there_and_back([here, there]: [&FrameBufferClient; 2], spin: Duration) -> f64
     })
 }
 
-/// From before a frame is lent until another thread, which looks for it all the time, has it. One is under way at a time.
+/// From before a frame is lent until another thread, which looks for it all the time, has it. One is under way at once.
 fn one_way([here, there]: [&FrameBufferClient; 2]) -> f64 {
     const ROUNDS: u64 = 20_000;
     let mut subscriber = there.subscriber("bench/one-way").expect("a subscriber");

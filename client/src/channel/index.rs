@@ -29,8 +29,8 @@
 //!
 //! *Every number has a frame.* The tail moves from `t` to `t + 1` only after a word with `t`'s lap was seen.
 //!
-//! *Laps repeat* after 64: a reader that is 64 laps behind sees number `t + 64 * INDEX` in place of `t`. The header says
-//! which it is.
+//! *Laps repeat* after 64: a reader that is 64 laps behind sees number `t + 64 * INDEX` in place of `t`. The header
+//! says which it is.
 //!
 //! *A reader may be ahead of the tail*, by the one frame whose writer has recorded it and not moved the tail. It moves
 //! the tail once it looks for the next one, so before it sleeps on it.
@@ -130,8 +130,8 @@ impl<'m> Index<'m> {
         Recorded::At(seen - lap_of(seen))
     }
 
-    /// The word in which `number` is going to be recorded, if it is not yet: as long as the word is the same, it is not.
-    /// So whoever waits looks at one cache line, which no other send changes than those of nearby numbers.
+    /// The word in which `number` is going to be recorded, if it is not yet: as long as the word is the same, it is
+    /// not. So whoever waits looks at one cache line, which no other send changes than those of nearby numbers.
     #[inline]
     pub(crate) fn awaits(self, number: u64) -> Option<u64> {
         let word = self.word_of(number);
