@@ -96,9 +96,9 @@
 //! or an odd one.
 //!
 //! *Who has no pin is passed over.* The words that say which pins are taken, `active`, lie side by side. A looks at
-//! them first, and at the incarnation and the pins only where one is taken. P takes its pin before it stores it, so before
-//! its fence, and an allocation that must see the pin sees that it is taken. Of those pins A passes over all that begin
-//! less than a lap before its own end: it shares no bytes with them, wherever they end.
+//! them first, and at the incarnation and the pins only where one is taken. P takes its pin before it stores it, so
+//! before its fence, and an allocation that must see the pin sees that it is taken. Of those pins A passes over all
+//! that begin less than a lap before its own end: it shares no bytes with them, wherever they end.
 //!
 //! *Give and take of bytes.* Everything P did with the bytes happens before the pin's release (Release); A finds it
 //! released (Acquire) before it writes, or the slot cleared (Release) by one who has seen P's incarnation end. A new
