@@ -139,7 +139,7 @@ pub const fn slot_offset(index: usize) -> u64 {
 }
 
 /// Offset in the file of the word with a bit for each pin that is taken in slot number `index`.
-#[cfg(not(loom))]
+#[cfg(all(not(loom), feature = "_layout"))]
 pub const fn active_offset(index: usize) -> u64 {
     let (line, word) = (index % ACTIVE_LINES, index / ACTIVE_LINES);
     (std::mem::offset_of!(Control, active) + line * size_of::<ActiveLine>() + word * size_of::<AtomicU64>()) as u64
