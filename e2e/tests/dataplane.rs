@@ -49,8 +49,10 @@ fn clip_pod() -> Value {
 #[test]
 fn every_frame_of_a_real_clip_arrives_identical() {
     in_namespace(async |namespace| {
-        namespace.declare(&framebuffer(&json!({"size": "32Mi"}))).await;
-        stream_the_clip(namespace, clip_pod()).await;
+        namespace.declare(&framebuffer(&json!({"size": "32Mi", "window": "auto"}))).await;
+        let pod = stream_the_clip(namespace, clip_pod()).await;
+        let window = json!({"name": "FRAMEBUFFER_WINDOW", "value": "auto"});
+        assert!(pod["spec"]["initContainers"][0]["env"].as_array().unwrap().contains(&window), "{pod:#}");
     });
 }
 

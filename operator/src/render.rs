@@ -157,7 +157,7 @@ fn sidecar(spec: &ValidSpec, settings: &Settings) -> Container {
 fn environment(spec: &ValidSpec) -> Vec<EnvVar> {
     let uid = ObjectFieldSelector { api_version: Some("v1".to_owned()), field_path: "metadata.uid".to_owned() };
     let key = EnvVarSource { field_ref: Some(uid), ..EnvVarSource::default() };
-    vec![
+    let mut environment = vec![
         // The pod's UID: a restarted sidecar finds its ring again, and no other pod has the same key.
         EnvVar { name: variables::KEY.to_owned(), value: None, value_from: Some(key) },
         variable(variables::SIZE, spec.size.clone()),
@@ -168,7 +168,10 @@ fn environment(spec: &ValidSpec) -> Vec<EnvVar> {
         variable(variables::LISTEN, format!("127.0.0.1:{}", spec.port)),
         variable(variables::ADMIN, format!("[::]:{}", spec.admin_port)),
         variable(variables::LOG_LEVEL, spec.log_level.as_str()),
-    ]
+    ];
+    // Only where it is asked for: the injection of all others stays what it is.
+    environment.extend(spec.window.as_ref().map(|window| variable(variables::WINDOW, window.clone())));
+    environment
 }
 
 /// Both ports are declared, even the one on loopback: the scheduler then keeps two pods on the host's network apart.

@@ -18,6 +18,8 @@ pub struct ValidSpec {
     pub name: String,
     /// The size as the user wrote it.
     pub size: String,
+    /// How much of the ring is in use while nobody holds frames, as the user wrote it.
+    pub window: Option<String>,
     /// Memory that the ring needs.
     pub memory: Memory,
     /// The containers that get the ring; `None` for all.
@@ -117,6 +119,12 @@ pub enum Invalid {
         /// In bytes.
         needed: u64,
     },
+    /// Not a window.
+    #[error("spec.window `{value}` is neither whole nor auto nor an amount of memory, as in 64Mi")]
+    Window {
+        /// The value.
+        value: String,
+    },
     /// More is requested than allowed.
     #[error("spec.sidecar.resources.requests.{resource} `{request}` is above its limit `{limit}`")]
     RequestAboveLimit {
@@ -137,6 +145,7 @@ pub enum Invalid {
 pub fn validate(framebuffer: &FrameBuffer) -> Result<ValidSpec, Invalid> {
     let FrameBufferSpec {
         size,
+        window,
         containers,
         mount_path,
         sidecar,
@@ -149,6 +158,7 @@ pub fn validate(framebuffer: &FrameBuffer) -> Result<ValidSpec, Invalid> {
         return Err(Invalid::Name { name });
     }
     let memory = memory_of_ring(size)?;
+    check_window(window.as_deref())?;
     if let Some(names) = containers {
         check_containers(names)?;
     }
@@ -160,6 +170,7 @@ pub fn validate(framebuffer: &FrameBuffer) -> Result<ValidSpec, Invalid> {
     Ok(ValidSpec {
         name,
         size: size.clone(),
+        window: window.clone(),
         memory,
         containers: containers.clone(),
         mount_path: mount_path.clone(),
@@ -179,6 +190,14 @@ fn memory_of_ring(size: &str) -> Result<Memory, Invalid> {
         return Err(out_of_bounds());
     }
     Memory::of_ring(bytes).map_err(|_| out_of_bounds())
+}
+
+fn check_window(window: Option<&str>) -> Result<(), Invalid> {
+    match window {
+        None | Some("whole" | "auto") => Ok(()),
+        Some(bytes) if parse_bytes(bytes).is_some() => Ok(()),
+        Some(other) => Err(Invalid::Window { value: other.to_owned() }),
+    }
 }
 
 fn check_containers(names: &[String]) -> Result<(), Invalid> {

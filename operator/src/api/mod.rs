@@ -78,6 +78,17 @@ pub struct FrameBufferSpec {
     .message("size must be from 64Ki to 1Ti"))]
     pub size: String,
 
+    /// How much of the ring is in use while nobody holds frames: whole (the default), auto (what stays in the last
+    /// cache of the node's processor), or an amount as for size. A smaller window is faster; frames that nobody holds
+    /// stay for fewer bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        with = "String",
+        length(max = 24),
+        regex(pattern = r"^(whole|auto|[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|k|M|G|T)?)$")
+    )]
+    pub window: Option<String>,
+
     /// Names of the containers that get the ring: its mount and its environment. By default all containers of the pod
     /// except init containers; an init container gets the ring if it is listed here.
     #[serde(default, skip_serializing_if = "Option::is_none")]

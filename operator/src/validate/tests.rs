@@ -35,6 +35,19 @@ fn sizes_outside_the_bounds_are_refused_with_value_and_limit() {
 }
 
 #[test]
+fn a_window_is_whole_auto_or_an_amount() {
+    let window = |window: Value| validate(&framebuffer(json!({"size": "1Mi", "window": window})));
+    for good in ["whole", "auto", "64Ki", "1.5Gi", "65536"] {
+        assert_eq!(window(json!(good)).unwrap().window.as_deref(), Some(good));
+    }
+    assert_eq!(window(Value::Null).unwrap().window, None);
+    for bad in ["", "Auto", "half", "-1"] {
+        let error = window(json!(bad)).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("spec.window `{bad}` is neither whole nor auto")), "{error}");
+    }
+}
+
+#[test]
 fn names_that_no_label_holds_are_refused() {
     let mut long = framebuffer(json!({"size": "1Mi"}));
     long.metadata.name = Some("x".repeat(64));
