@@ -3,8 +3,9 @@
 //! A large ring is patient, but each frame goes to memory and comes back from there: by the time that its bytes are
 //! overwritten, they have left the caches. A window makes allocations prefer the first bytes of each lap, so that the
 //! same few megabytes are used again and again, and stay in the last cache. Frames in use (views, frames that a
-//! publisher keeps, those that a lossless subscriber has yet to receive) stay where they are: allocations go on behind
-//! them, beyond the window if need be, up to the whole ring, and come back once they are gone.
+//! publisher keeps, those that a lossless subscriber has yet to receive) stay where they are and do not count: the
+//! window ends where so many bytes are not in use, if need be with the whole ring, and is short again once they are
+//! gone.
 //!
 //! A lap counts as a whole, however few of its bytes are used, and positions end at 2^63: so a window is at least a
 //! 64th of its ring. At 10 GB/s, day and night, that lasts for five months.
@@ -21,7 +22,7 @@ use crate::sync::{AtomicU64, Ordering};
 const FEWEST: u64 = 4;
 
 /// A window is at least this part of its ring.
-const LARGEST_PART: u64 = 64;
+const SMALLEST_PART: u64 = 64;
 
 /// How much of a ring is in use while nobody holds frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,8 +31,8 @@ pub enum Window {
     /// All of it: a frame that nobody holds is there until a whole ring of bytes was allocated after it.
     #[default]
     Whole,
-    /// As much as stays in the last cache, by what the system says of it: 3/8 of its size. All of a ring that is more
-    /// than 64 times as large.
+    /// As much as stays in the last cache, by what the system says of it: 3/8 of its size. The whole ring if that is
+    /// more than 64 times as large.
     Auto,
     /// So many bytes, but at least a 64th of the ring, and four of the largest frames lately.
     Bytes(u64),
@@ -42,7 +43,7 @@ impl Window {
     pub(crate) fn bytes(self, capacity: u64) -> Option<u64> {
         match self {
             Self::Whole => None,
-            Self::Auto => Some(Caching::of_this_machine().window()).filter(|bytes| *bytes >= capacity / LARGEST_PART),
+            Self::Auto => Some(Caching::of_this_machine().window()).filter(|bytes| *bytes >= capacity / SMALLEST_PART),
             Self::Bytes(bytes) => Some(bytes),
         }
     }
@@ -95,7 +96,7 @@ impl<'s> WindowWords<'s> {
 
     /// Sets the window, in bytes; `None`: the whole ring.
     pub(crate) fn set(&self, bytes: Option<u64>, capacity: u64) {
-        let bounded = bytes.map_or(0, |bytes| bytes.clamp(capacity.div_ceil(LARGEST_PART), capacity));
+        let bounded = bytes.map_or(0, |bytes| bytes.clamp(capacity.div_ceil(SMALLEST_PART), capacity));
         self.window.store(bounded, Ordering::Relaxed);
     }
 

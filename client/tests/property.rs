@@ -130,9 +130,10 @@ impl Model {
         }
         let starts = || (self.head..self.head + self.capacity).step_by(FRAME_ALIGN as usize);
         let is_free = |start: &u64| !cells(*start, *start + length(size)).any(|cell| taken[cell as usize]);
-        let (lap, window) = (self.head / self.capacity, self.window_for(size));
+        let (lap, window) = (self.head / self.capacity, self.end_of_window(size, &taken));
         let is_preferred = |start: &u64, lap| {
-            window < self.capacity && *start / self.capacity == lap && *start % self.capacity + length(size) <= window
+            let is_set = self.window_for(size) < self.capacity;
+            is_set && *start / self.capacity == lap && *start % self.capacity + length(size) <= window
         };
         // What comes round again before the head does is in no window.
         let next = starts().filter(|&start| start + length(size) <= self.head + self.capacity);
@@ -143,8 +144,21 @@ impl Model {
 
     /// The window for an allocation of `size` bytes.
     fn window_for(&self, size: u64) -> u64 {
-        let least = 4 * self.largest.max(length(size));
+        // What was set is at least a 64th of the ring.
+        let least = (4 * self.largest.max(length(size))).max(self.capacity.div_ceil(64));
         if self.window == 0 { self.capacity } else { self.window.max(least).min(self.capacity) }
+    }
+
+    /// Where it ends: before that, so many bytes lie in cells that are not taken.
+    fn end_of_window(&self, size: u64, taken: &[bool]) -> u64 {
+        let mut left = self.window_for(size);
+        for (cell, _) in (0..).zip(taken).filter(|(_, taken)| !**taken) {
+            if left <= FRAME_ALIGN {
+                return cell * FRAME_ALIGN + left;
+            }
+            left -= FRAME_ALIGN;
+        }
+        self.capacity
     }
 
     fn is_gone(&self, frame: &Frame) -> Option<TimeoutReason> {

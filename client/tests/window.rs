@@ -69,6 +69,22 @@ fn what_is_held_stays_and_frames_go_beyond_the_window_until_it_is_let_go() {
 }
 
 #[test]
+fn frames_that_nobody_holds_stay_as_long_however_much_of_the_window_is_held() {
+    let (server, client, _dir) = ring(Window::Bytes(WINDOW));
+    let kept = server.frames_kept(SIZE as u64) as usize;
+    // All of the window but two frames, and then what is behind it.
+    let held: Vec<_> = (0..kept - 2)
+        .map(|seed| client.publish(&payload(seed as u64, SIZE)).expect("there is room"))
+        .map(|frame| client.view(&frame).expect("it is there"))
+        .collect();
+    let frames: Vec<_> = (0..100).map(|seed| client.publish(&payload(seed, SIZE)).expect("there is room")).collect();
+    for (seed, frame) in (100 - kept as u64..).zip(&frames[100 - kept..]) {
+        assert!(is_payload(seed, &client.read_frame(frame).expect("it is still there")));
+    }
+    assert!(client.read_frame(&frames[100 - kept - 2]).is_err(), "no longer than that: {}", held.len());
+}
+
+#[test]
 fn a_lossless_subscriber_loses_nothing_that_its_publisher_keeps_beyond_the_window() {
     let (_server, client, _dir) = ring(Window::Bytes(WINDOW));
     let mut subscriber = client.subscriber_options("log").lossless().open().expect("a subscriber");

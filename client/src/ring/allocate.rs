@@ -123,27 +123,22 @@ impl<M: RingMemory> Ring<M> {
             return Err(Error::Corrupt { what: "head", value: head });
         }
         let window = self.memory.window_for(length);
-        let start = head + self.jump(head, length, window);
-        let range = Range { start, end: start + length };
-        if !self.is_obstructed(range, head, pin.place()) {
+        let range = Range { start: head, end: head + length };
+        if self.is_in_window(range, window) && !self.is_obstructed(range, head, pin.place()) {
             return Ok(range);
         }
         self.find_detour(head, length, window, size, pin, locks)
     }
 
-    /// How far to go on from `head` before a frame of `length` bytes: to the next lap, if it would leave the window.
+    /// Whether a range does not leave the first `window` bytes of its lap.
     #[inline]
-    fn jump(&self, head: u64, length: u64, window: u64) -> u64 {
+    fn is_in_window(&self, range: Range, window: u64) -> bool {
         let capacity = self.memory.capacity();
         // Before the division: most rings have none.
-        if window >= capacity {
-            return 0;
-        }
-        let at = head % capacity;
-        if at + length <= window { 0 } else { capacity - at }
+        window >= capacity || range.start % capacity + (range.end - range.start) <= window
     }
 
-    /// As [`find_room`](Self::find_room), once there is something in the way.
+    /// As [`find_room`](Self::find_room), once there is something in the way, or the window ends.
     #[cold]
     fn find_detour(
         &self,
@@ -156,25 +151,14 @@ impl<M: RingMemory> Ring<M> {
     ) -> Result<Range, Error> {
         let slot = pin.place().0;
         let mut detour = Detour::new(self, head, pin.place());
-        let found = detour.find(length, self.windows(head, window), self, locks);
+        let windows = (window < self.memory.capacity()).then(|| detour.windows(window));
+        let found = detour.find(length, windows, self, locks);
         self.count(slot, Counter::Hops, detour.hops());
         self.count(slot, Counter::Reaped, detour.reaped());
         match found {
             Some(start) => Ok(Range { start, end: start + length }),
             None => Err(detour.exhausted(size)),
         }
-    }
-
-    /// Where to look for room first, as distances from `head`: what is left of the window in this lap, and the window
-    /// of the next one. `None` if the whole ring is the window: frames may lie across its end.
-    fn windows(&self, head: u64, window: u64) -> Option<[Range; 2]> {
-        let capacity = self.memory.capacity();
-        if window >= capacity {
-            return None;
-        }
-        let at = head % capacity;
-        let next = capacity - at;
-        Some([Range { start: 0, end: window.saturating_sub(at) }, Range { start: next, end: next + window.min(at) }])
     }
 
     /// Bytes of the ring that a frame of `size` bytes takes, with `front` bytes before it.

@@ -69,6 +69,24 @@ impl Detour {
         obstacles.sort_unstable_by_key(|obstacle| obstacle.from);
     }
 
+    /// Where to look for room first, as distances from the head: what is left of the window in this lap, and the window
+    /// of the next one. It has `window` bytes that nobody holds, so that frames stay as long however much of it is
+    /// held.
+    pub(super) fn windows(&self, window: u64) -> [Range; 2] {
+        let at = self.head % self.capacity;
+        let next = self.capacity - at;
+        let (mut end, mut free) = (next, 0);
+        for Obstacle { from, to, .. } in &self.obstacles {
+            if *from > end && free + (from - end) >= window {
+                break;
+            }
+            free += from.saturating_sub(end);
+            end = end.max(*to);
+        }
+        let window = (end + (window - free) - next).min(self.capacity);
+        [Range { start: 0, end: window.saturating_sub(at) }, Range { start: next, end: next + window.min(at) }]
+    }
+
     /// The position of the first gap of `length` bytes, less than a lap from the head: in one of the `windows`, which
     /// are distances from the head, or else anywhere. `None` only if all that is in the way is known to be alive.
     pub(super) fn find<M: RingMemory>(
